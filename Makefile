@@ -1,0 +1,31 @@
+# make demo and make test do everything on a fresh Debian or Ubuntu machine with Rust; `make` alone lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-quick cross fmt setup clean
+
+help:        ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo:        ## a tour: an embedded PBX, two lines, calls, events and quality, live
+	@scripts/setup build
+	@cargo run --locked --release --quiet --bin tipring -- demo $(ARGS)
+
+test:        ## everything that CI checks (under 30 minutes on two cores)
+	@scripts/stages setup fmt licences clippy docs tests peers arm
+
+test-quick:  ## the inner loop: formatting, clippy, unit and world tests
+	@scripts/setup build test
+	@scripts/stages fmt clippy quick
+
+cross:       ## the program for the ARM boards, and its demo under qemu
+	@scripts/setup build cross
+	@scripts/cross $(ARGS)
+
+fmt:         ## format the sources
+	@cargo fmt --all
+
+setup:       ## install what is missing, by package name
+	@scripts/setup
+
+clean:       ## remove what was built (not the cache of roots and ARM libraries)
+	@cargo clean

@@ -1,0 +1,41 @@
+//! What the product's plan names and this version does not have: such keys are refused by name, so that nobody searches
+//! for a typing error.
+
+/// Table, key, feature. An empty table is the top of the file, `*` any table.
+const ABSENT: &[(&str, &str, &str)] = &[
+    ("", "numbers", "the number plan"),
+    ("", "route", "call routing"),
+    ("", "hours", "working hours"),
+    ("", "blacklist", "the black list"),
+    ("", "sticky", "sticky return"),
+    ("", "lookup", "the caller look-up"),
+    ("", "provisioning", "provisioning"),
+    ("", "upstream", "telling events to other systems"),
+    ("", "port", "GSM ports"),
+    ("", "ami", "the AMI listener"),
+    ("", "update", "updating"),
+    ("*", "board", "board descriptions"),
+    ("*", "nat", "NAT traversal by STUN, TURN and ICE"),
+    ("*", "stun", "NAT traversal by STUN"),
+    ("*", "turn", "NAT traversal by TURN"),
+    ("*", "ice", "ICE"),
+    ("*", "transfer", "call transfer"),
+    ("*", "callback", "callback"),
+    ("*", "ussd", "USSD"),
+    ("*", "wss", "SIP over WebSocket"),
+    ("*", "dtls", "DTLS-SRTP"),
+    ("line", "forward", "call forwarding"),
+    ("audio", "echo_cancel", "echo cancelling"),
+    ("limits", "external_to_external", "joining two outside calls"),
+    ("admin", "tls_cert", "TLS of the API"),
+    ("admin", "tls_key", "TLS of the API"),
+];
+
+/// The feature that a key belongs to, if the key is one of a feature that is not there.
+pub(super) fn feature(table: &str, key: &str) -> Option<&'static str> {
+    let found = ABSENT.iter().find(|(home, name, _)| *name == key && (*home == table || *home == "*"));
+    // A key that has moved up or down by a mistake is still refused by name.
+    found
+        .or_else(|| ABSENT.iter().find(|(home, name, _)| *name == key && !home.is_empty()))
+        .map(|(_, _, it)| *it)
+}

@@ -1,0 +1,292 @@
+//! `[[line]]`: an account at a PBX.
+
+use std::time::Duration;
+
+use super::network::{Domain, SipUri};
+use super::reader::{At, Mistake, Node, Scope, Setting, section, within, zero_or_within};
+use super::secret::Secret;
+use super::values::{Written, written};
+use super::words::{Codec, Dtmf, Policy, SrtpKeys, Transport};
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+section! {
+    /// `[[line]]`: an account at a PBX. There may be several.
+    pub struct Line {
+        /// What the line is called here, in commands and events. Letters, digits, - _ .
+        name: String = required "\"office\"", if valid_name;
+        /// false: the line is not registered and takes no calls.
+        enabled: bool = default "true";
+        /// The user part of the line's address, most often the extension.
+        user: String = required "\"101\"", if valid_user;
+        /// The domain of the line's address: host name or address of the PBX.
+        domain: Domain = required "\"pbx.example.com\"";
+        /// The name to log in with, if it is not `user`.
+        auth_user: Option<String> = optional "\"101-auth\"";
+        /// The only realm that may ask for the password; without it, any realm of the line's own server.
+        realm: Option<String> = optional "\"pbx.example.com\"";
+        /// The password; or password_file = the file that holds it.
+        password: Secret = secret "\"a long password\"";
+        /// The name that the called one sees.
+        display_name: Option<String> = optional "\"Front desk\"";
+        /// The registrar, if it is not found from `domain` (RFC 3263). SIP URI.
+        registrar: Option<SipUri> = optional "\"sip:registrar.example.com\"";
+        /// Where all requests of the line go first. SIP URI.
+        outbound_proxy: Option<SipUri> = optional "\"sip:proxy.example.com:5060\"";
+        /// false: calls are made and taken without registering (a PBX that knows the address of this device).
+        register: bool = default "true";
+        /// "udp", "tcp" or "tls", or a list that is tried in this order.
+        transport: Transports = default "\"udp\"";
+        /// How long a registration is asked for. Duration, 30s to 7d.
+        expires: Duration = default "\"10m\"", if within(30 * SECOND, 7 * DAY);
+        /// Codecs, the preferred one first: "opus", "G722", "PCMA", "PCMU".
+        codecs: Vec<Codec> = default "[\"opus\", \"G722\", \"PCMA\", \"PCMU\"]", if valid_codecs;
+        /// Encrypted audio: "off"; "optional" (RTP/AVP with a=crypto, accepted either way); "required" (RTP/SAVP).
+        srtp: Policy = default "\"off\"";
+        /// How the keys of encrypted audio are agreed on: "sdes". Use it with transport "tls".
+        srtp_keys: SrtpKeys = default "\"sdes\"";
+        /// How pressed keys are sent: "auto", "rfc4733", "info" or "inband".
+        dtmf: Dtmf = default "\"auto\"";
+        /// Reliable provisional answers, 100rel (RFC 3262): "off", "optional" or "required".
+        prack: Policy = default "\"optional\"";
+        /// The session interval (RFC 4028) that calls ask for. Duration, 90s to 1d; "0s" asks for none.
+        session_timer: Duration = default "\"30m\"", if zero_or_within(90 * SECOND, DAY);
+        /// true: calls are answered at once; "2s": after this time; false: by somebody.
+        auto_answer: AutoAnswer = default "false";
+        /// Calls of the line at one time; more are busy. 1 to 256.
+        max_calls: u16 = default "8", if within(1, 256);
+        /// Do not disturb, until somebody switches it: calls are busy, but those that an emergency service returns.
+        dnd: bool = default "false";
+        /// What the called one sees: "show", "hide", or another number of the line that the PBX lets it use.
+        caller_id: CallerId = default "\"show\"";
+        /// A file with the certificates (PEM) that this line's server must be signed by, instead of the usual ones.
+        ca_file: Option<String> = optional "\"/etc/tipring/pbx-ca.pem\"";
+        /// false: the server's certificate is not checked. Anybody on the way can listen then.
+        tls_verify: bool = default "true";
+    }
+}
+
+impl Line {
+    /// The line's address of record, without scheme: `101@pbx.example.com`.
+    pub fn address(&self) -> String {
+        format!("{}@{}", self.user, self.domain.as_str())
+    }
+
+    fn check(&self, scope: &mut Scope<'_, '_>) {
+        let name = self.name.as_str();
+        let tls_only = self.transport.0.iter().all(|transport| *transport == Transport::Tls);
+        if self.srtp != Policy::Off && !tls_only {
+            scope.warn(
+                "srtp",
+                format!("line {name}: the keys of SRTP (SDES) travel in clear without TLS"),
+                "write transport = \"tls\"",
+            );
+        }
+        let tried = scope.has("password") || scope.has("password_file");
+        if self.enabled && self.register && self.password.is_empty() && !tried {
+            scope.warn(
+                "password",
+                format!("line {name} registers without a password"),
+                "add password or password_file, unless the PBX knows the line by its address",
+            );
+        }
+        let uses_tls = self.transport.0.contains(&Transport::Tls);
+        if !self.tls_verify && uses_tls {
+            scope.warn(
+                "tls_verify",
+                format!("line {name} does not check the server's certificate: anybody on the way can listen"),
+                "give the PBX's certificate as ca_file",
+            );
+        }
+        if !self.tls_verify && self.ca_file.is_some() {
+            scope.error("ca_file", "ca_file has no effect with tls_verify = false", "remove one of the two");
+        }
+        if self.ca_file.is_some() && !uses_tls {
+            scope.warn(
+                "ca_file",
+                format!("line {name} has a ca_file and no TLS"),
+                "write transport = \"tls\"",
+            );
+        }
+        if !self.register && self.outbound_proxy.is_none() && self.registrar.is_some() {
+            scope.warn(
+                "registrar",
+                "registrar is not used with register = false",
+                "remove it, or give outbound_proxy",
+            );
+        }
+    }
+}
+
+#[expect(clippy::ptr_arg, reason = "a check takes the value as it is")]
+fn valid_name(name: &String) -> Result<(), Mistake> {
+    let fits =
+        name.len() <= 32 && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if fits {
+        return Ok(());
+    }
+    let kept: String =
+        name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')).take(32).collect();
+    let kept = if kept.is_empty() { "office".to_owned() } else { kept };
+    Err((
+        "may have 32 letters, digits, - _ . and nothing else".into(),
+        format!("write for example \"{kept}\""),
+    ))
+}
+
+#[expect(clippy::ptr_arg, reason = "a check takes the value as it is")]
+fn valid_user(user: &String) -> Result<(), Mistake> {
+    if let Some((user, host)) = user.split_once('@') {
+        return Err((
+            "has a domain in it".into(),
+            format!("write user = \"{user}\" and domain = \"{host}\""),
+        ));
+    }
+    if let Some(user) = user.strip_prefix("sip:") {
+        return Err(("has a scheme in it".into(), format!("write user = \"{user}\"")));
+    }
+    if user.contains([' ', '<', '>', '"']) {
+        return Err(("has a space, a bracket or a quote in it".into(), "write the user part alone".into()));
+    }
+    Ok(())
+}
+
+#[expect(clippy::ptr_arg, reason = "a check takes the value as it is")]
+fn valid_codecs(codecs: &Vec<Codec>) -> Result<(), Mistake> {
+    if codecs.is_empty() {
+        return Err(("is empty".into(), "name one codec at least: [\"PCMA\"]".into()));
+    }
+    repeated(codecs.iter().map(|codec| codec.as_str()))
+}
+
+fn repeated<'w>(words: impl Iterator<Item = &'w str>) -> Result<(), Mistake> {
+    let mut seen: Vec<&str> = Vec::new();
+    for word in words {
+        if seen.contains(&word) {
+            return Err((format!("names {word} twice"), "name each once".into()));
+        }
+        seen.push(word);
+    }
+    Ok(())
+}
+
+/// The transports of a line in the order in which they are tried; there is one at least.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Transports(pub Vec<Transport>);
+
+impl Default for Transports {
+    fn default() -> Self {
+        Transports(vec![Transport::Udp])
+    }
+}
+
+impl Setting for Transports {
+    const EXPECTS: &'static str = Transport::EXPECTS;
+
+    fn read(node: Node<'_>, at: &mut At<'_, '_>) -> Option<Self> {
+        if !matches!(node, Node::Value(toml_edit::Value::Array(_))) {
+            return Transport::read(node, at).map(|transport| Transports(vec![transport]));
+        }
+        let transports = Vec::<Transport>::read(node, at)?;
+        if let Err(mistake) = repeated(transports.iter().map(|transport| transport.as_str())) {
+            at.wrong(node, mistake);
+            return None;
+        }
+        if transports.is_empty() {
+            at.wrong(node, ("is empty".into(), format!("write {}, or a list of them", Self::EXPECTS)));
+            return None;
+        }
+        Some(Transports(transports))
+    }
+
+    fn json(&self) -> serde_json::Value {
+        match self.0.as_slice() {
+            [one] => one.json(),
+            _ => self.0.json(),
+        }
+    }
+}
+
+/// Whether calls are answered without anybody.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AutoAnswer {
+    /// By somebody.
+    #[default]
+    Off,
+    /// After this time; zero is at once.
+    After(Duration),
+}
+
+impl Setting for AutoAnswer {
+    const EXPECTS: &'static str = "true, false, or a duration such as \"2s\"";
+
+    fn read(node: Node<'_>, at: &mut At<'_, '_>) -> Option<Self> {
+        match node {
+            Node::Value(toml_edit::Value::Boolean(on)) if *on.value() => {
+                Some(AutoAnswer::After(Duration::ZERO))
+            }
+            Node::Value(toml_edit::Value::Boolean(_)) => Some(AutoAnswer::Off),
+            Node::Value(toml_edit::Value::String(_)) => {
+                let after = Duration::read(node, at)?;
+                if after > 60 * SECOND {
+                    at.wrong(node, ("is longer than calls ring".into(), "write 60s at most".into()));
+                    return None;
+                }
+                Some(AutoAnswer::After(after))
+            }
+            _ => {
+                at.wrong_type(node, Self::EXPECTS);
+                None
+            }
+        }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        match self {
+            AutoAnswer::Off => false.into(),
+            AutoAnswer::After(Duration::ZERO) => true.into(),
+            AutoAnswer::After(after) => after.json(),
+        }
+    }
+}
+
+/// What the called one sees of the caller.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum CallerId {
+    /// The line's own address.
+    #[default]
+    Show,
+    /// Nothing: RFC 3323, `Privacy: id`, an anonymous From.
+    Hide,
+    /// Another number or user of the line: P-Preferred-Identity (RFC 3325 §9.2).
+    Number(String),
+}
+
+impl Written for CallerId {
+    const FORM: &'static str = "\"show\", \"hide\" or a number";
+
+    fn parse(text: &str) -> Result<CallerId, String> {
+        match text.trim() {
+            "show" => Ok(CallerId::Show),
+            "hide" => Ok(CallerId::Hide),
+            number
+                if number.chars().all(|c| c.is_ascii_alphanumeric() || "+-_.!~*'#".contains(c))
+                    && !number.is_empty() =>
+            {
+                Ok(CallerId::Number(number.to_owned()))
+            }
+            _ => Err(format!("write {}, without spaces and domain", Self::FORM)),
+        }
+    }
+
+    fn written(&self) -> String {
+        match self {
+            CallerId::Show => "show".into(),
+            CallerId::Hide => "hide".into(),
+            CallerId::Number(number) => number.clone(),
+        }
+    }
+}
+
+written!(CallerId);

@@ -1,0 +1,254 @@
+//! The configuration: typed settings from the text of a TOML file, and every mistake in it by its line.
+//!
+//! [`Config::parse`] reads a text; nothing here opens a file (files of secrets come through a function that the caller
+//! gives to [`Config::read`]). All mistakes are found in one pass, each with its cure. The schema is declared once, in
+//! [`settings`] and [`mod@line`]: the reader, the defaults, the example file, the nearest right word and the masked view of
+//! the API come from those declarations.
+//!
+//! This room must not know anybody who uses the settings.
+
+mod absent;
+mod country;
+pub mod dialing;
+mod example;
+pub mod finding;
+pub mod line;
+mod nearest;
+pub mod network;
+mod reader;
+pub mod secret;
+pub mod settings;
+mod source;
+pub mod values;
+pub mod words;
+
+pub use dialing::{NumberRule, e164};
+pub use finding::{Finding, Severity};
+pub use line::{AutoAnswer, CallerId, Line, Transports};
+pub use network::{Domain, Listen, Network, SipUri, Trusted};
+pub use reader::{Key, Presence};
+pub use secret::Secret;
+pub use settings::{Admin, Audio, Device, Emergency, Journal, Limits, Log, Recording, Rtp, Sip, Token, User};
+pub use values::{Address, PortRange, Size};
+pub use words::{Backend, Codec, Dtmf, Level, Policy, RecordingFormat, Role, SrtpKeys, Transport};
+
+use reader::{Node, Reader, Scope, Section, Setting, section};
+use source::Source;
+
+/// Bytes of a configuration file.
+const LARGEST_FILE: usize = 512 << 10;
+/// Lines that one device registers.
+const MOST_LINES: usize = 256;
+
+section! {
+    /// All settings of the appliance.
+    pub struct Config {
+        /// What this device is.
+        device: Device = default "{}";
+        /// Signalling, of all lines.
+        sip: Sip = default "{}";
+        /// Audio in the network, of all lines.
+        rtp: Rtp = default "{}";
+        /// An account at a PBX. There may be several.
+        line: Vec<Line> = default "[]";
+        /// Microphone and loudspeaker.
+        audio: Audio = default "{}";
+        /// One guard for every way a call can start. Emergency numbers pass it.
+        limits: Limits = default "{}";
+        /// Numbers that pass every rule.
+        emergency: Emergency = default "{}";
+        /// What is kept of calls and events.
+        journal: Journal = default "{}";
+        /// Recording calls. Ask what the law says before it is switched on.
+        recording: Recording = default "{}";
+        /// What the program says about itself, on stderr.
+        log: Log = default "{}";
+        /// The API.
+        admin: Admin = default "{}";
+    }
+}
+
+/// What the reading of a file found.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Reading {
+    /// The settings; `None` if there is a mistake.
+    pub config: Option<Config>,
+    /// Mistakes and warnings in the order of the file.
+    pub findings: Vec<Finding>,
+}
+
+/// What a new configuration changes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Changes {
+    /// Names of lines that are new.
+    pub added: Vec<String>,
+    /// Names of lines with other settings than before.
+    pub changed: Vec<String>,
+    /// Names of lines that are gone.
+    pub removed: Vec<String>,
+    /// Names of tables with other settings than before: `sip`, `audio`.
+    pub tables: Vec<&'static str>,
+}
+
+impl Config {
+    /// Reads a text. Files of secrets are not read: such a [`Secret`] is empty and names its file.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, warnings included, in the order of the file.
+    pub fn parse(text: &str, file: &str) -> Result<Config, Vec<Finding>> {
+        let Reading { config, findings } = Config::read(text, file, &mut |_| Ok(None));
+        config.ok_or(findings)
+    }
+
+    /// Reads a text and, by `load`, the files of secrets that it names. `load` takes a path as it is written (relative
+    /// ones are relative to the folder of the configuration file) and gives the whole text, `None` for "not now", or
+    /// why it could not be read. `file` is what findings call the text.
+    pub fn read(
+        text: &str,
+        file: &str,
+        load: &mut dyn FnMut(&str) -> Result<Option<String>, String>,
+    ) -> Reading {
+        let mut source = Source::new(if text.len() > LARGEST_FILE { "" } else { text }, file);
+        let (document, mut findings) = source.document();
+        if text.len() > LARGEST_FILE {
+            let what = format!("the file has {} bytes", text.len());
+            findings.push(source.finding(0..0, Severity::Error, what, "keep it below 512 KiB"));
+        }
+        let mut reader = Reader { source: &source, findings, load };
+        let mut config = None;
+        if let Some(document) = &document {
+            let mut scope =
+                Scope { reader: &mut reader, table: Some(document.as_table()), path: "", span: 0..0 };
+            scope.refuse_unknown(Config::KEYS);
+            let read = Config::read_keys(&mut scope);
+            read.check(&mut scope);
+            config = Some(read);
+        }
+        let mut findings = reader.findings;
+        findings.sort_by_key(|finding| (finding.line, finding.column));
+        findings.dedup();
+        let config = config.filter(|_| !findings.iter().any(Finding::is_error));
+        Reading { config, findings }
+    }
+
+    /// The schema: the tables of the file, with the keys of each.
+    pub fn schema() -> &'static [Key] {
+        Config::KEYS
+    }
+
+    /// The settings as the API shows them: every key, secrets masked.
+    pub fn masked(&self) -> serde_json::Value {
+        self.json()
+    }
+
+    /// The example file: every key with its explanation and its default.
+    pub fn example() -> String {
+        example::text(Config::KEYS)
+    }
+
+    /// The line of this name.
+    pub fn line(&self, name: &str) -> Option<&Line> {
+        self.line.iter().find(|line| line.name == name)
+    }
+
+    /// What becomes different if `new` takes the place of `self`.
+    pub fn changes(&self, new: &Config) -> Changes {
+        let names = |lines: &[&Line]| lines.iter().map(|line| line.name.clone()).collect::<Vec<_>>();
+        let (mut added, mut changed) = (Vec::new(), Vec::new());
+        for line in &new.line {
+            match self.line(&line.name) {
+                None => added.push(line),
+                Some(old) if old != line => changed.push(line),
+                Some(_) => {}
+            }
+        }
+        let removed: Vec<&Line> = self.line.iter().filter(|line| new.line(&line.name).is_none()).collect();
+        let tables = [
+            ("device", self.device != new.device),
+            ("sip", self.sip != new.sip),
+            ("rtp", self.rtp != new.rtp),
+            ("audio", self.audio != new.audio),
+            ("limits", self.limits != new.limits),
+            ("emergency", self.emergency != new.emergency),
+            ("journal", self.journal != new.journal),
+            ("recording", self.recording != new.recording),
+            ("log", self.log != new.log),
+            ("admin", self.admin != new.admin),
+        ];
+        Changes {
+            added: names(&added),
+            changed: names(&changed),
+            removed: names(&removed),
+            tables: tables.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect(),
+        }
+    }
+
+    /// What no single table can tell.
+    fn check(&self, scope: &mut Scope<'_, '_>) {
+        let tables = scope.table.and_then(|root| root.get("line")).and_then(Node::of);
+        let spot = |index: usize, key: &str| {
+            let table = match tables {
+                Some(Node::Tables(tables)) => tables.get(index).and_then(|table| Node::Table(table).table()),
+                Some(Node::Value(toml_edit::Value::Array(array))) => {
+                    array.get(index).and_then(|it| Node::Value(it).table())
+                }
+                _ => None,
+            };
+            table.and_then(|table| table.key(key)).and_then(|key| key.span()).unwrap_or(0..0)
+        };
+        if self.line.len() > MOST_LINES {
+            let what = format!("there are {} lines", self.line.len());
+            scope.error("line", what, format!("keep {MOST_LINES} at most"));
+        }
+        for (index, line) in self.line.iter().enumerate().take(MOST_LINES) {
+            let earlier = self.line.get(..index).unwrap_or_default();
+            if !line.name.is_empty() && earlier.iter().any(|other| other.name == line.name) {
+                let what = format!("there is a line {} already", line.name);
+                scope.reader.tell(spot(index, "name"), Severity::Error, what, "give each line its own name");
+            }
+            let twin = earlier
+                .iter()
+                .find(|other| other.address() == line.address() && other.enabled && line.enabled);
+            if let Some(twin) = twin
+                && !line.user.is_empty()
+            {
+                let what = format!("lines {} and {} are both {}", twin.name, line.name, line.address());
+                scope.reader.tell(
+                    spot(index, "user"),
+                    Severity::Warning,
+                    what,
+                    "the PBX may keep only one of them",
+                );
+            }
+        }
+        for (key, port) in [("port_udp", self.sip.port_udp)] {
+            if self.rtp.ports.contains(port) {
+                let ports = self.rtp.ports;
+                let what = format!("[sip] {key} {port} is one of the ports {}-{}", ports.first, ports.last);
+                let sip =
+                    scope.table.and_then(|root| root.get("sip")).and_then(Node::of).and_then(Node::table);
+                let rtp =
+                    scope.table.and_then(|root| root.get("rtp")).and_then(Node::of).and_then(Node::table);
+                let span = sip.and_then(|it| it.key(key)).or_else(|| rtp.and_then(|it| it.key("ports")));
+                let span = span.and_then(|key| key.span()).unwrap_or(0..0);
+                scope.reader.tell(span, Severity::Error, what, "choose ports that do not overlap");
+            }
+        }
+        let needed: usize =
+            self.line.iter().filter(|line| line.enabled).map(|line| usize::from(line.max_calls)).sum();
+        if self.rtp.ports.pairs() < needed.min(MOST_LINES) {
+            let what = format!(
+                "{} calls may come at once, and [rtp] ports is enough for {}",
+                needed,
+                self.rtp.ports.pairs()
+            );
+            let rtp = scope.table.and_then(|root| root.get("rtp")).and_then(Node::of).and_then(Node::table);
+            let span = rtp.and_then(|it| it.key("ports")).and_then(|key| key.span()).unwrap_or(0..0);
+            scope.reader.tell(span, Severity::Warning, what, "widen the range, or lower max_calls");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! Settings that are one word of a few.
+
+use super::nearest::nearest;
+use super::reader::{At, Node, Setting, shortened};
+
+/// Declares an enum whose variants are words of the file; `absent` words belong to features that are not there.
+macro_rules! words {
+    (
+        $(#[doc = $doc:literal])*
+        pub enum $enum:ident {
+            $(#[doc = $about_first:literal])* $first:ident = $word_first:literal,
+            $( $(#[doc = $about:literal])* $variant:ident = $word:literal, )*
+        }
+        $( absent { $( $missing:literal is $feature:literal ),* } )?
+    ) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[derive(Default)]
+        pub enum $enum { $(#[doc = $about_first])* #[default] $first, $( $(#[doc = $about])* $variant, )* }
+
+        impl $enum {
+            /// Every value.
+            pub const ALL: &'static [$enum] = &[$enum::$first $(, $enum::$variant)*];
+
+            /// The word in the file.
+            pub fn as_str(self) -> &'static str {
+                match self { $enum::$first => $word_first, $( $enum::$variant => $word, )* }
+            }
+        }
+
+        impl Setting for $enum {
+            const EXPECTS: &'static str = concat!("one of \"", $word_first, "\"" $(, ", \"", $word, "\"")*);
+
+            fn read(node: Node<'_>, at: &mut At<'_, '_>) -> Option<Self> {
+                let words = [$word_first $(, $word)*];
+                let absent: &[(&str, &str)] = &[$( $(($missing, $feature)),* )?];
+                let index = word(node, at, &words, absent, Self::EXPECTS)?;
+                $enum::ALL.get(index).copied()
+            }
+
+            fn json(&self) -> serde_json::Value {
+                self.as_str().into()
+            }
+        }
+    };
+}
+
+/// The index of the word that a value is.
+fn word(
+    node: Node<'_>,
+    at: &mut At<'_, '_>,
+    words: &[&'static str],
+    absent: &[(&str, &str)],
+    expects: &str,
+) -> Option<usize> {
+    let Some(text) = node.text() else {
+        at.wrong_type(node, expects);
+        return None;
+    };
+    // Names of codecs are compared without case in SDP (RFC 3551 §3), and a capital is no misunderstanding anywhere.
+    if let Some(index) = words.iter().position(|word| word.eq_ignore_ascii_case(text)) {
+        return Some(index);
+    }
+    let shown = shortened(text);
+    let mistake = if let Some((_, feature)) = absent.iter().find(|(word, _)| word.eq_ignore_ascii_case(text))
+    {
+        (format!("is \"{shown}\": {feature} is not part of this version"), format!("write {expects}"))
+    } else if let Some(right) = nearest(text, words.iter().copied()) {
+        (format!("can't be \"{shown}\""), format!("did you mean \"{right}\"?"))
+    } else {
+        (format!("can't be \"{shown}\""), format!("write {expects}"))
+    };
+    at.wrong(node, mistake);
+    None
+}
+
+words! {
+    /// How SIP messages travel.
+    pub enum Transport {
+        /// UDP, and TCP for what is too large.
+        Udp = "udp",
+        /// TCP.
+        Tcp = "tcp",
+        /// TLS over TCP.
+        Tls = "tls",
+    }
+    absent { "wss" is "SIP over WebSocket", "ws" is "SIP over WebSocket", "auto" is "choosing a transport by itself" }
+}
+
+words! {
+    /// Codecs of speech, by their names in SDP.
+    pub enum Codec {
+        /// Opus (RFC 7587), wide band and better.
+        Opus = "opus",
+        /// G.722, wide band.
+        G722 = "G722",
+        /// G.711 A-law.
+        Pcma = "PCMA",
+        /// G.711 µ-law.
+        Pcmu = "PCMU",
+    }
+    absent { "G729" is "G.729", "iLBC" is "iLBC", "AMR" is "AMR", "GSM" is "GSM full rate", "speex" is "Speex" }
+}
+
+words! {
+    /// Whether something is not used, used where the other side can, or insisted on.
+    pub enum Policy {
+        /// Never.
+        Off = "off",
+        /// Where the other side can, too.
+        Optional = "optional",
+        /// A call without it fails.
+        Required = "required",
+    }
+}
+
+words! {
+    /// How the keys of SRTP are agreed on.
+    pub enum SrtpKeys {
+        /// In SDP (RFC 4568).
+        Sdes = "sdes",
+    }
+    absent { "dtls" is "DTLS-SRTP" }
+}
+
+words! {
+    /// How pressed keys travel.
+    pub enum Dtmf {
+        /// As telephone-event where it was agreed on, else by INFO.
+        Auto = "auto",
+        /// As telephone-event only (RFC 4733).
+        Rfc4733 = "rfc4733",
+        /// By SIP INFO, `application/dtmf-relay`.
+        Info = "info",
+        /// As tones in the audio.
+        Inband = "inband",
+    }
+}
+
+words! {
+    /// Where sound comes from and goes to.
+    pub enum Backend {
+        /// A sound device (ALSA, PulseAudio).
+        Cpal = "cpal",
+        /// WAV files.
+        File = "file",
+        /// A tone is sent; what comes is dropped.
+        Tone = "tone",
+        /// Silence is sent; what comes is dropped.
+        None = "none",
+    }
+}
+
+words! {
+    /// How much the log tells.
+    pub enum Level {
+        /// What we failed at.
+        Error = "error",
+        /// What an operator would act on.
+        Warn = "warn",
+        /// What a user would notice.
+        Info = "info",
+        /// Addresses and numbers.
+        Debug = "debug",
+        /// Every packet.
+        Trace = "trace",
+    }
+}
+
+words! {
+    /// What somebody at the API may do.
+    pub enum Role {
+        /// Look.
+        View = "view",
+        /// Look and handle calls.
+        Operate = "operate",
+        /// Everything, the configuration too.
+        Admin = "admin",
+    }
+}
+
+words! {
+    /// The form of recordings.
+    pub enum RecordingFormat {
+        /// WAV, 16 bit.
+        Wav = "wav",
+    }
+    absent { "mp3" is "MP3", "ogg" is "Ogg", "opus" is "Opus" }
+}

@@ -1,0 +1,357 @@
+//! The control thread: it owns the [`Phone`], and carries what the machine says to it and what it asks to the machine.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use super::media_thread::{self, MediaThread, PortRange};
+use super::rtp_port::Binding;
+use super::settings::{self, Settings, SettingsError};
+use super::sip_network::{Reported, SipNetwork};
+use super::sound_thread::{self, SoundThread};
+use super::store_thread::{self, StoreThread};
+use super::tls::Belief;
+use super::{clock, notify};
+use crate::config::Config;
+use crate::media;
+use crate::phone::desk::Wish;
+use crate::phone::{Input, Output, Phone};
+use crate::sip::network;
+
+/// The largest SIP datagram.
+const DATAGRAM: usize = 65_535;
+/// Notices of other threads that may wait.
+const QUEUE: usize = 4096;
+/// Datagrams taken before other work gets its turn.
+const DATAGRAMS_PER_TURN: usize = 32;
+/// A clock before this (2025-01-01) was never set.
+const EARLIEST_CREDIBLE_US: i64 = 1_735_689_600_000_000;
+
+/// What other threads tell this one.
+pub(super) enum Notice {
+    Media(media_thread::Notice),
+    Sound(sound_thread::Notice),
+    Store(store_thread::Notice),
+}
+
+/// What is told to whoever started the appliance.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// Lines are registered and sound is open.
+    Ready,
+    /// Everything has been tried, and this does not work yet.
+    Degraded(Vec<String>),
+}
+
+/// The parts that the control thread holds together.
+pub(super) struct Control {
+    pub file: PathBuf,
+    pub phone: Phone,
+    pub network: SipNetwork,
+    pub reports: mpsc::Receiver<Reported>,
+    pub media: MediaThread,
+    pub sound: SoundThread,
+    pub store: StoreThread,
+    pub notices: mpsc::Receiver<Notice>,
+    pub wishes: mpsc::Receiver<Wish>,
+    pub config: Config,
+    pub told_config: watch::Sender<Arc<Config>>,
+    /// The sound thread is asked to open the device only when the first REGISTER is out: probing takes a while.
+    pub sound_asked: bool,
+    pub stopped: bool,
+    pub told: Option<Progress>,
+}
+
+/// The threads that are ended after the phone.
+pub(super) struct Threads {
+    pub media: MediaThread,
+    pub sound: SoundThread,
+    pub store: StoreThread,
+}
+
+/// A queue of notices into the control thread.
+pub(super) fn notices() -> (mpsc::Sender<Notice>, mpsc::Receiver<Notice>) {
+    mpsc::channel(QUEUE)
+}
+
+/// How SIP sockets are bound.
+pub(super) fn binding(config: &Config, dscp: u8) -> Binding {
+    let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    Binding { address: config.sip.bind.map_or(any, |address| address.0), dscp }
+}
+
+/// Where RTP sockets are opened.
+pub(super) fn port_range(config: &Config) -> PortRange {
+    let ports = config.rtp.ports;
+    PortRange { binding: binding(config, config.rtp.dscp), first: ports.first, last: ports.last }
+}
+
+impl Control {
+    /// Runs until the phone has ended in order.
+    pub async fn run(mut self, mut progress: impl FnMut(Progress)) -> std::io::Result<Threads> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        let mut datagram = vec![0; DATAGRAM];
+        self.check_clock();
+        self.believe();
+        self.drain();
+        self.open_sound();
+        while !self.stopped {
+            let sleep = self.until_next();
+            tokio::select! {
+                biased;
+                received = self.network.receive(&mut datagram) => self.datagrams(received, &mut datagram),
+                Some(reported) = self.reports.recv() => self.reported(reported),
+                Some(notice) = self.notices.recv() => self.noticed(notice),
+                Some(wish) = self.wishes.recv() => self.wished(wish),
+                () = tokio::time::sleep(sleep) => self.phone.handle_timeout(clock::now()),
+                _ = terminate.recv() => self.stop(),
+                _ = interrupt.recv() => self.stop(),
+                _ = hang_up.recv() => { let _ = self.reload(); }
+            }
+            self.drain();
+            self.tell_progress(&mut progress);
+        }
+        Ok(Threads { media: self.media, sound: self.sound, store: self.store })
+    }
+
+    fn until_next(&self) -> Duration {
+        let now = clock::now();
+        let due = self.phone.poll_timeout().unwrap_or(u64::MAX);
+        Duration::from_micros(due.saturating_sub(now.mono_us)).min(Duration::from_secs(3600))
+    }
+
+    fn datagrams(&mut self, first: Result<(usize, std::net::SocketAddr), Reported>, buffer: &mut [u8]) {
+        let local = self.network.udp_local();
+        let mut next = first;
+        for _ in 0..DATAGRAMS_PER_TURN {
+            match next {
+                Ok((len, remote)) => {
+                    let bytes = buffer.get(..len).unwrap_or_default();
+                    let input = network::Input::Datagram { local, remote, bytes };
+                    self.phone.handle(clock::now(), Input::Sip(input));
+                }
+                Err(reported) => self.reported(reported),
+            }
+            match self.network.try_receive(buffer) {
+                Some(received) => next = Ok(received),
+                None => return,
+            }
+        }
+    }
+
+    fn reported(&mut self, reported: Reported) {
+        let input = match &reported {
+            Reported::Connected { connection, local, remote } => {
+                network::Input::Connected { connection: *connection, local: *local, remote: *remote }
+            }
+            Reported::Accepted { connection, local, remote, outbox } => {
+                self.network.admit(*connection, outbox.clone());
+                network::Input::Accepted {
+                    connection: *connection,
+                    transport: network::Transport::Tcp,
+                    local: *local,
+                    remote: *remote,
+                }
+            }
+            Reported::Stream { connection, bytes } => network::Input::Stream { connection: *connection, bytes },
+            Reported::Closed { connection, why } => {
+                self.network.forget(*connection);
+                network::Input::Closed { connection: *connection, why: why.clone() }
+            }
+            Reported::Answer { query, result } => network::Input::Answer { query: *query, result: result.clone() },
+            Reported::Unsent { remote, why } => network::Input::Unsent { remote: *remote, why: why.clone() },
+            Reported::LocalAddress { query, result } => {
+                network::Input::LocalAddress { query: *query, result: result.clone() }
+            }
+        };
+        self.phone.handle(clock::now(), Input::Sip(input));
+    }
+
+    fn noticed(&mut self, notice: Notice) {
+        let now = clock::now();
+        let input = match notice {
+            Notice::Media(media_thread::Notice::Event(event)) => Input::Media(event),
+            Notice::Media(media_thread::Notice::Port { port, number }) => {
+                self.phone.handle(now, Input::Part { part: "ports", trouble: None });
+                Input::Port { port, number }
+            }
+            Notice::Media(media_thread::Notice::NoPort(error)) => part(
+                "ports",
+                format!("no RTP port can be opened: {error}"),
+                "widen [rtp] ports, or end the program that uses them",
+            ),
+            Notice::Sound(sound_thread::Notice::Opened { terminal, port }) => {
+                self.media.order(media_thread::Order::Sound(port));
+                self.media.order(media_thread::Order::Engine(media::Command::Terminal(terminal)));
+                Input::Part { part: "sound", trouble: None }
+            }
+            Notice::Sound(sound_thread::Notice::Failed(why)) => {
+                self.media.order(media_thread::Order::Sound(None));
+                let silent =
+                    media::Terminal::Timer { rate: 8_000, input: media::TerminalInput::Silence, output: None };
+                self.media.order(media_thread::Order::Engine(media::Command::Terminal(silent)));
+                let (what, cure) = why.split_once("; ").unwrap_or((why.as_str(), "see [audio]"));
+                part("sound", what.to_owned(), cure)
+            }
+            Notice::Sound(sound_thread::Notice::Ready { name, duration_us, bytes }) => {
+                self.phone.handle(now, Input::Part { part: "recordings", trouble: None });
+                Input::RecordingReady { recording: name, duration_us, bytes }
+            }
+            Notice::Sound(sound_thread::Notice::Unwritten(why)) => {
+                part("recordings", why, "make room, and check the folder's rights")
+            }
+            Notice::Store(store_thread::Notice::Works) => Input::Part { part: "store", trouble: None },
+            Notice::Store(store_thread::Notice::Fails { what, cure }) => part("store", what, &cure),
+        };
+        self.phone.handle(now, input);
+    }
+
+    fn wished(&mut self, wish: Wish) {
+        match wish {
+            Wish::Command { command, origin, reply } => {
+                let outcome = self.phone.command(clock::now(), command, origin);
+                // Who asked may have gone away meanwhile.
+                let _ = reply.send(outcome);
+            }
+            Wish::Trace { after, line, call, reply } => {
+                let _ = reply.send(self.phone.trace(after, line.as_deref(), call.as_deref()));
+            }
+            Wish::Intruder { interface, from, user } => {
+                self.phone.handle(clock::now(), Input::Intruder { interface, from, user });
+            }
+            Wish::Reload { reply } => {
+                let _ = reply.send(self.reload());
+            }
+        }
+    }
+
+    /// Reads the configuration again; with mistakes in it, the last good one stays.
+    fn reload(&mut self) -> Result<(), Vec<String>> {
+        notify::reloading(clock::now());
+        let file = self.file.display().to_string();
+        let refused = match settings::load(&self.file) {
+            Ok(Settings { config, findings }) => match self.unchangeable(&config) {
+                None => {
+                    self.apply(file, config, findings.len());
+                    notify::ready();
+                    return Ok(());
+                }
+                Some(why) => vec![format!("{file}: {why}")],
+            },
+            Err(SettingsError::Mistaken(findings)) => findings.iter().map(ToString::to_string).collect(),
+            Err(error) => vec![error.to_string()],
+        };
+        for finding in &refused {
+            tracing::warn!("configuration refused: {finding}");
+        }
+        self.phone.handle(clock::now(), Input::ConfigRefused { file, findings: refused.clone() });
+        notify::ready();
+        Err(refused)
+    }
+
+    /// What can only be changed by starting anew.
+    fn unchangeable(&self, new: &Config) -> Option<&'static str> {
+        let old = &self.config;
+        if (old.sip.bind, old.sip.port_udp, old.sip.port_tcp) != (new.sip.bind, new.sip.port_udp, new.sip.port_tcp) {
+            return Some("[sip] bind and ports change only by a restart; restart tipring, or put them back");
+        }
+        if old.device.data != new.device.data {
+            return Some("[device] data changes only by a restart; restart tipring, or put it back");
+        }
+        if (old.admin.listen, &old.admin.socket) != (new.admin.listen, &new.admin.socket) {
+            return Some("[admin] listen and socket change only by a restart; restart tipring, or put them back");
+        }
+        None
+    }
+
+    fn apply(&mut self, file: String, config: Config, warnings: usize) {
+        if config.audio != self.config.audio {
+            self.sound.order(sound_thread::Order::Open(config.audio.clone()));
+        }
+        if config.rtp != self.config.rtp {
+            self.media.order(media_thread::Order::Ports(port_range(&config)));
+        }
+        self.config = config.clone();
+        let _ = self.told_config.send(Arc::new(config.clone()));
+        let warnings = u32::try_from(warnings).unwrap_or(u32::MAX);
+        self.phone.handle(clock::now(), Input::Configured { file, config: Box::new(config), warnings });
+        self.believe();
+    }
+
+    fn believe(&mut self) {
+        for (line, account) in self.phone.accounts() {
+            let ca_file = line.ca_file.as_ref().map(PathBuf::from);
+            self.network.believe(account, Belief { ca_file, anyone: !line.tls_verify });
+        }
+    }
+
+    fn open_sound(&mut self) {
+        if !std::mem::replace(&mut self.sound_asked, true) {
+            self.sound.order(sound_thread::Order::Open(self.config.audio.clone()));
+        }
+    }
+
+    fn check_clock(&mut self) {
+        let now = clock::now();
+        if now.utc_us < EARLIEST_CREDIBLE_US {
+            let what = "the clock of this device was never set: certificates can't be checked";
+            self.phone.handle(now, part("clock", what.into(), "let it reach a time server, or set it by hand"));
+        }
+    }
+
+    fn stop(&mut self) {
+        notify::stopping();
+        self.phone.handle(clock::now(), Input::Stop);
+    }
+
+    /// Does everything that the phone asks.
+    fn drain(&mut self) {
+        while let Some(output) = self.phone.poll_output() {
+            match output {
+                Output::Sip(output) => self.network.perform(output),
+                Output::Media(command) => {
+                    if !self.media.order(media_thread::Order::Engine(command)) {
+                        tracing::error!("the media thread does not keep up; an order was lost");
+                    }
+                }
+                Output::Keep(write) => self.store.keep(write),
+                Output::Recording { number, recording } => {
+                    let path = self.recording_path(&recording);
+                    self.sound.order(sound_thread::Order::Recording { number, name: recording, path });
+                }
+                Output::Stopped => self.stopped = true,
+            }
+        }
+    }
+
+    fn recording_path(&self, name: &str) -> PathBuf {
+        let folder = self.config.recording.folder.clone();
+        let folder = folder.map_or_else(|| PathBuf::from(&self.config.device.data).join("recordings"), PathBuf::from);
+        folder.join(format!("{name}.wav"))
+    }
+
+    fn tell_progress(&mut self, progress: &mut impl FnMut(Progress)) {
+        if self.stopped || !self.phone.is_settled() || self.told == Some(Progress::Ready) {
+            return;
+        }
+        let degraded = self.phone.degraded();
+        let now = if degraded.is_empty() { Progress::Ready } else { Progress::Degraded(degraded) };
+        if self.told.as_ref() != Some(&now) {
+            if self.told.is_none() {
+                notify::ready();
+            }
+            progress(now.clone());
+            self.told = Some(now);
+        }
+    }
+}
+
+fn part(part: &'static str, what: String, cure: &str) -> Input<'static> {
+    Input::Part { part, trouble: Some((what, cure.to_owned())) }
+}

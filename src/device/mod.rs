@@ -1,0 +1,169 @@
+//! Everything that touches the machine: sockets, clocks, randomness, name servers, TLS, sound, files, threads.
+//!
+//! It decides nothing: it moves bytes between the machine and the state machines, and `phone` decides. The threads are
+//! a fixed number, and hand values to each other through bounded queues:
+//!
+//! * *control* ([`control`], on the thread that calls [`Appliance::run`]) owns the phone and the SIP sockets;
+//! * *media* ([`media_thread`]) owns the RTP sockets and the engine of all legs;
+//! * *sound* ([`sound_thread`]) opens sound devices and writes recordings, both of which may block;
+//! * *store* ([`store_thread`]) commits events to the database before anybody is told;
+//! * *office* belongs to `admin` and is started by `main.rs`.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this room is where the machine is touched")]
+
+pub mod clock;
+pub mod control;
+pub mod media_thread;
+pub mod notify;
+pub mod resolver;
+pub mod rtp_port;
+pub mod settings;
+pub mod sip_network;
+pub mod sound;
+pub mod sound_thread;
+pub mod store_thread;
+pub mod tls;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::chance::Chance;
+use crate::config::Config;
+use crate::events::archive::Archive;
+use crate::phone::Phone;
+use crate::phone::desk::Desk;
+pub use control::Progress;
+
+/// Why the appliance could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A SIP port can't be had.
+    #[error("SIP can't be received at {address}: {error}; end the program that uses the port, or change [sip] bind and ports")]
+    Bind {
+        /// Where.
+        address: String,
+        /// The system's words.
+        error: io::Error,
+    },
+    /// The system refuses something basic.
+    #[error("the system refuses {what}: {error}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// Its words.
+        error: io::Error,
+    },
+}
+
+/// The appliance, set up and not yet running.
+pub struct Appliance {
+    control: control::Control,
+    runtime: tokio::runtime::Runtime,
+    sound: std::thread::JoinHandle<()>,
+    handles: Handles,
+}
+
+/// What others need to talk to a running appliance.
+#[derive(Clone)]
+pub struct Handles {
+    /// Where the phone is asked.
+    pub desk: Desk,
+    /// Where events and the journal are read.
+    pub archive: Archive,
+    /// The configuration in force.
+    pub config: watch::Receiver<Arc<Config>>,
+}
+
+impl Appliance {
+    /// Opens sockets and starts threads. The first REGISTER leaves with [`Appliance::run`].
+    pub fn start(file: PathBuf, config: Config) -> Result<Appliance, StartError> {
+        let system = |what| move |error| StartError::System { what, error };
+        let (notices, inbox) = control::notices();
+        let tell = notices.clone();
+        let data = PathBuf::from(&config.device.data);
+        let (store, archive, remembered) = store_thread::StoreThread::start(&data, config.journal.clone(), move |notice| {
+            let _ = tell.blocking_send(control::Notice::Store(notice));
+        })
+        .map_err(system("a thread"))?;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| StartError::System { what: "randomness", error: error.into() })?;
+        let mut chance = Chance::from_seed(seed);
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("an event loop"))?;
+        let binding = control::binding(&config, config.sip.dscp);
+        let (udp_port, tcp_port) = (config.sip.port_udp, config.sip.port_tcp);
+        let tcp_port = Some(tcp_port).filter(|port| *port != 0);
+        let address = format!("{}, UDP port {udp_port} and TCP port {}", binding.address, config.sip.port_tcp);
+        let (network, reports) = runtime
+            .block_on(async { sip_network::SipNetwork::bind(binding, udp_port, tcp_port) })
+            .map_err(|error| StartError::Bind { address, error })?;
+        let (told_config, new_config) = watch::channel(Arc::new(config.clone()));
+        let (desk, wishes) = Desk::open();
+        let (sound, sound_thread) = {
+            let tell = notices.clone();
+            sound_thread::SoundThread::start(move |notice| {
+                let _ = tell.blocking_send(control::Notice::Sound(notice));
+            })
+            .map_err(system("a thread"))?
+        };
+        let tape = sound.clone();
+        let media = media_thread::MediaThread::start(
+            control::port_range(&config),
+            crate::media::Settings { country: config.device.country.clone(), ..crate::media::Settings::default() },
+            chance.fork(),
+            move |notice| {
+                // The media thread never waits: a control thread that is this far behind has lost its calls anyway.
+                if notices.try_send(control::Notice::Media(notice)).is_err() {
+                    tracing::error!("the control thread does not keep up; a notice was lost");
+                }
+            },
+            move |taped| {
+                if !tape.order(sound_thread::Order::Taped(taped)) {
+                    tracing::warn!("the disk does not keep up with a recording; a piece is missing");
+                }
+            },
+        )
+        .map_err(system("a thread"))?;
+        let remembered = remembered.recv().unwrap_or_default();
+        let phone = Phone::new(clock::now(), config.clone(), network.udp_local(), tcp_port, remembered, chance);
+        let handles = Handles { desk, archive, config: new_config };
+        let control = control::Control {
+            file,
+            phone,
+            network,
+            reports,
+            media,
+            sound,
+            store,
+            notices: inbox,
+            wishes,
+            config,
+            told_config,
+            sound_asked: false,
+            stopped: false,
+            told: None,
+        };
+        Ok(Appliance { control, runtime, sound: sound_thread, handles })
+    }
+
+    /// What others need to talk to it.
+    pub fn handles(&self) -> Handles {
+        self.handles.clone()
+    }
+
+    /// Runs until somebody asks it to end; then ends in order. `progress` is told when everything is up.
+    pub fn run(self, progress: impl FnMut(Progress)) -> Result<(), StartError> {
+        let Appliance { control, runtime, sound, handles } = self;
+        drop(handles);
+        let parts = runtime
+            .block_on(control.run(progress))
+            .map_err(|error| StartError::System { what: "signals", error })?;
+        parts.media.stop();
+        parts.sound.order(sound_thread::Order::Stop);
+        let _ = sound.join();
+        parts.store.stop();
+        Ok(())
+    }
+}

@@ -1,0 +1,384 @@
+//! The user agent's border in deeds: UDP sockets, TCP and TLS connections, name servers.
+//!
+//! It obeys [`Output`] and reports [`Reported`], which the control thread hands to the phone as
+//! [`Input`](crate::sip::network::Input). It decides nothing.
+
+use std::collections::HashMap;
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::socket::sockopt::{Ipv4RecvErr, Ipv6RecvErr};
+use nix::sys::socket::{MsgFlags, SockaddrStorage, recvmsg, setsockopt};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio_rustls::TlsConnector;
+
+use super::resolver::Resolver;
+use super::rtp_port::{Binding, canonical, mapped, socket_address, udp_socket};
+use super::tls::{self, Belief};
+use crate::sip::handle::AccountId;
+use crate::sip::network::{FIRST_ACCEPTED, LookupError, Output, Question, Record, Transport};
+
+/// What the network reports and the control thread has not yet seen; past it connections wait.
+const REPORTS: usize = 256;
+/// Messages that wait for one connection's peer to read; past it the connection is given up.
+const OUTBOX: usize = 256;
+/// How long a TCP connection and its TLS handshake may take together.
+const CONNECT_WITHIN: Duration = Duration::from_secs(8);
+/// A flow whose data is not acknowledged for so long is dead (RFC 5482).
+const SILENT_DEATH: Duration = Duration::from_secs(10);
+
+/// Something the network says.
+pub enum Reported {
+    /// See [`crate::sip::network::Input::Connected`].
+    Connected { connection: u64, local: SocketAddr, remote: SocketAddr },
+    /// See [`crate::sip::network::Input::Accepted`]; [`SipNetwork::admit`] wants the outbox before anything is sent.
+    Accepted { connection: u64, local: SocketAddr, remote: SocketAddr, outbox: Outbox },
+    /// See [`crate::sip::network::Input::Stream`].
+    Stream { connection: u64, bytes: Vec<u8> },
+    /// See [`crate::sip::network::Input::Closed`].
+    Closed { connection: u64, why: String },
+    /// See [`crate::sip::network::Input::Answer`].
+    Answer { query: u64, result: Result<Vec<Record>, LookupError> },
+    /// See [`crate::sip::network::Input::Unsent`].
+    Unsent { remote: SocketAddr, why: String },
+    /// See [`crate::sip::network::Input::LocalAddress`].
+    LocalAddress { query: u64, result: Result<IpAddr, String> },
+}
+
+/// The way to a connection's peer. Dropping it ends the connection in order, after what waits has been written.
+pub type Outbox = Sender<Vec<u8>>;
+
+/// Sockets, connections and questions of the control thread.
+pub struct SipNetwork {
+    udp: UdpSocket,
+    udp_local: SocketAddr,
+    udp_mapped: bool,
+    dscp: u8,
+    beliefs: HashMap<AccountId, Belief>,
+    resolver: Option<Resolver>,
+    connections: HashMap<u64, Outbox>,
+    reports: Sender<Reported>,
+}
+
+impl SipNetwork {
+    /// Binds the UDP socket and, where a port is given, the TCP listener. Reports come out of the receiver.
+    pub fn bind(binding: Binding, udp_port: u16, tcp_port: Option<u16>) -> io::Result<(SipNetwork, Receiver<Reported>)> {
+        let (socket, udp_mapped) = udp_socket(binding, udp_port)?;
+        // Without these an ICMP error of an unconnected socket is never told.
+        let _ = setsockopt(&socket, Ipv4RecvErr, &true);
+        if udp_mapped || socket.local_addr()?.is_ipv6() {
+            let _ = setsockopt(&socket, Ipv6RecvErr, &true);
+        }
+        let udp = UdpSocket::from_std(socket)?;
+        let udp_local = SocketAddr::new(binding.address, udp.local_addr()?.port());
+        let (reports, inbox) = mpsc::channel(REPORTS);
+        if let Some(port) = tcp_port {
+            let listener = listen(binding, port)?;
+            tokio::spawn(accept(listener, binding.dscp, reports.clone()));
+        }
+        let network = SipNetwork {
+            udp,
+            udp_local,
+            udp_mapped,
+            dscp: binding.dscp,
+            beliefs: HashMap::new(),
+            resolver: None,
+            connections: HashMap::new(),
+            reports,
+        };
+        Ok((network, inbox))
+    }
+
+    /// The UDP socket as bound: its address may be unspecified, its port is real.
+    pub fn udp_local(&self) -> SocketAddr {
+        self.udp_local
+    }
+
+    /// Whose certificates a line believes from its next connection on.
+    pub fn believe(&mut self, account: AccountId, belief: Belief) {
+        self.beliefs.insert(account, belief);
+    }
+
+    /// Waits for the next datagram or the next unreachable peer.
+    pub async fn receive(&self, buffer: &mut [u8]) -> Result<(usize, SocketAddr), Reported> {
+        loop {
+            let ready = self.udp.ready(Interest::READABLE | Interest::ERROR).await;
+            if ready.as_ref().is_ok_and(|ready| ready.is_error()) {
+                let refused = self.udp.try_io(Interest::ERROR, || self.refusal());
+                if let Ok(Some((remote, why))) = refused {
+                    return Err(Reported::Unsent { remote, why });
+                }
+            }
+            match self.udp.try_recv_from(buffer) {
+                Ok((len, from)) => return Ok((len, canonical(from))),
+                // The reason comes through the error queue; the next turn reads it.
+                Err(_) => continue,
+            }
+        }
+    }
+
+    /// The next datagram, if one waits.
+    pub fn try_receive(&self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
+        self.udp.try_recv_from(buffer).ok().map(|(len, from)| (len, canonical(from)))
+    }
+
+    /// One entry of the socket's error queue: whom a datagram could not reach, and why.
+    fn refusal(&self) -> io::Result<Option<(SocketAddr, String)>> {
+        let mut quoted = [0; 64];
+        let mut slices = [IoSliceMut::new(&mut quoted)];
+        let mut control = nix::cmsg_space!([u8; 128]);
+        let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
+        let message = recvmsg::<SockaddrStorage>(self.udp.as_raw_fd(), &mut slices, Some(&mut control), flags)?;
+        let remote = message.address.as_ref().and_then(socket_address);
+        let why = message.cmsgs().ok().and_then(|messages| {
+            messages.into_iter().find_map(|message| {
+                use nix::sys::socket::ControlMessageOwned::{Ipv4RecvErr, Ipv6RecvErr};
+                match message {
+                    Ipv4RecvErr(error, _) | Ipv6RecvErr(error, _) => i32::try_from(error.ee_errno).ok(),
+                    _ => None,
+                }
+            })
+        });
+        let why = io::Error::from_raw_os_error(why.unwrap_or(nix::errno::Errno::EHOSTUNREACH as i32)).to_string();
+        Ok(remote.map(|remote| (remote, why)))
+    }
+
+    /// Does what the user agent asks.
+    pub fn perform(&mut self, output: Output) {
+        match output {
+            Output::Datagram { remote, bytes, .. } => self.send(remote, &bytes),
+            Output::Connect { connection, transport, remote, server_name, account } => {
+                self.connect(connection, transport, remote, server_name, account);
+            }
+            Output::Stream { connection, bytes } => {
+                let stuck = self.connections.get(&connection).is_some_and(|outbox| outbox.try_send(bytes).is_err());
+                if stuck {
+                    self.close(connection);
+                    self.report(Reported::Closed { connection, why: "the peer does not read".into() });
+                }
+            }
+            Output::Close { connection } => self.close(connection),
+            Output::Query { query, question, .. } => self.ask(query, question),
+            Output::RouteTo { query, remote } => {
+                let result = local_address(remote).map_err(|error| error.to_string());
+                self.report(Reported::LocalAddress { query, result });
+            }
+        }
+    }
+
+    /// Takes a connection that the listener accepted among its own.
+    pub fn admit(&mut self, connection: u64, outbox: Outbox) {
+        self.connections.insert(connection, outbox);
+    }
+
+    /// Forgets a connection that ended by itself.
+    pub fn forget(&mut self, connection: u64) {
+        self.connections.remove(&connection);
+    }
+
+    fn send(&self, remote: SocketAddr, bytes: &[u8]) {
+        let to = if self.udp_mapped { mapped(remote) } else { remote };
+        // An error that is left over from an earlier datagram is reported by the send after it: one more try is due.
+        let sent = self.udp.try_send_to(bytes, to).or_else(|_| self.udp.try_send_to(bytes, to));
+        if let Err(error) = sent {
+            if error.kind() != io::ErrorKind::WouldBlock {
+                self.report(Reported::Unsent { remote, why: error.to_string() });
+            }
+        }
+    }
+
+    fn connect(
+        &mut self,
+        connection: u64,
+        transport: Transport,
+        remote: SocketAddr,
+        server_name: String,
+        account: Option<AccountId>,
+    ) {
+        let belief = account.and_then(|account| self.beliefs.get(&account)).cloned().unwrap_or_default();
+        let (outbox, letters) = mpsc::channel(OUTBOX);
+        let (reports, dscp) = (self.reports.clone(), self.dscp);
+        tokio::spawn(async move {
+            let opened = async {
+                let stream = open_tcp(remote, dscp).await.map_err(|error| error.to_string())?;
+                let ends = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
+                let (local, remote) = ends.map_err(|error| error.to_string())?;
+                let stream: Box<dyn Stream> = match transport {
+                    Transport::Tls => Box::new(secure(stream, &belief, server_name).await?),
+                    Transport::Tcp | Transport::Udp => Box::new(stream),
+                };
+                Ok((stream, local, remote))
+            };
+            let opened = tokio::time::timeout(CONNECT_WITHIN, opened).await;
+            let why = match opened.unwrap_or_else(|_| Err("no answer to the connection".to_owned())) {
+                Ok((stream, local, remote)) => {
+                    let _ = reports.send(Reported::Connected { connection, local, remote }).await;
+                    converse(connection, stream, letters, &reports).await
+                }
+                Err(why) => why,
+            };
+            let _ = reports.send(Reported::Closed { connection, why }).await;
+        });
+        self.connections.insert(connection, outbox);
+    }
+
+    fn close(&mut self, connection: u64) {
+        self.connections.remove(&connection);
+    }
+
+    fn ask(&mut self, query: u64, question: Question) {
+        if self.resolver.is_none() {
+            match Resolver::from_system() {
+                Ok(resolver) => self.resolver = Some(resolver),
+                Err(error) => return self.report(Reported::Answer { query, result: Err(error) }),
+            }
+        }
+        let (Some(resolver), reports) = (self.resolver.clone(), self.reports.clone()) else { return };
+        tokio::spawn(async move {
+            let result = resolver.ask(&question).await;
+            let _ = reports.send(Reported::Answer { query, result }).await;
+        });
+    }
+
+    /// Forgets the resolver's settings: `/etc/resolv.conf` is read again by the next question.
+    pub fn network_changed(&mut self) {
+        self.resolver = None;
+    }
+
+    fn report(&self, reported: Reported) {
+        if let Err(mpsc::error::TrySendError::Full(reported)) = self.reports.try_send(reported) {
+            let reports = self.reports.clone();
+            tokio::spawn(async move {
+                let _ = reports.send(reported).await;
+            });
+        }
+    }
+}
+
+/// A stream of bytes, with or without TLS.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+async fn open_tcp(remote: SocketAddr, dscp: u8) -> io::Result<TcpStream> {
+    let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    prepare(&socket2::SockRef::from(&socket), remote.is_ipv6(), dscp);
+    socket.connect(remote).await
+}
+
+fn listen(binding: Binding, port: u16) -> io::Result<TcpListener> {
+    let unspecified = binding.address.is_unspecified();
+    let address = if unspecified { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { binding.address };
+    let open = |address: IpAddr| {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::new(address, port))?;
+        socket.listen(128)
+    };
+    match open(address) {
+        Err(_) if unspecified => open(binding.address),
+        opened => opened,
+    }
+}
+
+async fn accept(listener: TcpListener, dscp: u8, reports: Sender<Reported>) {
+    let mut connection = FIRST_ACCEPTED;
+    loop {
+        let Ok((stream, remote)) = listener.accept().await else {
+            // Out of descriptors or the like: the next one may do, but not at once.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let Ok(local) = stream.local_addr() else { continue };
+        let (local, remote) = (canonical(local), canonical(remote));
+        prepare(&socket2::SockRef::from(&stream), local.is_ipv6(), dscp);
+        let (outbox, letters) = mpsc::channel(OUTBOX);
+        if reports.send(Reported::Accepted { connection, local, remote, outbox }).await.is_err() {
+            return;
+        }
+        let reports = reports.clone();
+        tokio::spawn(async move {
+            let why = converse(connection, Box::new(stream), letters, &reports).await;
+            let _ = reports.send(Reported::Closed { connection, why }).await;
+        });
+        connection += 1;
+    }
+}
+
+/// The address that packets to `remote` carry: the kernel's routing says, nothing is sent.
+fn local_address(remote: IpAddr) -> io::Result<IpAddr> {
+    let any: IpAddr = if remote.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = std::net::UdpSocket::bind((any, 0))?;
+    socket.connect((remote, 9))?;
+    Ok(socket.local_addr()?.ip())
+}
+
+fn prepare(socket: &socket2::SockRef<'_>, v6: bool, dscp: u8) {
+    // Best effort each: a connection without them works, it is only slower to notice its death.
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_user_timeout(Some(SILENT_DEATH));
+    let _ = socket.set_keepalive(true);
+    let _ = if v6 { socket.set_tclass_v6(u32::from(dscp) << 2) } else { socket.set_tos_v4(u32::from(dscp) << 2) };
+}
+
+async fn secure(
+    stream: TcpStream,
+    belief: &Belief,
+    server_name: String,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
+    let config = tls::client(belief).map_err(|error| error.to_string())?;
+    let name = ServerName::try_from(server_name.trim_matches(['[', ']']).to_owned())
+        .map_err(|_| format!("`{server_name}` is no name that a certificate can carry"))?;
+    TlsConnector::from(Arc::clone(&config)).connect(name, stream).await.map_err(|error| {
+        let hint = if error.to_string().contains("NotValidYet") || error.to_string().contains("not valid yet") {
+            "; is the clock of this device right?"
+        } else {
+            ""
+        };
+        format!("TLS with {server_name} failed: {error}{hint}")
+    })
+}
+
+/// Carries bytes both ways until one side ends; the answer is why.
+async fn converse(
+    connection: u64,
+    stream: Box<dyn Stream>,
+    mut letters: Receiver<Vec<u8>>,
+    reports: &Sender<Reported>,
+) -> String {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        tokio::select! {
+            read = reader.read(&mut buffer) => match read {
+                Ok(0) => return "the peer closed the connection".into(),
+                Ok(len) => {
+                    let bytes = buffer.get(..len).unwrap_or_default().to_vec();
+                    if reports.send(Reported::Stream { connection, bytes }).await.is_err() {
+                        return "this end stopped".into();
+                    }
+                }
+                Err(error) => return error.to_string(),
+            },
+            letter = letters.recv() => match letter {
+                Some(bytes) => {
+                    if let Err(error) = writer.write_all(&bytes).await {
+                        return error.to_string();
+                    }
+                    if let Err(error) = writer.flush().await {
+                        return error.to_string();
+                    }
+                }
+                None => {
+                    let _ = writer.shutdown().await;
+                    return "closed here".into();
+                }
+            },
+        }
+    }
+}

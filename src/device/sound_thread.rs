@@ -1,0 +1,248 @@
+//! The sound thread: it opens the sound back-end and keeps it open, and writes what the media thread records to files.
+//! Both may block, and neither may hold up a call.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+use super::media_thread::Taped;
+use super::sound::cpal::CpalBackend;
+use super::sound::file::{FileBackend, HEARD};
+use super::sound::none::NoneBackend;
+use super::sound::tone::ToneBackend;
+use super::sound::{Backend, SoundPort, Trouble};
+use crate::audio::wav::WavWriter;
+use crate::config::{self, Audio};
+use crate::media::{Recorded, RecordingId, Terminal};
+
+/// Pieces of recordings that may wait for the disk: ten seconds of a few calls.
+const QUEUE: usize = 4096;
+/// A back-end that could not be opened, or went away, is tried again after this long.
+const RETRY: Duration = Duration::from_secs(5);
+/// How often open files are looked after when nothing happens.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What the sound thread is asked to do.
+pub enum Order {
+    /// Open this back-end in place of the one before.
+    Open(Audio),
+    /// A piece of a recording.
+    Taped(Taped),
+    /// The recording of this number goes to this file, and has this name.
+    Recording {
+        /// As the engine numbers it.
+        number: RecordingId,
+        /// As events name it.
+        name: String,
+        /// Where it goes.
+        path: PathBuf,
+    },
+    /// Finish all files and end.
+    Stop,
+}
+
+/// What the sound thread tells the control thread.
+pub enum Notice {
+    /// A back-end is open.
+    Opened {
+        /// What the engine is told of it.
+        terminal: Terminal,
+        /// Its rings.
+        port: Option<SoundPort>,
+    },
+    /// There is no sound, and why.
+    Failed(String),
+    /// A recording is complete.
+    Ready {
+        /// Its name.
+        name: String,
+        /// Its length in microseconds.
+        duration_us: u64,
+        /// Its size in bytes.
+        bytes: u64,
+    },
+    /// A recording could not be written, and why.
+    Unwritten(String),
+}
+
+/// The other end of the sound thread.
+#[derive(Clone)]
+pub struct SoundThread(SyncSender<Order>);
+
+impl SoundThread {
+    /// Starts the thread. `notices` is called on it.
+    pub fn start(
+        notices: impl Fn(Notice) + Send + 'static,
+    ) -> std::io::Result<(SoundThread, std::thread::JoinHandle<()>)> {
+        let (orders, inbox) = sync_channel(QUEUE);
+        let thread = std::thread::Builder::new().name("sound".into()).spawn(move || {
+            Studio { notices: Box::new(notices), audio: None, keep: None, output: None, tapes: HashMap::new(), retry: None }
+                .run(&inbox);
+        })?;
+        Ok((SoundThread(orders), thread))
+    }
+
+    /// Hands over an order; false if the disk is so far behind that the queue is full.
+    pub fn order(&self, order: Order) -> bool {
+        match self.0.try_send(order) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        }
+    }
+}
+
+/// A file that is being written.
+struct Tape {
+    name: Option<String>,
+    path: PathBuf,
+    writer: Option<WavWriter<BufWriter<File>>>,
+    rate: u32,
+    channels: u16,
+}
+
+struct Studio {
+    notices: Box<dyn Fn(Notice) + Send>,
+    audio: Option<Audio>,
+    keep: Option<(Box<dyn std::any::Any>, Receiver<Trouble>)>,
+    output: Option<PathBuf>,
+    tapes: HashMap<RecordingId, Tape>,
+    retry: Option<Instant>,
+}
+
+impl Studio {
+    fn run(mut self, inbox: &Receiver<Order>) {
+        loop {
+            match inbox.recv_timeout(TICK) {
+                Ok(Order::Open(audio)) => {
+                    self.audio = Some(audio);
+                    self.open();
+                }
+                Ok(Order::Recording { number, name, path }) => self.prepare(number, name, path),
+                Ok(Order::Taped(taped)) => self.tape(taped),
+                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    for number in self.tapes.keys().copied().collect::<Vec<_>>() {
+                        self.finish(number);
+                    }
+                    return;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.watch();
+        }
+    }
+
+    fn open(&mut self) {
+        let Some(audio) = &self.audio else { return };
+        // The old streams end before new ones begin: a device may allow only one.
+        self.keep = None;
+        self.retry = None;
+        let (complain, troubles) = sync_channel(1);
+        match backend(audio).open(complain) {
+            Ok(opened) => {
+                self.output = opened.output;
+                self.keep = Some((opened.keep, troubles));
+                (self.notices)(Notice::Opened { terminal: opened.terminal, port: opened.port });
+            }
+            Err(error) => {
+                self.retry = Some(Instant::now() + RETRY);
+                (self.notices)(Notice::Failed(error.to_string()));
+            }
+        }
+    }
+
+    fn watch(&mut self) {
+        let trouble = self.keep.as_ref().and_then(|(_, troubles)| troubles.try_recv().ok());
+        if let Some(trouble) = trouble {
+            self.keep = None;
+            self.retry = Some(Instant::now() + RETRY);
+            let why = format!("the sound device is gone: {}; plug it in again, it is tried every 5 s", trouble.why);
+            (self.notices)(Notice::Failed(why));
+        }
+        if self.retry.is_some_and(|at| at <= Instant::now()) {
+            self.open();
+        }
+    }
+
+    fn prepare(&mut self, number: RecordingId, name: String, path: PathBuf) {
+        self.tapes.insert(number, Tape { name: Some(name), path, writer: None, rate: 0, channels: 0 });
+    }
+
+    fn tape(&mut self, taped: Taped) {
+        match taped {
+            Taped::Started(Recorded::Started { recording, rate, channels }) => {
+                if let (HEARD, Some(path)) = (recording, &self.output) {
+                    let path = path.clone();
+                    self.tapes.insert(HEARD, Tape { name: None, path, writer: None, rate: 0, channels: 0 });
+                }
+                let Some(tape) = self.tapes.get_mut(&recording) else { return };
+                (tape.rate, tape.channels) = (rate, channels);
+                match create(&tape.path, rate, channels) {
+                    Ok(writer) => tape.writer = Some(writer),
+                    Err(why) => self.give_up(recording, &why),
+                }
+            }
+            Taped::Samples(Recorded::Samples { recording }, samples) => {
+                let Some(writer) = self.tapes.get_mut(&recording).and_then(|tape| tape.writer.as_mut()) else { return };
+                if let Err(error) = writer.write(&samples) {
+                    self.give_up(recording, &error.to_string());
+                }
+            }
+            Taped::Finished(Recorded::Finished { recording, .. }) => self.finish(recording),
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, recording: RecordingId) {
+        let Some(tape) = self.tapes.remove(&recording) else { return };
+        let Some(writer) = tape.writer else { return };
+        let frames = writer.samples() / u64::from(tape.channels.max(1));
+        match writer.finish() {
+            Ok(file) => {
+                let bytes = file.get_ref().metadata().map_or(0, |metadata| metadata.len());
+                let duration_us = frames.saturating_mul(1_000_000) / u64::from(tape.rate.max(1));
+                if let Some(name) = tape.name {
+                    (self.notices)(Notice::Ready { name, duration_us, bytes });
+                }
+            }
+            Err(error) => (self.notices)(Notice::Unwritten(unwritten(&tape.path, &error.to_string()))),
+        }
+    }
+
+    fn give_up(&mut self, recording: RecordingId, why: &str) {
+        if let Some(tape) = self.tapes.remove(&recording) {
+            (self.notices)(Notice::Unwritten(unwritten(&tape.path, why)));
+        }
+    }
+}
+
+fn backend(audio: &Audio) -> Box<dyn Backend> {
+    let path = |name: &Option<String>| name.as_ref().map(PathBuf::from);
+    let device = |name: &Option<String>| name.clone().unwrap_or_else(|| "default".into());
+    match audio.backend {
+        config::Backend::Cpal => Box::new(CpalBackend {
+            input: device(&audio.input),
+            output: device(&audio.output),
+            ring: audio.ring_device.clone(),
+        }),
+        config::Backend::File => {
+            Box::new(FileBackend { input: path(&audio.input), output: path(&audio.output) })
+        }
+        config::Backend::Tone => Box::new(ToneBackend),
+        config::Backend::None => Box::new(NoneBackend),
+    }
+}
+
+fn create(path: &Path, rate: u32, channels: u16) -> Result<WavWriter<BufWriter<File>>, String> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+    }
+    let file = File::create(path).map_err(|error| error.to_string())?;
+    WavWriter::new(BufWriter::new(file), rate, channels).map_err(|error| error.to_string())
+}
+
+fn unwritten(path: &Path, why: &str) -> String {
+    format!("{} can't be written: {why}", path.display())
+}

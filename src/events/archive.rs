@@ -1,0 +1,131 @@
+//! The reading side of the store, for whoever tells events on: requests travel to the thread that owns the
+//! [`Store`](super::store::Store), answers come back, and the number of the newest committed event can be awaited.
+//!
+//! Nothing is told before it is committed, and catching up and following are one path: wait until there is something
+//! newer than the last number one has, then ask for it.
+
+use std::sync::mpsc::{SyncSender, TrySendError};
+
+use tokio::sync::{oneshot, watch};
+
+use super::cloud_event::CloudEvent;
+use super::store::{Entry, Erase, Erased, JournalPage, Query, StoreError, Write};
+
+/// Where an answer goes.
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What the thread that owns the store is given to do.
+#[derive(Debug)]
+pub enum Job {
+    /// Keep this for good.
+    Keep(Write),
+    /// Events after a number, a page of them.
+    Events {
+        /// The last number that is known.
+        since: u64,
+        /// Events at most.
+        limit: u32,
+        /// Where they go.
+        reply: Reply<Vec<CloudEvent>>,
+    },
+    /// All events of one call.
+    EventsOfCall {
+        /// The call.
+        call: String,
+        /// Where they go.
+        reply: Reply<Vec<CloudEvent>>,
+    },
+    /// A page of the journal.
+    Journal {
+        /// What is searched for.
+        query: Query,
+        /// Where it goes.
+        reply: Reply<JournalPage>,
+    },
+    /// The rows of one call.
+    Call {
+        /// The call.
+        call: String,
+        /// Where they go.
+        reply: Reply<Vec<Entry>>,
+    },
+    /// Erase somebody's data.
+    Erase {
+        /// Whose.
+        whose: Erase,
+        /// The moment, microseconds since 1970.
+        now_utc_us: i64,
+        /// What was erased.
+        reply: Reply<Erased>,
+    },
+    /// Keep what waits, note an orderly end, and stop.
+    Stop,
+}
+
+/// The asking side; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    jobs: SyncSender<Job>,
+    committed: watch::Receiver<u64>,
+}
+
+/// Why the store gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The store says why.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Too much is asked at once, or the appliance is ending.
+    #[error("the store does not answer: it is overloaded or ending; try again")]
+    Busy,
+}
+
+impl Archive {
+    /// The reading side of the thread that takes `jobs` and announces each commit by `committed`.
+    pub fn new(jobs: SyncSender<Job>, committed: watch::Receiver<u64>) -> Archive {
+        Archive { jobs, committed }
+    }
+
+    /// The number of the newest event that is kept.
+    pub fn committed(&self) -> u64 {
+        *self.committed.borrow()
+    }
+
+    /// Waits until an event newer than `since` is kept; false if there never will be one.
+    pub async fn newer_than(&mut self, since: u64) -> bool {
+        self.committed.wait_for(|committed| *committed > since).await.is_ok()
+    }
+
+    /// Events after the number `since`, `limit` at most. See [`Store::events_since`](super::store::Store::events_since).
+    pub async fn events(&self, since: u64, limit: u32) -> Result<Vec<CloudEvent>, ArchiveError> {
+        self.ask(|reply| Job::Events { since, limit, reply }).await
+    }
+
+    /// All events of one call.
+    pub async fn events_of_call(&self, call: String) -> Result<Vec<CloudEvent>, ArchiveError> {
+        self.ask(|reply| Job::EventsOfCall { call, reply }).await
+    }
+
+    /// A page of the journal, newest first.
+    pub async fn journal(&self, query: Query) -> Result<JournalPage, ArchiveError> {
+        self.ask(|reply| Job::Journal { query, reply }).await
+    }
+
+    /// The rows of one call.
+    pub async fn call(&self, call: String) -> Result<Vec<Entry>, ArchiveError> {
+        self.ask(|reply| Job::Call { call, reply }).await
+    }
+
+    /// Erases somebody's data.
+    pub async fn erase(&self, whose: Erase, now_utc_us: i64) -> Result<Erased, ArchiveError> {
+        self.ask(|reply| Job::Erase { whose, now_utc_us, reply }).await
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, ArchiveError> {
+        let (reply, answer) = oneshot::channel();
+        match self.jobs.try_send(job(reply)) {
+            Ok(()) => Ok(answer.await.map_err(|_| ArchiveError::Busy)??),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(ArchiveError::Busy),
+        }
+    }
+}

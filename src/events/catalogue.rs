@@ -1,0 +1,450 @@
+//! The catalogue: every event that this appliance tells, with its fields.
+//!
+//! One variant of [`Kind`] is one type of event. `call.*` types tell one story per leg and repeat who calls whom in
+//! each event, so that a receiver that missed the beginning still understands. Integers named `*_us` are
+//! microseconds. What is not known is absent, never empty.
+
+use serde::{Deserialize, Serialize};
+
+use super::cause::{CallResult, Cause};
+use super::leg::{Direction, Leg, Origin, Party, Quality, Side};
+use super::number::Number;
+
+/// One thing that happened, before it has a number.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Event {
+    /// The call it belongs to: the subject of the event. `None` for events of the device or of a line.
+    pub call: Option<String>,
+    /// What happened.
+    pub kind: Kind,
+}
+
+impl Event {
+    /// An event of the device, of a line or of its configuration.
+    pub fn new(kind: Kind) -> Event {
+        Event { call: None, kind }
+    }
+
+    /// An event of the call `call`.
+    pub fn of_call(call: impl Into<String>, kind: Kind) -> Event {
+        Event { call: Some(call.into()), kind }
+    }
+}
+
+/// What happened. The comment at each variant begins with the type's name, without the prefix `tipring.`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum Kind {
+    /// `device.started`: the appliance runs.
+    #[serde(rename = "device.started")]
+    DeviceStarted {
+        /// The program's version.
+        version: String,
+        /// The serial number of the device.
+        serial: String,
+        /// The name of the device, if it was given one.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        name: Option<String>,
+        /// Whether the run before this one ended in order.
+        clean: bool,
+    },
+    /// `device.network.changed`: the addresses of the machine are others than before.
+    #[serde(rename = "device.network.changed")]
+    NetworkChanged {
+        /// All addresses that packets can be sent from now.
+        addresses: Vec<String>,
+    },
+    /// `device.degraded`: a part does not work; the appliance goes on without it.
+    #[serde(rename = "device.degraded")]
+    DeviceDegraded {
+        /// `sound`, `store`, `recordings`, `clock`, `network`.
+        part: String,
+        /// What is wrong.
+        what: String,
+        /// What to do about it.
+        cure: String,
+    },
+    /// `device.recovered`: a part works again.
+    #[serde(rename = "device.recovered")]
+    DeviceRecovered {
+        /// As in `device.degraded`.
+        part: String,
+    },
+    /// `line.registered`: the PBX knows where the line is. Told when it begins, not at each refresh.
+    #[serde(rename = "line.registered")]
+    LineRegistered {
+        /// The name of the line.
+        line: String,
+        /// The address that answered.
+        registrar: String,
+        /// `udp`, `tcp` or `tls`.
+        transport: String,
+        /// The contact that the PBX keeps.
+        contact: String,
+        /// For how long.
+        expires_us: u64,
+    },
+    /// `line.unregistered`: the line can't be called: asked for, or it failed and will be tried again.
+    #[serde(rename = "line.unregistered")]
+    LineUnregistered {
+        /// The name of the line.
+        line: String,
+        /// What failed; the `by` of an orderly end is `local`.
+        cause: Cause,
+        /// When the next attempt comes, from now; absent if there will be none.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        retry_us: Option<u64>,
+    },
+    /// `line.rejected`: the PBX refuses this account. There is no retry until somebody has changed something.
+    #[serde(rename = "line.rejected")]
+    LineRejected {
+        /// The name of the line.
+        line: String,
+        /// What the PBX answered.
+        cause: Cause,
+        /// What to do about it.
+        cure: String,
+    },
+    /// `call.new`: a leg exists.
+    #[serde(rename = "call.new")]
+    CallNew {
+        /// Who calls whom.
+        #[serde(flatten)]
+        leg: Leg,
+        /// Who started it.
+        origin: Origin,
+    },
+    /// `call.dialing`: the INVITE of an outgoing leg is on its way.
+    #[serde(rename = "call.dialing")]
+    CallDialing {
+        /// Who calls whom.
+        #[serde(flatten)]
+        leg: Leg,
+    },
+    /// `call.ringing`: this device rings, or the called one says that it does.
+    #[serde(rename = "call.ringing")]
+    CallRinging {
+        /// Who calls whom.
+        #[serde(flatten)]
+        leg: Leg,
+    },
+    /// `call.early`: audio of the PBX is heard before the answer.
+    #[serde(rename = "call.early")]
+    CallEarly {
+        /// Who calls whom.
+        #[serde(flatten)]
+        leg: Leg,
+    },
+    /// `call.answered`: the call is answered.
+    #[serde(rename = "call.answered")]
+    CallAnswered {
+        /// Who calls whom.
+        #[serde(flatten)]
+        leg: Leg,
+        /// From the first moment of the leg to the answer.
+        ring_us: u64,
+    },
+    /// `call.media`: the first audio of the other side was heard.
+    #[serde(rename = "call.media")]
+    CallMedia {
+        /// Who calls whom.
+        #[serde(flatten)]
+        leg: Leg,
+        /// Encoding name, as in SDP.
+        codec: String,
+        /// The name of the SRTP profile, if the audio is encrypted.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        srtp: Option<String>,
+        /// From the answer to the first packet; zero if it came before.
+        after_answer_us: u64,
+    },
+    /// `call.held`: the call waits.
+    #[serde(rename = "call.held")]
+    CallHeld {
+        /// Who calls whom.
+        #[serde(flatten)]
+        leg: Leg,
+        /// Who put it on hold.
+        by: Side,
+    },
+    /// `call.resumed`: the call goes on.
+    #[serde(rename = "call.resumed")]
+    CallResumed {
+        /// Who calls whom.
+        #[serde(flatten)]
+        leg: Leg,
+        /// Who took it back.
+        by: Side,
+    },
+    /// `call.dtmf`: keys were pressed during the call. The digits are left out unless they are asked for.
+    #[serde(rename = "call.dtmf")]
+    CallDtmf {
+        /// Who calls whom.
+        #[serde(flatten)]
+        leg: Leg,
+        /// Who pressed them.
+        by: Side,
+        /// `0`–`9`, `*`, `#`, `A`–`D`.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        digits: Option<String>,
+        /// How long the last one was.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        duration_us: Option<u64>,
+        /// `rfc4733`, `info` or `inband`.
+        method: String,
+    },
+    /// `call.quality`: how the audio is, every five seconds.
+    #[serde(rename = "call.quality")]
+    CallQuality {
+        /// Who calls whom.
+        #[serde(flatten)]
+        leg: Leg,
+        /// Since the last report.
+        quality: Quality,
+    },
+    /// `call.refused`: a rule of this device declined the call: limits, do-not-disturb, the number of calls. For an
+    /// incoming leg `call.ended` follows; an outgoing one that was refused before it began has only this.
+    #[serde(rename = "call.refused")]
+    CallRefused {
+        /// Who calls whom.
+        #[serde(flatten)]
+        leg: Leg,
+        /// Who started it.
+        origin: Origin,
+        /// The configuration key of the rule: `limits.deny`, `line.dnd`, `line.max_calls`.
+        rule: String,
+        /// What it means, for people.
+        text: String,
+    },
+    /// `call.ended`: the leg is over.
+    #[serde(rename = "call.ended")]
+    CallEnded {
+        /// Who calls whom.
+        #[serde(flatten)]
+        leg: Leg,
+        /// What became of it.
+        result: CallResult,
+        /// Why, and who ended it.
+        cause: Cause,
+        /// From `call.new` to now.
+        total_us: u64,
+        /// From `call.new` to the answer or the end.
+        ring_us: u64,
+        /// From the answer to now; zero without one.
+        talk_us: u64,
+        /// The part of `talk_us` that was on hold.
+        hold_us: u64,
+        /// Of the whole leg; absent without audio.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        quality: Option<Quality>,
+        /// The recording of the leg, if there is one.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        recording_id: Option<String>,
+    },
+    /// `call.closed`: the whole call is over, all its legs.
+    #[serde(rename = "call.closed")]
+    CallClosed {
+        /// The line of the first leg.
+        line: String,
+        /// The direction of the first leg.
+        direction: Direction,
+        /// Who called.
+        caller: Party,
+        /// Who was called.
+        called: Party,
+        /// What became of it.
+        result: CallResult,
+        /// Whether somebody should call back.
+        missed: bool,
+        /// How many legs it had.
+        legs: u32,
+        /// From the first leg's beginning to the last one's end.
+        total_us: u64,
+        /// While anybody was connected.
+        talk_us: u64,
+    },
+    /// `call.emergency`: an emergency number is being called.
+    #[serde(rename = "call.emergency")]
+    CallEmergency {
+        /// Who calls whom.
+        #[serde(flatten)]
+        leg: Leg,
+        /// The keys of the rules that would have refused any other call.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        overruled: Vec<String>,
+    },
+    /// `recording.started`: a call is being recorded. Told before the first sample is kept.
+    #[serde(rename = "recording.started")]
+    RecordingStarted {
+        /// The recording.
+        recording_id: String,
+        /// The leg.
+        leg_id: String,
+        /// The line.
+        line: String,
+    },
+    /// `recording.paused`: nothing is kept now.
+    #[serde(rename = "recording.paused")]
+    RecordingPaused {
+        /// The recording.
+        recording_id: String,
+        /// The leg.
+        leg_id: String,
+        /// The line.
+        line: String,
+        /// False when it goes on again.
+        paused: bool,
+    },
+    /// `recording.ready`: the file is complete.
+    #[serde(rename = "recording.ready")]
+    RecordingReady {
+        /// The recording.
+        recording_id: String,
+        /// The leg.
+        leg_id: String,
+        /// The line.
+        line: String,
+        /// Its length.
+        duration_us: u64,
+        /// The size of the file in bytes.
+        bytes: u64,
+    },
+    /// `recording.deleted`: the file is gone.
+    #[serde(rename = "recording.deleted")]
+    RecordingDeleted {
+        /// The recording.
+        recording_id: String,
+        /// `age`, `size` or `erased` (somebody asked for it).
+        reason: String,
+    },
+    /// `originate.result`: what became of a call that a program asked for.
+    #[serde(rename = "originate.result")]
+    OriginateResult {
+        /// The `Idempotency-Key` of the request, or one made here.
+        request: String,
+        /// Who asked.
+        origin: Origin,
+        /// What was to be called.
+        to: Number,
+        /// What became of it; `answered` is told at the answer.
+        result: CallResult,
+        /// Why.
+        cause: Cause,
+    },
+    /// `limit.reached`: a limit stopped a call. Told once per limit and day.
+    #[serde(rename = "limit.reached")]
+    LimitReached {
+        /// The line, if the limit is one of a line.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        line: Option<String>,
+        /// Its configuration key: `limits.calls_per_day`.
+        limit: String,
+        /// Its value.
+        value: u64,
+        /// Who was stopped.
+        origin: Origin,
+    },
+    /// `auth.failed`: somebody tried to get in and was refused.
+    #[serde(rename = "auth.failed")]
+    AuthFailed {
+        /// `api` or `socket`.
+        interface: String,
+        /// The address it came from.
+        from: String,
+        /// The name that was given, if any.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        user: Option<String>,
+        /// Attempts from this address since the last event.
+        attempts: u32,
+    },
+    /// `config.applied`: a configuration is in force.
+    #[serde(rename = "config.applied")]
+    ConfigApplied {
+        /// The file.
+        file: String,
+        /// The names of lines that are new or changed.
+        changed: Vec<String>,
+        /// The names of lines that are gone.
+        removed: Vec<String>,
+        /// How many warnings it has.
+        warnings: u32,
+    },
+    /// `config.rejected`: a new configuration has mistakes; the last good one stays.
+    #[serde(rename = "config.rejected")]
+    ConfigRejected {
+        /// The file.
+        file: String,
+        /// The mistakes, as `tipring check` prints them.
+        findings: Vec<String>,
+    },
+    /// `gap`: events that a reader has not seen are gone. It carries the number of the last one that is missing.
+    #[serde(rename = "gap")]
+    Gap {
+        /// The first number that is missing.
+        first: u64,
+        /// The last number that is missing.
+        last: u64,
+        /// `age`, `size` or `erased`; absent if it is not known.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
+    },
+}
+
+impl Kind {
+    /// The leg that the event tells about.
+    pub fn leg(&self) -> Option<&Leg> {
+        match self {
+            Kind::CallNew { leg, .. }
+            | Kind::CallDialing { leg }
+            | Kind::CallRinging { leg }
+            | Kind::CallEarly { leg }
+            | Kind::CallAnswered { leg, .. }
+            | Kind::CallMedia { leg, .. }
+            | Kind::CallHeld { leg, .. }
+            | Kind::CallResumed { leg, .. }
+            | Kind::CallDtmf { leg, .. }
+            | Kind::CallQuality { leg, .. }
+            | Kind::CallRefused { leg, .. }
+            | Kind::CallEnded { leg, .. }
+            | Kind::CallEmergency { leg, .. } => Some(leg),
+            _ => None,
+        }
+    }
+
+    /// The name of the type without the prefix `tipring.`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::DeviceStarted { .. } => "device.started",
+            Kind::NetworkChanged { .. } => "device.network.changed",
+            Kind::DeviceDegraded { .. } => "device.degraded",
+            Kind::DeviceRecovered { .. } => "device.recovered",
+            Kind::LineRegistered { .. } => "line.registered",
+            Kind::LineUnregistered { .. } => "line.unregistered",
+            Kind::LineRejected { .. } => "line.rejected",
+            Kind::CallNew { .. } => "call.new",
+            Kind::CallDialing { .. } => "call.dialing",
+            Kind::CallRinging { .. } => "call.ringing",
+            Kind::CallEarly { .. } => "call.early",
+            Kind::CallAnswered { .. } => "call.answered",
+            Kind::CallMedia { .. } => "call.media",
+            Kind::CallHeld { .. } => "call.held",
+            Kind::CallResumed { .. } => "call.resumed",
+            Kind::CallDtmf { .. } => "call.dtmf",
+            Kind::CallQuality { .. } => "call.quality",
+            Kind::CallRefused { .. } => "call.refused",
+            Kind::CallEnded { .. } => "call.ended",
+            Kind::CallClosed { .. } => "call.closed",
+            Kind::CallEmergency { .. } => "call.emergency",
+            Kind::RecordingStarted { .. } => "recording.started",
+            Kind::RecordingPaused { .. } => "recording.paused",
+            Kind::RecordingReady { .. } => "recording.ready",
+            Kind::RecordingDeleted { .. } => "recording.deleted",
+            Kind::OriginateResult { .. } => "originate.result",
+            Kind::LimitReached { .. } => "limit.reached",
+            Kind::AuthFailed { .. } => "auth.failed",
+            Kind::ConfigApplied { .. } => "config.applied",
+            Kind::ConfigRejected { .. } => "config.rejected",
+            Kind::Gap { .. } => "gap",
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Telephone numbers: as they were dialled, and in E.164 where that is certain.
+
+use serde::{Deserialize, Serialize};
+
+/// Separators that people write between digits (RFC 3966 §3 and what displays show).
+const SEPARATORS: [char; 7] = [' ', '-', '.', '(', ')', '/', '\u{a0}'];
+
+/// How many last digits two spellings of a telephone number must share to be compared at all.
+const SUBSCRIBER_DIGITS: usize = 7;
+
+/// What stands before a national number, or nothing: the difference between two spellings of one number.
+const TRUNK: [&str; 3] = ["", "0", "8"];
+
+/// A number or a user name that was dialled or shown.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Number {
+    /// Exactly as dialled or received.
+    pub dialled: String,
+    /// `+` and 7 to 15 digits; absent where the text does not say for certain.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub e164: Option<String>,
+}
+
+impl Number {
+    /// The number that `dialled` says. Only a text with a leading `+` is certain enough for [`Number::e164`]: what a
+    /// national prefix means depends on the line.
+    pub fn new(dialled: impl Into<String>) -> Number {
+        let dialled = dialled.into();
+        let e164 = global(&dialled);
+        Number { dialled, e164 }
+    }
+
+    /// What an index holds: the last seven digits of a telephone number, all of a shorter one, and a name in lower case.
+    /// Numbers that are the same have the same key; [`Number::same_as`] says whether the reverse holds.
+    pub fn key(&self) -> String {
+        let spelled = spelled(&self.dialled);
+        if is_digits(&spelled) {
+            return spelled[spelled.len().saturating_sub(SUBSCRIBER_DIGITS)..].to_owned();
+        }
+        spelled
+    }
+
+    /// Whether two spellings mean the same subscriber, as far as can be told without a number plan: `+7 495 445-11-20`,
+    /// `84954451120` and `4954451120` do.
+    pub fn same_as(&self, other: &Number) -> bool {
+        if let (Some(a), Some(b)) = (&self.e164, &other.e164) {
+            return a == b;
+        }
+        let (a, b) = (spelled(&self.dialled), spelled(&other.dialled));
+        if a == b {
+            return true;
+        }
+        let shared = a.bytes().rev().zip(b.bytes().rev()).take_while(|(a, b)| a == b).count();
+        if shared < SUBSCRIBER_DIGITS || !is_digits(&a) || !is_digits(&b) {
+            return false;
+        }
+        TRUNK.contains(&&a[..a.len() - shared]) || TRUNK.contains(&&b[..b.len() - shared])
+    }
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A telephone number without its plus and separators; anything else in lower case.
+fn spelled(text: &str) -> String {
+    let text = text.trim();
+    let body = text.strip_prefix('+').unwrap_or(text);
+    let digits: String = body.chars().filter(|c| !is_separator(*c)).collect();
+    if is_digits(&digits) { digits } else { text.to_lowercase() }
+}
+
+fn is_separator(character: char) -> bool {
+    SEPARATORS.contains(&character)
+}
+
+/// The E.164 form of a text with a leading `+`.
+fn global(text: &str) -> Option<String> {
+    let digits = text.trim().strip_prefix('+')?;
+    let mut e164 = String::from("+");
+    for character in digits.chars() {
+        match character {
+            '0'..='9' => e164.push(character),
+            other if is_separator(other) => {}
+            _ => return None,
+        }
+        if e164.len() > 16 {
+            return None;
+        }
+    }
+    (e164.len() >= 8 && !e164.starts_with("+0")).then_some(e164)
+}

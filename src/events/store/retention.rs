@@ -1,0 +1,230 @@
+//! What goes: by age, by size, and because somebody asked for it.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use super::{Store, StoreError, journal, natural, whole};
+use crate::events::number::Number;
+
+/// 2020-01-01T00:00:00Z. A clock before this was never set: its times say nothing about age.
+const CLOCK_WAS_SET: i64 = 1_577_836_800_000_000;
+/// Pages that are given back to the disk at a time.
+const PAGES_AT_ONCE: u32 = 1000;
+
+/// What [`Store::prune`] dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Pruned {
+    /// Events.
+    pub events: u64,
+    /// Legs of the journal.
+    pub calls: u64,
+}
+
+/// Whose data is to be erased.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Erase {
+    /// All of one call.
+    Call(String),
+    /// All calls with a number on either side, in any spelling.
+    Number(String),
+}
+
+/// What [`Store::erase`] erased.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Erased {
+    /// Legs of the journal.
+    pub calls: u64,
+    /// Events.
+    pub events: u64,
+    /// Recordings that belonged to them: their files are the caller's to delete.
+    pub recordings: Vec<String>,
+}
+
+impl Store {
+    /// Drops what is older than `retention`, and then the oldest of all until the database takes no more than `bytes`.
+    /// Readers are told the gap.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was dropped.
+    pub fn prune(&mut self, now_utc_us: i64, retention: Duration, bytes: u64) -> Result<Pruned, StoreError> {
+        let mut pruned = Pruned::default();
+        let transaction = self.connection.transaction()?;
+        if now_utc_us >= CLOCK_WAS_SET {
+            let cutoff = now_utc_us.saturating_sub(i64::try_from(retention.as_micros()).unwrap_or(i64::MAX));
+            if let Some(last) = old(&transaction, "event", "sequence", "utc_us", cutoff)? {
+                pruned.events += drop_events(&transaction, last, "age", now_utc_us)?;
+            }
+            if let Some(last) = old(&transaction, "call", "entry", "started_us", cutoff)? {
+                pruned.calls += drop_calls(&transaction, last)?;
+            }
+            let days = retention.as_secs() / 86_400 + 2;
+            let day =
+                crate::events::cloud_event::rfc3339(now_utc_us.saturating_sub(whole(days * 86_400_000_000)));
+            transaction.execute("DELETE FROM usage WHERE day < ?1", [day.get(..10).unwrap_or_default()])?;
+        }
+        while used(&transaction)? > bytes {
+            // A tenth at a time; the journal, which people look at, goes when no events are left to go.
+            if let Some(last) = oldest_tenth(&transaction, "event", "sequence")? {
+                pruned.events += drop_events(&transaction, last, "size", now_utc_us)?;
+            } else if let Some(last) = oldest_tenth(&transaction, "call", "entry")? {
+                pruned.calls += drop_calls(&transaction, last)?;
+            } else {
+                break;
+            }
+        }
+        transaction.commit()?;
+        if pruned != Pruned::default() {
+            self.give_back()?;
+        }
+        Ok(pruned)
+    }
+
+    /// Erases the journal rows and events of a call or a number. What is erased is overwritten on the disk, as far as
+    /// the disk does as it is told.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was erased, unless the error came while old copies were overwritten: then it says so by succeeding when
+    /// it is tried again.
+    pub fn erase(&mut self, whose: &Erase, now_utc_us: i64) -> Result<Erased, StoreError> {
+        let transaction = self.connection.transaction()?;
+        let calls: Vec<String> = match whose {
+            Erase::Call(call) => vec![call.clone()],
+            Erase::Number(number) => calls_of(&transaction, &Number::new(number))?,
+        };
+        let mut erased = Erased::default();
+        for call in &calls {
+            let recordings = transaction
+                .prepare_cached(
+                    "SELECT json_extract(body, '$.recording_id') FROM call
+                     WHERE call_id = ?1 AND json_extract(body, '$.recording_id') IS NOT NULL",
+                )?
+                .query_map([call], |row| row.get(0))?
+                .collect::<Result<Vec<String>, _>>()?;
+            erased.recordings.extend(recordings);
+            transaction
+                .prepare_cached(
+                    "DELETE FROM party WHERE entry IN (SELECT entry FROM call WHERE call_id = ?1)",
+                )?
+                .execute([call])?;
+            let legs = transaction.prepare_cached("DELETE FROM call WHERE call_id = ?1")?.execute([call])?;
+            erased.calls += legs as u64;
+            let sequences: Vec<i64> = transaction
+                .prepare_cached("SELECT sequence FROM event WHERE subject = ?1 ORDER BY sequence")?
+                .query_map([call], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            transaction.prepare_cached("DELETE FROM event WHERE subject = ?1")?.execute([call])?;
+            erased.events += sequences.len() as u64;
+            for run in sequences.chunk_by(|a, b| a + 1 == *b) {
+                if let (Some(first), Some(last)) = (run.first(), run.last()) {
+                    note_gap(&transaction, *first, *last, "erased", now_utc_us)?;
+                }
+            }
+        }
+        transaction.commit()?;
+        self.give_back()?;
+        Ok(erased)
+    }
+
+    /// Gives free pages back to the disk and empties the log, in which old copies of pages are.
+    fn give_back(&mut self) -> Result<(), StoreError> {
+        loop {
+            let free: u32 = self.connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
+            if free == 0 {
+                break;
+            }
+            self.connection.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES_AT_ONCE})"))?;
+            let left: u32 = self.connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
+            if left >= free {
+                break;
+            }
+        }
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        Ok(())
+    }
+}
+
+/// The calls that a number took part in.
+fn calls_of(connection: &Connection, number: &Number) -> Result<Vec<String>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT call.body FROM party JOIN call ON call.entry = party.entry WHERE party.key = ?1",
+    )?;
+    let mut rows = statement.query([number.key()])?;
+    let mut calls = Vec::new();
+    while let Some(row) = rows.next()? {
+        let entry = journal::entry(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?;
+        if entry.involves(number) && !calls.contains(&entry.call_id) {
+            calls.push(entry.call_id);
+        }
+    }
+    Ok(calls)
+}
+
+/// The last row that is older than `cutoff` for certain: rows are in the order in which things happened, so what lies
+/// before an old row is old as well, whatever its clock said. Rows that follow a young one are young.
+fn old(
+    connection: &Connection,
+    table: &str,
+    number: &str,
+    time: &str,
+    cutoff: i64,
+) -> Result<Option<i64>, StoreError> {
+    let sql = format!(
+        "SELECT max({number}) FROM {table} WHERE {time} < ?1 AND {time} >= ?2
+         AND {number} < coalesce((SELECT min({number}) FROM {table} WHERE {time} >= ?1), {})",
+        i64::MAX
+    );
+    Ok(connection.query_row(&sql, [cutoff, CLOCK_WAS_SET], |row| row.get(0))?)
+}
+
+/// The last row of the oldest tenth of a table; `None` if it is empty.
+fn oldest_tenth(connection: &Connection, table: &str, number: &str) -> Result<Option<i64>, StoreError> {
+    let sql = format!(
+        "SELECT {number} FROM {table} ORDER BY {number} LIMIT 1 OFFSET (SELECT count(*) / 10 FROM {table})"
+    );
+    Ok(connection.query_row(&sql, [], |row| row.get(0)).optional()?)
+}
+
+fn drop_events(
+    transaction: &Transaction<'_>,
+    last: i64,
+    reason: &str,
+    utc_us: i64,
+) -> Result<u64, StoreError> {
+    let dropped = transaction.execute("DELETE FROM event WHERE sequence <= ?1", [last])?;
+    // All that came before is gone, too.
+    note_gap(transaction, 1, last, reason, utc_us)?;
+    Ok(dropped as u64)
+}
+
+fn drop_calls(transaction: &Transaction<'_>, last: i64) -> Result<u64, StoreError> {
+    transaction.execute("DELETE FROM party WHERE entry <= ?1", [last])?;
+    Ok(transaction.execute("DELETE FROM call WHERE entry <= ?1", [last])? as u64)
+}
+
+/// Notes why events are gone.
+fn note_gap(
+    transaction: &Transaction<'_>,
+    first: i64,
+    last: i64,
+    reason: &str,
+    utc_us: i64,
+) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO gap (first, last, reason, utc_us) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![first, last, reason, utc_us])?;
+    // What lies inside the new gap is told by it.
+    transaction
+        .prepare_cached("DELETE FROM gap WHERE first > ?1 AND last <= ?2")?
+        .execute(params![first, last])?;
+    Ok(())
+}
+
+/// Bytes of the database that hold something.
+fn used(connection: &Connection) -> Result<u64, StoreError> {
+    let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).map(natural);
+    let pages = number("PRAGMA page_count")?.saturating_sub(number("PRAGMA freelist_count")?);
+    Ok(pages * number("PRAGMA page_size")?)
+}

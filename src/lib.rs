@@ -1,0 +1,48 @@
+//! Tipring: the program inside a desk phone or a GSM gateway.
+//!
+//! It registers to a PBX as an ordinary SIP extension, carries the voice, and tells what happens on that extension.
+//! This page is the map. Each room below is one folder; its `mod.rs` says what it owns and what it must not know.
+//!
+//! # The rooms
+//!
+//! ```text
+//!   sip   rtp   audio          protocol rooms: state machines in bytes, time and chance; none knows another
+//!     │     └──┬──┘
+//!     │      media             the path of one leg and the bridge of several, in packets and periods
+//!     └───┬────┘
+//!       phone ── config, events     the application: lines, calls, limits; the only room that knows what a call is
+//!         │
+//!   device   admin   demo      sockets, clocks, threads, sound · the API people use · an embedded PBX to call
+//!         └────┬────┘
+//!           main.rs            the command line
+//! ```
+//!
+//! An arrow goes only from the lower line to the upper one; `tests/house.rs` reads the sources and fails on any other.
+//!
+//! # How to follow a thing through the house
+//!
+//! - *An incoming call*: [`device`] stamps a datagram → [`sip::user_agent`] → its `Call` → an event to [`phone`] → ring,
+//!   answer → a [`media`] plan and a 200 go out.
+//! - *A voice packet*: [`device`] → [`media`] → [`rtp`] (authenticate, count, jitter buffer) → [`audio`] (decode, conceal,
+//!   stretch) → the sound device.
+//! - *An event*: [`phone`] makes and numbers it → [`events`] commits it → [`admin`] tells it.
+//!
+//! # The one rule of the machines
+//!
+//! Time ([`now`]), bytes and chance ([`chance`]) are arguments. After every `handle_…` or command the caller drains
+//! `poll_…` until it answers `None`, then sleeps until `poll_timeout`. Only [`device`], [`admin`], the driver of
+//! [`demo`] and `main.rs` touch the machine; `clippy.toml` says so. So a ten-minute call over a bad network runs in
+//! a test in a blink, from a seed.
+
+pub mod admin;
+pub mod audio;
+pub mod chance;
+pub mod config;
+pub mod demo;
+pub mod device;
+pub mod events;
+pub mod media;
+pub mod now;
+pub mod phone;
+pub mod rtp;
+pub mod sip;

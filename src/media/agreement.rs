@@ -1,0 +1,55 @@
+//! A leg's plan in the words of its RTP session.
+
+use super::plan::Plan;
+use crate::audio::codec::Codec;
+use crate::rtp::emodel::Impairment;
+use crate::rtp::latch::Expectation;
+use crate::rtp::session::{self, KeyPair, Length, Media};
+
+/// The static payload type of comfort noise (RFC 3389 §4).
+const COMFORT_NOISE: u8 = 13;
+
+/// Clock rate of comfort noise, as of every codec that has none of its own.
+const COMFORT_CLOCK: u32 = 8000;
+
+/// What the session of a leg has to know of its plan.
+pub(super) fn session_plan(plan: &Plan) -> session::Plan {
+    let mut formats: Vec<session::Format> = Vec::new();
+    let mut add = |payload_type: u8, clock_rate: u32, media: Media| {
+        if !formats.iter().any(|known| known.payload_type == payload_type) {
+            formats.push(session::Format { payload_type, clock_rate, media });
+        }
+    };
+    for format in &plan.receive {
+        add(format.payload_type, format.codec.clock_rate, voice(format.codec));
+    }
+    for event in &plan.events {
+        add(event.payload_type, event.clock, Media::Events);
+    }
+    for number in plan.comfort_noise.into_iter().chain([COMFORT_NOISE]) {
+        add(number, COMFORT_CLOCK, Media::Noise);
+    }
+    session::Plan {
+        expected: Expectation {
+            media: plan.remote.map(|remote| remote.rtp),
+            signalling: plan.signalling,
+            symmetric: true,
+        },
+        rtcp: plan.remote.filter(|_| !plan.rtcp_mux).map(|remote| remote.rtcp),
+        formats,
+        keys: plan
+            .srtp
+            .as_ref()
+            .map(|srtp| KeyPair { ours: srtp.send.clone(), theirs: srtp.receive.clone() }),
+        voip_metrics: true,
+    }
+}
+
+/// What a codec's packets hold and how it bears loss.
+fn voice(codec: &Codec) -> Media {
+    match codec.name {
+        "opus" => Media::Voice { length: Length::Opus, redundant: true, impairment: Impairment::OPUS },
+        "G722" => Media::Voice { length: Length::Bytes, redundant: false, impairment: Impairment::G722 },
+        _ => Media::Voice { length: Length::Bytes, redundant: false, impairment: Impairment::G711 },
+    }
+}

@@ -1,0 +1,447 @@
+//! All legs, the terminal and the one timer they share.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use super::bridge;
+use super::command::{Command, LegId, PortId, Room, Sounder, Terminal};
+use super::event::{Event, Recorded};
+use super::leg::{Leg, Outlet};
+use super::plan::Plan;
+use super::recording::Recordings;
+use super::terminal::Sound;
+use super::transmit::{Component, Outbox, Transmit};
+use crate::audio::mix::Mixer;
+use crate::chance::Chance;
+use crate::now::{Now, earliest};
+use crate::rtp::packet::is_rtcp;
+
+/// Legs that may be open at once; more is a mistake of the caller and refused by an event.
+const LEGS_MAX: usize = 512;
+
+/// Events that may wait for `poll_event`; the oldest are left out beyond.
+const EVENTS_MAX: usize = 4096;
+
+/// A period of the sound terminal and the finest step of the engine's timer, in milliseconds.
+const PERIOD_MS: u32 = 10;
+
+/// The timer catches up so much time in periods; what lies further back is passed over.
+const CATCH_UP_US: u64 = 200_000;
+
+/// What holds for all legs.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Settings {
+    /// Country of the tones until told otherwise (ISO 3166, two letters).
+    pub country: String,
+    /// How often `Event::Quality` is told, in milliseconds; 0 never.
+    pub quality_ms: u32,
+    /// What the jitter buffers may do.
+    pub jitter: crate::rtp::jitter::Settings,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { country: "us".into(), quality_ms: 5_000, jitter: crate::rtp::jitter::Settings::default() }
+    }
+}
+
+/// The one timer of all legs without a sound device: ticks of one or two periods on a common grid.
+#[derive(Clone, Copy)]
+struct Grid {
+    next_us: u64,
+    step_ms: u32,
+}
+
+/// Legs that hear each other, by their places in the list of legs.
+struct Group {
+    room: Room,
+    members: Vec<usize>,
+}
+
+/// The media path of all legs; see the head of the room for how it is driven.
+pub struct Engine {
+    settings: Settings,
+    chance: Chance,
+    cname: String,
+    legs: Vec<Leg>,
+    /// The ports of `legs`, side by side with them: searched for every packet.
+    ports: Vec<PortId>,
+    groups: Vec<Group>,
+    sound: Sound,
+    grid: Option<Grid>,
+    /// The earliest of the legs' own deadlines (RTCP, silence, quality …).
+    slow_us: Option<u64>,
+    outbox: Outbox,
+    events: VecDeque<Event>,
+    recordings: Recordings,
+    mixer: Mixer,
+    mixed: Vec<i16>,
+    strangers: u64,
+}
+
+impl Engine {
+    /// An engine without legs, whose terminal is silent until `Command::Terminal`.
+    pub fn new(settings: Settings, mut chance: Chance) -> Engine {
+        let sound = Sound::new(settings.country.clone());
+        let cname = chance.token(8);
+        Engine {
+            settings,
+            chance,
+            cname,
+            legs: Vec::new(),
+            ports: Vec::new(),
+            groups: Vec::new(),
+            sound,
+            grid: None,
+            slow_us: None,
+            outbox: Outbox::new(),
+            events: VecDeque::new(),
+            recordings: Recordings::new(),
+            mixer: Mixer::new(960),
+            mixed: Vec::with_capacity(960),
+            strangers: 0,
+        }
+    }
+
+    /// Legs that are open.
+    pub fn legs(&self) -> usize {
+        self.legs.len()
+    }
+
+    /// Packets on ports that carry no leg, and such on an RTCP port that are none, so far.
+    pub fn strangers(&self) -> u64 {
+        self.strangers
+    }
+
+    /// Obeys an order.
+    pub fn handle(&mut self, now: Now, command: Command) {
+        match command {
+            Command::Open { leg, port, plan } => self.open(now, leg, port, *plan),
+            Command::Update { leg, plan } => {
+                self.with(leg, |leg, out, sound| leg.update(now, *plan, sound.rate(), out));
+                self.regroup(now);
+            }
+            Command::Close { leg } => self.close(now, leg),
+            Command::Place { leg, room } => {
+                self.with(leg, |leg, _, _| leg.room = room);
+                self.regroup(now);
+            }
+            Command::Mute { leg, muted } => self.with(leg, |leg, _, _| leg.muted = muted),
+            Command::Tone { at: Sounder::Terminal, tone } => self.sound.set_tone(tone),
+            Command::Tone { at: Sounder::Ringer, tone } => self.sound.set_ring(tone),
+            Command::Tone { at: Sounder::Leg(leg), tone } => {
+                self.with(leg, |leg, _, sound| leg.set_tone(sound.country(), tone));
+            }
+            Command::Dtmf { leg, dtmf } => self.with(leg, |leg, out, _| leg.send_digits(&dtmf, out)),
+            Command::Record { leg, record } => self.with(leg, |leg, out, _| leg.record(record, out)),
+            Command::Statistics { leg } => self.with(leg, |leg, out, _| leg.tell_quality(now, out)),
+            Command::Terminal(terminal) => self.terminal(now, terminal),
+            Command::Country(country) => self.sound.set_country(country),
+        }
+    }
+
+    fn open(&mut self, now: Now, leg: LegId, port: PortId, plan: Plan) {
+        let refused = if self.legs.len() >= LEGS_MAX {
+            Some("too many legs are open: close some first")
+        } else if self.legs.iter().any(|open| open.id == leg) {
+            Some("a leg of this number is open already: the caller must number legs anew")
+        } else if self.ports.contains(&port) {
+            Some("the port carries another leg: the caller must close that one first")
+        } else {
+            None
+        };
+        if let Some(why) = refused {
+            self.tell(Event::Failed { leg, why: why.into() });
+            return;
+        }
+        let opened =
+            Leg::open(now, leg, port, plan, &self.settings, self.sound.rate(), &self.cname, &mut self.chance);
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(why) => {
+                self.tell(Event::Failed { leg, why });
+                return;
+            }
+        };
+        if self.legs.is_empty() {
+            self.sound.first_leg_opened(&mut self.recordings);
+        }
+        self.legs.push(opened);
+        self.ports.push(port);
+        self.outbox.reserve(self.legs.len());
+        self.regroup(now);
+    }
+
+    fn close(&mut self, now: Now, leg: LegId) {
+        self.with(leg, |leg, out, _| leg.close(now, out));
+        let Some(at) = self.legs.iter().position(|open| open.id == leg) else { return };
+        self.legs.swap_remove(at);
+        self.ports.swap_remove(at);
+        if self.legs.is_empty() {
+            self.sound.last_leg_closed(&mut self.recordings);
+        }
+        self.regroup(now);
+    }
+
+    fn terminal(&mut self, now: Now, terminal: Terminal) {
+        self.sound.replace(terminal, self.legs.len(), &mut self.recordings);
+        self.regroup(now);
+    }
+
+    fn tell(&mut self, event: Event) {
+        push_event(&mut self.events, event);
+    }
+
+    fn with(&mut self, leg: LegId, what: impl FnOnce(&mut Leg, &mut Outlet<'_>, &Sound)) {
+        let Some(leg) = self.legs.iter_mut().find(|open| open.id == leg) else { return };
+        let mut out =
+            Outlet { packets: &mut self.outbox, events: &mut self.events, recordings: &mut self.recordings };
+        what(leg, &mut out, &self.sound);
+        self.slow_us = earliest(self.slow_us, leg.deadline());
+    }
+
+    /// Finds anew who hears whom, and how fine the timer must be.
+    fn regroup(&mut self, now: Now) {
+        self.groups.clear();
+        for (at, leg) in self.legs.iter().enumerate() {
+            let known =
+                self.groups.iter_mut().find(|group| group.room == leg.room && leg.room != Room::Apart);
+            match known {
+                Some(group) => group.members.push(at),
+                None => self.groups.push(Group { room: leg.room, members: vec![at] }),
+            }
+        }
+        let by_timer = !self.sound.is_device() || self.legs.iter().any(|leg| leg.room != Room::Terminal);
+        let coarse = self.legs.iter().all(Leg::is_coarse);
+        let step_ms = if coarse { 2 * PERIOD_MS } else { PERIOD_MS };
+        self.grid = if self.legs.is_empty() {
+            None
+        } else if by_timer || self.is_stale(now) {
+            let next_us = self.grid.map_or(now.mono_us, |grid| grid.next_us);
+            Some(Grid { next_us, step_ms })
+        } else {
+            None
+        };
+        self.slow_us = self.legs.iter().fold(None, |slow, leg| earliest(slow, leg.deadline()));
+        if !self.legs.is_empty() && self.sound.is_device() && self.grid.is_none() {
+            self.slow_us = earliest(self.slow_us, Some(self.sound.stale_us()));
+        }
+    }
+
+    fn is_stale(&self, now: Now) -> bool {
+        self.sound.is_device() && (self.sound.play_is_stale(now) || self.sound.capture_is_stale(now))
+    }
+
+    /// Takes a packet that arrived at `now` on one of the sockets of a port. The bytes are decrypted in
+    /// place.
+    pub fn handle_packet(
+        &mut self,
+        now: Now,
+        port: PortId,
+        component: Component,
+        from: SocketAddr,
+        bytes: &mut [u8],
+    ) {
+        let Some(leg) =
+            self.ports.iter().position(|&known| known == port).and_then(|at| self.legs.get_mut(at))
+        else {
+            self.strangers += 1;
+            return;
+        };
+        if component == Component::Rtcp && !is_rtcp(bytes) {
+            self.strangers += 1;
+            return;
+        }
+        let mut out =
+            Outlet { packets: &mut self.outbox, events: &mut self.events, recordings: &mut self.recordings };
+        leg.handle_packet(now, from, bytes, &mut out);
+        self.slow_us = earliest(self.slow_us, leg.deadline());
+    }
+
+    /// The deadline on the monotonic clock at which `handle_timeout` is wanted.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        earliest(self.slow_us, self.grid.map(|grid| grid.next_us))
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        if let Some(grid) = &mut self.grid {
+            let late_us = now.mono_us.saturating_sub(grid.next_us);
+            if late_us > CATCH_UP_US {
+                // The machine slept: the streams go on where they would be.
+                let step_us = u64::from(grid.step_ms) * 1000;
+                let skipped = late_us / step_us;
+                grid.next_us += skipped * step_us;
+                let ms = u32::try_from(skipped * u64::from(grid.step_ms)).unwrap_or(u32::MAX);
+                for leg in &mut self.legs {
+                    leg.skip(ms);
+                }
+            }
+        }
+        while let Some(grid) = &mut self.grid {
+            if grid.next_us > now.mono_us {
+                break;
+            }
+            grid.next_us += u64::from(grid.step_ms) * 1000;
+            let step_ms = grid.step_ms;
+            self.tick(now, step_ms);
+        }
+        if self.slow_us.is_some_and(|slow| slow <= now.mono_us) {
+            self.slow(now);
+        }
+    }
+
+    fn slow(&mut self, now: Now) {
+        let mut slow_us = None;
+        for leg in &mut self.legs {
+            if leg.deadline().is_some_and(|deadline| deadline <= now.mono_us) {
+                let mut out = Outlet {
+                    packets: &mut self.outbox,
+                    events: &mut self.events,
+                    recordings: &mut self.recordings,
+                };
+                leg.handle_timeout(now, &mut out);
+            }
+            slow_us = earliest(slow_us, leg.deadline());
+        }
+        self.slow_us = slow_us;
+        if self.sound.is_device() && self.grid.is_none() && !self.legs.is_empty() {
+            if self.is_stale(now) {
+                self.regroup(now);
+            } else {
+                self.slow_us = earliest(self.slow_us, Some(self.sound.stale_us()));
+            }
+        }
+    }
+
+    /// One tick of the timer: a period of `ms` for every room that has no sound device.
+    fn tick(&mut self, now: Now, ms: u32) {
+        let mut terminal_played = false;
+        for group in &self.groups {
+            let mut out = Outlet {
+                packets: &mut self.outbox,
+                events: &mut self.events,
+                recordings: &mut self.recordings,
+            };
+            match group.room {
+                Room::Apart => {
+                    for &at in &group.members {
+                        if let Some(leg) = self.legs.get_mut(at) {
+                            leg.hear(now, ms, &mut out);
+                            leg.speak_nothing(now, ms, &mut out);
+                        }
+                    }
+                }
+                Room::Terminal => {
+                    let (device, sound) = (self.sound.is_device(), &mut self.sound);
+                    if !device || sound.play_is_stale(now) {
+                        for &at in &group.members {
+                            if let Some(leg) = self.legs.get_mut(at) {
+                                let rate = leg.hear(now, ms, &mut out);
+                                sound.feed(rate, leg.heard());
+                            }
+                        }
+                        sound.play_by_timer(ms, out.recordings);
+                        terminal_played = true;
+                    }
+                    if !device || sound.capture_is_stale(now) {
+                        sound.capture_by_timer(ms);
+                        for &at in &group.members {
+                            if let Some(leg) = self.legs.get_mut(at) {
+                                let rate = leg.speaking_rate(sound.rate());
+                                leg.speak(now, rate, sound.heard_at(rate), &mut out);
+                            }
+                        }
+                    }
+                }
+                Room::Bridge(_) => bridge::run(
+                    now,
+                    ms,
+                    &mut self.legs,
+                    &group.members,
+                    &mut self.mixer,
+                    &mut self.mixed,
+                    &mut out,
+                ),
+            }
+        }
+        if !terminal_played && self.sound.has_output() {
+            self.sound.play_by_timer(ms, &mut self.recordings);
+        }
+    }
+
+    /// The sound device wants a period of 10 ms: fills `pcm` with what the legs in `Room::Terminal` say, and
+    /// tones.
+    pub fn play(&mut self, now: Now, pcm: &mut [i16]) {
+        let was_stale = self.sound.device_plays(now);
+        let terminal = self.groups.iter().find(|group| group.room == Room::Terminal);
+        if let Some(group) = terminal {
+            let mut out = Outlet {
+                packets: &mut self.outbox,
+                events: &mut self.events,
+                recordings: &mut self.recordings,
+            };
+            for &at in &group.members {
+                if let Some(leg) = self.legs.get_mut(at) {
+                    let rate = leg.hear(now, PERIOD_MS, &mut out);
+                    self.sound.feed(rate, leg.heard());
+                }
+            }
+        }
+        self.sound.play(pcm);
+        if was_stale {
+            self.regroup(now);
+        }
+    }
+
+    /// The ring device wants a period of 10 ms.
+    pub fn play_ring(&mut self, _now: Now, pcm: &mut [i16]) {
+        self.sound.play_ring(pcm);
+    }
+
+    /// The sound device brings a period of 10 ms: the legs in `Room::Terminal` send it.
+    pub fn capture(&mut self, now: Now, pcm: &[i16]) {
+        let was_stale = self.sound.device_captures(now);
+        let terminal = self.groups.iter().find(|group| group.room == Room::Terminal);
+        if let Some(group) = terminal {
+            self.sound.captured(pcm);
+            let mut out = Outlet {
+                packets: &mut self.outbox,
+                events: &mut self.events,
+                recordings: &mut self.recordings,
+            };
+            for &at in &group.members {
+                if let Some(leg) = self.legs.get_mut(at) {
+                    let rate = leg.speaking_rate(self.sound.rate());
+                    leg.speak(now, rate, self.sound.heard_at(rate), &mut out);
+                }
+            }
+        }
+        if was_stale {
+            self.regroup(now);
+        }
+    }
+
+    /// The next packet to send, written into `buffer` (1500 bytes hold each); `None` when there is none.
+    pub fn poll_transmit(&mut self, buffer: &mut [u8]) -> Option<Transmit> {
+        self.outbox.poll(buffer)
+    }
+
+    /// The next event; `None` when there is none.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The next piece of a recording; samples are put into `samples`. `None` when there is none.
+    pub fn poll_recording(&mut self, samples: &mut Vec<i16>) -> Option<Recorded> {
+        self.recordings.poll(samples)
+    }
+}
+
+/// Puts an event in line; without anybody who polls the oldest are left out.
+pub(super) fn push_event(events: &mut VecDeque<Event>, event: Event) {
+    if events.len() >= EVENTS_MAX {
+        events.pop_front();
+    }
+    events.push_back(event);
+}

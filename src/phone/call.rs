@@ -1,0 +1,304 @@
+//! One call: what is known of it, where it stands, and what its media do.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::media_plan::DigitsBy;
+use super::snapshot::CallView;
+use crate::events::cloud_event::rfc3339;
+use crate::events::store::Entry;
+use crate::events::{CallResult, Cause, Direction, Leg, Quality};
+use crate::media::{LegId, Plan, PortId, RecordingId, Report, Room};
+use crate::now::Now;
+use crate::sip::call::DialogKey;
+use crate::sip::handle::CallId;
+use crate::sip::sdp::Negotiation;
+
+/// Where a call stands.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Phase {
+    /// Our INVITE is on its way.
+    Dialing,
+    /// It rings at the far end; until `tone_at` the far end may still send its own ring-back.
+    Proceeding {
+        /// When the local ring-back begins; `None` once the far end is heard.
+        tone_at: Option<u64>,
+    },
+    /// It rings here.
+    Ringing {
+        /// When the call is answered by itself.
+        answer_at: Option<u64>,
+    },
+    /// Both sides talk.
+    Active {
+        /// Since when.
+        since: Now,
+        /// When the line's limit ends it.
+        end_at: Option<u64>,
+    },
+    /// It is over for people; the last figures of its media are still awaited.
+    Ending {
+        /// When they are no longer awaited.
+        give_up_at: u64,
+        /// What became of it.
+        result: CallResult,
+        /// Why.
+        cause: Cause,
+        /// When it ended.
+        at: Now,
+        /// When it had been answered.
+        answered: Option<Now>,
+    },
+}
+
+/// What an offer of ours is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Change {
+    Hold,
+    Resume,
+}
+
+/// The sockets and the leg of a call.
+#[derive(Debug)]
+pub(super) struct Path {
+    pub leg: LegId,
+    pub port: PortId,
+    /// The UDP port of RTP.
+    pub number: u16,
+    /// What the engine was told last; `None` while the leg is not open.
+    pub plan: Option<Plan>,
+    /// Where the engine was told to put the leg.
+    pub room: Room,
+    /// When the far end was heard first.
+    pub heard: Option<Now>,
+    pub digits: DigitsBy,
+    /// The newest figures.
+    pub report: Option<Report>,
+}
+
+/// A recording that runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Recording {
+    pub number: RecordingId,
+    /// The name that events and files have.
+    pub id: String,
+    pub paused: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Call {
+    pub id: String,
+    /// What every event of the call repeats.
+    pub facts: Leg,
+    pub sip: CallId,
+    pub began: Now,
+    pub phase: Phase,
+    pub path: Path,
+    pub negotiation: Negotiation,
+    /// The caller's offer, until the call is answered.
+    pub offer: Option<Vec<u8>>,
+    /// Offer and answer of early dialogs, until one of them answers.
+    pub forks: BTreeMap<DialogKey, Negotiation>,
+    /// The offer of ours that is not answered yet.
+    pub change: Option<Change>,
+    pub held: bool,
+    pub held_by_peer: bool,
+    pub held_since: Option<Now>,
+    pub hold_us: u64,
+    pub muted: bool,
+    pub recording: Option<Recording>,
+    pub recorded: Option<String>,
+    /// Digits that wait for the INFO before them to be answered.
+    pub info_digits: VecDeque<char>,
+    pub info_waits: bool,
+    pub emergency: bool,
+    /// The reason this side ends the call for, once it has decided to.
+    pub verdict: Option<(CallResult, Cause)>,
+    /// Whether `call.ringing` and `call.early` have been told.
+    pub told_ringing: bool,
+    pub told_early: bool,
+    pub told_media: bool,
+}
+
+impl Call {
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Ending { .. })
+    }
+
+    pub fn is_active(&self) -> bool {
+        matches!(self.phase, Phase::Active { .. })
+    }
+
+    pub fn is_ringing_here(&self) -> bool {
+        matches!(self.phase, Phase::Ringing { .. })
+    }
+
+    /// Whether the person at the device hears this call: an early one or an active one that is not held.
+    pub fn is_heard(&self) -> bool {
+        match self.phase {
+            Phase::Active { .. } => !self.held,
+            Phase::Dialing | Phase::Proceeding { .. } => true,
+            Phase::Ringing { .. } | Phase::Ending { .. } => false,
+        }
+    }
+
+    /// The room that the leg belongs in now.
+    pub fn room(&self) -> Room {
+        if self.is_heard() { Room::Terminal } else { Room::Apart }
+    }
+
+    pub fn answered(&self) -> Option<Now> {
+        match &self.phase {
+            Phase::Active { since, .. } => Some(*since),
+            Phase::Ending { answered, .. } => *answered,
+            _ => None,
+        }
+    }
+
+    pub fn poll_timeout(&self) -> Option<u64> {
+        match &self.phase {
+            Phase::Dialing => None,
+            Phase::Proceeding { tone_at } => *tone_at,
+            Phase::Ringing { answer_at } => *answer_at,
+            Phase::Active { end_at, .. } => *end_at,
+            Phase::Ending { give_up_at, .. } => Some(*give_up_at),
+        }
+    }
+
+    /// Keeps account of the time on hold, whoever holds.
+    pub fn note_hold(&mut self, now: Now) {
+        let on_hold = self.held || self.held_by_peer;
+        match (on_hold, self.held_since) {
+            (true, None) => self.held_since = Some(now),
+            (false, Some(since)) => {
+                self.hold_us += now.mono_us.saturating_sub(since.mono_us);
+                self.held_since = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// What the journal knows of the call from its beginning.
+    pub fn entry(&self) -> Entry {
+        let answered_utc_us = self.answered().map(|since| since.utc_us);
+        Entry { answered_utc_us, ..Entry::begun(&self.id, self.facts.clone(), self.began.utc_us) }
+    }
+
+    pub fn quality(&self) -> Option<Quality> {
+        self.path.report.as_ref().map(quality)
+    }
+
+    pub fn view(&self, now: Now) -> CallView {
+        let far_end = match self.facts.direction {
+            Direction::In => &self.facts.caller,
+            Direction::Out => &self.facts.called,
+        };
+        let codec = self.path.plan.as_ref().and_then(|plan| plan.send);
+        CallView {
+            id: self.id.clone(),
+            line: self.facts.line.clone(),
+            direction: self.facts.direction.as_str(),
+            number: far_end.number.as_ref().map(|number| number.dialled.clone()).unwrap_or_default(),
+            name: far_end.name.clone(),
+            state: self.state(),
+            muted: self.muted,
+            held_by_peer: self.held_by_peer,
+            recording: match &self.recording {
+                None => "off",
+                Some(recording) if recording.paused => "paused",
+                Some(_) => "on",
+            },
+            codec: codec.map(|format| format!("{}/{}", format.codec.name, format.codec.clock_rate)),
+            srtp: self.path.plan.as_ref().is_some_and(|plan| plan.srtp.is_some()),
+            started: rfc3339(self.began.utc_us),
+            duration_us: self.answered().map(|since| now.mono_us.saturating_sub(since.mono_us)),
+            quality: self.quality(),
+        }
+    }
+
+    fn state(&self) -> &'static str {
+        match &self.phase {
+            Phase::Dialing => "dialing",
+            Phase::Proceeding { .. } if self.path.plan.is_some() => "early",
+            Phase::Proceeding { .. } | Phase::Ringing { .. } => "ringing",
+            Phase::Active { .. } if self.held => "held",
+            Phase::Active { .. } => "active",
+            Phase::Ending { .. } => "ending",
+        }
+    }
+}
+
+impl Path {
+    pub fn new(leg: LegId, port: PortId, number: u16) -> Path {
+        Path {
+            leg,
+            port,
+            number,
+            plan: None,
+            room: Room::Apart,
+            heard: None,
+            digits: DigitsBy::Media,
+            report: None,
+        }
+    }
+
+}
+
+/// The figures of the engine in the words of the events.
+pub(super) fn quality(report: &Report) -> Quality {
+    let us = |ms: f32| (f64::from(ms.max(0.0)) * 1000.0) as u64;
+    let heard_ms = report.duration_ms.max(1) as f64;
+    Quality {
+        codec: report.codec_received.or(report.codec_sent).map(|codec| codec.name.to_owned()).unwrap_or_default(),
+        mos: (report.packets_received > 0).then_some(f64::from(report.mos)),
+        mos_scale: (report.packets_received > 0).then(|| report.mos_scale.to_owned()),
+        packets_sent: report.packets_sent,
+        packets_received: report.packets_received,
+        packets_lost: report.packets_lost,
+        packets_late: report.packets_late,
+        concealed_percent: (report.concealed_ms as f64 * 100.0 / heard_ms).min(100.0),
+        jitter_us: us(report.jitter_ms),
+        buffer_us: us(report.buffer_ms),
+        round_trip_us: report.rtt_ms.map(us),
+        remote_loss_percent: report.remote_loss_percent.map(f64::from),
+        srtp: report.srtp.then(|| "SRTP".to_owned()),
+    }
+}
+
+impl Call {
+    pub fn new(
+        now: Now,
+        id: String,
+        facts: Leg,
+        sip: CallId,
+        phase: Phase,
+        path: Path,
+        negotiation: Negotiation,
+    ) -> Call {
+        Call {
+            facts: Leg { leg_id: format!("{id}-1"), ..facts },
+            id,
+            sip,
+            began: now,
+            phase,
+            path,
+            negotiation,
+            offer: None,
+            forks: BTreeMap::new(),
+            change: None,
+            held: false,
+            held_by_peer: false,
+            held_since: None,
+            hold_us: 0,
+            muted: false,
+            recording: None,
+            recorded: None,
+            info_digits: VecDeque::new(),
+            info_waits: false,
+            emergency: false,
+            verdict: None,
+            told_ringing: false,
+            told_early: false,
+            told_media: false,
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The counter at which other threads ask the phone for something. Wishes travel as plain values through a bounded queue
+//! to the thread that owns the [`Phone`](super::Phone), and their outcome comes back.
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::command::{Blame, Command, Outcome, Refusal};
+use super::trace::Traced;
+use crate::events::Origin;
+
+/// Wishes that may wait; past it the asker is told to come again.
+const QUEUE: usize = 256;
+
+/// What can be asked at the counter.
+#[derive(Debug)]
+pub enum Wish {
+    /// Something of the phone itself.
+    Command {
+        /// What.
+        command: Command,
+        /// Who asks.
+        origin: Origin,
+        /// Where the outcome goes.
+        reply: oneshot::Sender<Outcome>,
+    },
+    /// The last SIP messages, oldest first.
+    Trace {
+        /// Those after this number.
+        after: u64,
+        /// Of this line alone.
+        line: Option<String>,
+        /// Of this call alone: its name, or a SIP Call-ID.
+        call: Option<String>,
+        /// Where they go.
+        reply: oneshot::Sender<Vec<Traced>>,
+    },
+    /// Somebody was refused at the API: an event is due.
+    Intruder {
+        /// `api` or `socket`.
+        interface: String,
+        /// Where from.
+        from: String,
+        /// The name that was given.
+        user: Option<String>,
+    },
+    /// Read the configuration again; the answer is the findings, if it was refused.
+    Reload {
+        /// Where the outcome goes.
+        reply: oneshot::Sender<Result<(), Vec<String>>>,
+    },
+}
+
+/// The asking side of the counter; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Desk(mpsc::Sender<Wish>);
+
+impl Desk {
+    /// A counter, and where the thread that owns the phone takes the wishes from.
+    pub fn open() -> (Desk, mpsc::Receiver<Wish>) {
+        let (wishes, inbox) = mpsc::channel(QUEUE);
+        (Desk(wishes), inbox)
+    }
+
+    /// Asks the phone, and waits for the outcome.
+    pub async fn ask(&self, command: Command, origin: Origin) -> Outcome {
+        let (reply, outcome) = oneshot::channel();
+        self.0.try_send(Wish::Command { command, origin, reply }).map_err(|_| busy())?;
+        outcome.await.unwrap_or_else(|_| Err(busy()))
+    }
+
+    /// Asks for the last SIP messages; see [`Wish::Trace`].
+    pub async fn trace(&self, after: u64, line: Option<String>, call: Option<String>) -> Vec<Traced> {
+        let (reply, traced) = oneshot::channel();
+        match self.0.try_send(Wish::Trace { after, line, call, reply }) {
+            Ok(()) => traced.await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Reports that somebody was refused at the API.
+    pub fn intruder(&self, interface: &str, from: String, user: Option<String>) {
+        // A full queue means that the phone is busy with worse.
+        let _ = self.0.try_send(Wish::Intruder { interface: interface.to_owned(), from, user });
+    }
+
+    /// Asks for the configuration to be read again.
+    pub async fn reload(&self) -> Result<(), Vec<String>> {
+        let (reply, outcome) = oneshot::channel();
+        self.0.try_send(Wish::Reload { reply }).map_err(|_| vec![busy().to_string()])?;
+        outcome.await.unwrap_or_else(|_| Err(vec![busy().to_string()]))
+    }
+}
+
+fn busy() -> Refusal {
+    Refusal::new(Blame::Environment, "busy", "the phone does not answer", "it is stopping or overloaded: try again")
+}

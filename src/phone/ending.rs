@@ -1,0 +1,264 @@
+//! The end of a call: who ended it and why, and its story told to the last word.
+
+use std::time::Duration;
+
+use super::call::{Call, Phase};
+use super::command::{Blame, Outcome, Refusal, Reply};
+use super::{Output, Phone};
+use crate::events::store::{Entry, Write};
+use crate::events::{CallResult, Cause, Direction, EndedBy, Event, Kind, Leg};
+use crate::media::{Command, LegId};
+use crate::now::Now;
+use crate::sip::call::{Ended, Ending, Side};
+use crate::sip::reason::Reason;
+
+/// The engine closes a leg within a period; past this its figures are given up.
+const LAST_FIGURES_WITHIN: Duration = Duration::from_millis(500);
+
+impl Phone {
+    pub(super) fn hang_up(&mut self, now: Now, id: Option<&str>) -> Outcome {
+        let index = self.find(id, "going on", |_| true)?;
+        self.end_call(now, index, None);
+        Ok(Reply::Done)
+    }
+
+    /// Ends a call from this side, whatever it is doing.
+    pub(super) fn end_call(&mut self, now: Now, index: usize, cause: Option<Cause>) {
+        let call = &mut self.calls[index];
+        if call.is_over() {
+            return;
+        }
+        let unanswered = match (call.facts.direction, &call.phase) {
+            (_, Phase::Active { .. }) => CallResult::Answered,
+            (Direction::In, _) => CallResult::Rejected,
+            (Direction::Out, _) => CallResult::Cancelled,
+        };
+        if call.verdict.is_none() {
+            call.verdict = Some((unanswered, cause.unwrap_or_else(|| Cause::local("hung up here"))));
+        }
+        let (sip, ringing) = (call.sip, call.is_ringing_here());
+        let _ = if ringing {
+            self.agent.reject(now, sip, 603, None, &[])
+        } else {
+            self.agent.hang_up(now, sip, None)
+        };
+    }
+
+    pub(super) fn media_lost(&mut self, now: Now, leg: LegId) {
+        let Some(index) = self.calls.iter().position(|call| call.path.leg == leg && call.is_active()) else { return };
+        let call = &mut self.calls[index];
+        if call.held || call.held_by_peer {
+            return;
+        }
+        let seconds = self.config.rtp.timeout.as_secs();
+        let cause = Cause::network(format!("nothing was heard for {seconds} s"));
+        call.verdict = Some((CallResult::MediaLost, cause));
+        let sip = call.sip;
+        let reason = Reason::q850(41, "media lost");
+        let _ = self.agent.hang_up(now, sip, Some(reason));
+    }
+
+    pub(super) fn handle_call_timeouts(&mut self, now: Now) {
+        for index in (0..self.calls.len()).rev() {
+            if self.calls[index].poll_timeout().is_none_or(|due| due > now.mono_us) {
+                continue;
+            }
+            match &mut self.calls[index].phase {
+                Phase::Dialing => {}
+                // The tone itself is found to be due by `tones`.
+                Phase::Proceeding { tone_at } => *tone_at = None,
+                Phase::Ringing { answer_at } => {
+                    *answer_at = None;
+                    let id = self.calls[index].id.clone();
+                    let _ = self.answer(now, Some(&id));
+                }
+                Phase::Active { end_at, .. } => {
+                    *end_at = None;
+                    let cause = Cause::local("the longest duration of [limits] is reached");
+                    self.end_call(now, index, Some(cause));
+                }
+                Phase::Ending { .. } => self.finish_call(now, index),
+            }
+        }
+    }
+
+    pub(super) fn call_ended(&mut self, now: Now, index: usize, ended: &Ended) {
+        let call = &mut self.calls[index];
+        let answered = call.answered();
+        let (result, cause) = call.verdict.take().unwrap_or_else(|| verdict(call, ended));
+        if let Some(since) = call.held_since.take() {
+            call.hold_us += now.mono_us.saturating_sub(since.mono_us);
+        }
+        let open = call.path.plan.is_some();
+        let busy_tone = call.facts.direction == Direction::Out && answered.is_none() && result != CallResult::Cancelled;
+        let give_up_at = now.deadline(LAST_FIGURES_WITHIN);
+        call.phase = Phase::Ending { give_up_at, result, cause, at: now, answered };
+        let leg = call.path.leg;
+        if busy_tone {
+            self.tones.failed(now, result);
+        }
+        if open {
+            self.outputs.push_back(Output::Media(Command::Close { leg }));
+        } else {
+            let path = &self.calls[index].path;
+            self.ports.push_back((path.port, path.number));
+            self.finish_call(now, index);
+        }
+    }
+
+    /// Tells the rest of a call's story and forgets the call.
+    pub(super) fn finish_call(&mut self, now: Now, index: usize) {
+        let call = self.calls.remove(index);
+        let (result, cause, at, answered) = match &call.phase {
+            Phase::Ending { result, cause, at, answered, .. } => (*result, cause.clone(), *at, *answered),
+            _ => (CallResult::Failed, Cause::local("the phone ended"), now, None),
+        };
+        let total_us = at.mono_us.saturating_sub(call.began.mono_us);
+        let talk_us = answered.map_or(0, |since| at.mono_us.saturating_sub(since.mono_us));
+        let entry = Entry {
+            answered_utc_us: answered.map(|since| since.utc_us),
+            ended_utc_us: Some(at.utc_us),
+            result: Some(result),
+            cause,
+            total_us,
+            ring_us: total_us - talk_us.min(total_us),
+            talk_us,
+            hold_us: call.hold_us,
+            quality: call.quality(),
+            recording_id: call.recording.as_ref().map(|recording| recording.id.clone()).or_else(|| call.recorded.clone()),
+            ..call.entry()
+        };
+        if call.facts.direction == Direction::Out {
+            let usage = self.guard.talked(now, &call.facts.line, talk_us);
+            self.keep(Write::Usage(usage));
+        }
+        self.tell_end(now, entry);
+    }
+
+    /// The whole story of a call that never got further than being refused.
+    pub(super) fn close_story(&mut self, now: Now, id: &str, facts: Leg, result: CallResult, cause: Cause) {
+        let leg = Leg { leg_id: format!("{id}-1"), ..facts };
+        let entry = Entry {
+            ended_utc_us: Some(now.utc_us),
+            result: Some(result),
+            cause,
+            ..Entry::begun(id, leg, now.utc_us)
+        };
+        self.tell_end(now, entry);
+    }
+
+    /// Ends the story of a call that was going on when the power went.
+    pub(super) fn tell_interrupted(&mut self, now: Now, entry: Entry) {
+        let cause = Cause::network("the device lost its power or was killed during the call");
+        let result = Some(if entry.answered_utc_us.is_some() { CallResult::Answered } else { CallResult::Failed });
+        self.tell_end(now, Entry { ended_utc_us: Some(now.utc_us), result, cause, ..entry });
+    }
+
+    fn tell_end(&mut self, now: Now, entry: Entry) {
+        self.keep(Write::Call(Box::new(entry.clone())));
+        let id = entry.call_id;
+        let result = entry.result.unwrap_or(CallResult::Failed);
+        let (total_us, talk_us) = (entry.total_us, entry.talk_us);
+        let ended = Kind::CallEnded {
+            leg: entry.leg.clone(),
+            result,
+            cause: entry.cause,
+            total_us,
+            ring_us: entry.ring_us,
+            talk_us,
+            hold_us: entry.hold_us,
+            quality: entry.quality,
+            recording_id: entry.recording_id,
+        };
+        self.tell(now, Event::of_call(&id, ended));
+        self.tell_closed(now, &id, entry.leg, result, total_us, talk_us);
+    }
+
+    fn tell_closed(&mut self, now: Now, id: &str, facts: Leg, result: CallResult, total_us: u64, talk_us: u64) {
+        let missed = facts.direction == Direction::In && result.is_missed();
+        let closed = Kind::CallClosed {
+            line: facts.line,
+            direction: facts.direction,
+            caller: facts.caller,
+            called: facts.called,
+            result,
+            missed,
+            legs: 1,
+            total_us,
+            talk_us,
+        };
+        self.tell(now, Event::of_call(id, closed));
+    }
+
+    /// The call that a wish means: the named one, or the only one that it can mean.
+    pub(super) fn find(
+        &self,
+        id: Option<&str>,
+        what: &str,
+        fits: impl Fn(&Call) -> bool,
+    ) -> Result<usize, Refusal> {
+        let alive = || self.calls.iter().enumerate().filter(|(_, call)| !call.is_over());
+        if let Some(id) = id {
+            let known = alive().find(|(_, call)| call.id == id);
+            let (index, call) = known.ok_or_else(|| {
+                let hint = "`tipring status` lists the calls that are going on";
+                Refusal::new(Blame::NotFound, "no_such_call", format!("there is no call `{id}`"), hint)
+            })?;
+            if !fits(call) {
+                let message = format!("call {id} is not {what}");
+                let hint = "`tipring status` shows the state of each call";
+                return Err(Refusal::new(Blame::State, "wrong_state", message, hint));
+            }
+            return Ok(index);
+        }
+        let mut fitting = alive().filter(|(_, call)| fits(call));
+        match (fitting.next(), fitting.next()) {
+            (Some((index, _)), None) => Ok(index),
+            (None, _) => {
+                let hint = "`tipring status` lists the calls";
+                Err(Refusal::new(Blame::State, "no_call", format!("no call is {what}"), hint))
+            }
+            (Some(_), Some(_)) => {
+                let message = format!("several calls are {what}");
+                Err(Refusal::new(Blame::Wish, "which_call", message, "name one; `tipring status` lists them"))
+            }
+        }
+    }
+}
+
+/// What became of a call that the far end or the network ended.
+fn verdict(call: &Call, ended: &Ended) -> (CallResult, Cause) {
+    let q850 = ended
+        .reasons
+        .iter()
+        .find(|reason| reason.protocol.eq_ignore_ascii_case("Q.850"))
+        .and_then(|reason| reason.cause)
+        .and_then(|cause| u8::try_from(cause).ok());
+    let told = ended.reasons.iter().find_map(|reason| reason.text.clone());
+    let by = match (&ended.ending, ended.by) {
+        (Ending::NoResponse | Ending::Unreachable(_) | Ending::NotAcknowledged, _) => EndedBy::Network,
+        (Ending::SessionExpired | Ending::PeerGone, _) => EndedBy::Network,
+        (_, Side::Local) => EndedBy::Local,
+        (_, Side::Remote) => EndedBy::Remote,
+    };
+    let text = match &ended.ending {
+        Ending::Unreachable(why) => Some(why.clone()),
+        Ending::NoResponse => Some("the server did not answer".into()),
+        Ending::NotAcknowledged => Some("the answer was never acknowledged".into()),
+        Ending::SessionExpired => Some("the session was not refreshed: the far end is gone".into()),
+        Ending::PeerGone => Some("the far end does not know the call any more".into()),
+        Ending::NoSession => Some("no usable media description came".into()),
+        Ending::Rejected | Ending::Cancelled | Ending::HungUp => {
+            told.or_else(|| Some(ended.phrase.clone()).filter(|phrase| !phrase.is_empty()))
+        }
+    };
+    let result = match (&ended.ending, call.facts.direction) {
+        _ if call.answered().is_some() => CallResult::Answered,
+        _ if ended.elsewhere => CallResult::AnsweredElsewhere,
+        (Ending::Cancelled, _) => CallResult::Cancelled,
+        (Ending::NoResponse | Ending::Unreachable(_), _) => CallResult::Unreachable,
+        (_, Direction::In) => CallResult::Failed,
+        (_, Direction::Out) => CallResult::of_unanswered(ended.status, q850),
+    };
+    (result, Cause { status: ended.status, q850, text, by: Some(by) })
+}

@@ -1,0 +1,219 @@
+//! A call that comes in: whose is it, may it ring, and what the person at the device does with it.
+
+use super::call::{Call, Path, Phase};
+use super::command::{Blame, Outcome, Refusal, Reply};
+use super::media_plan::capability;
+use super::Phone;
+use crate::config::AutoAnswer;
+use crate::config::dialing::e164;
+use crate::events::store::Write;
+use crate::events::{CallResult, Cause, Direction, Event, Kind, Leg, Number, Origin, Party};
+use crate::media::LegId;
+use crate::now::Now;
+use crate::sip::account::Account;
+use crate::sip::call::{Identity, Incoming};
+use crate::sip::handle::{AccountId, CallId};
+use crate::sip::name_addr::NameAddr;
+use crate::sip::sdp::Negotiation;
+use crate::sip::uri::Uri;
+
+/// Why a call does not ring.
+struct Refused {
+    status: u16,
+    rule: &'static str,
+    result: CallResult,
+    text: String,
+}
+
+impl Phone {
+    pub(super) fn handle_incoming(&mut self, now: Now, sip: CallId, account: AccountId, incoming: &Incoming) {
+        let Some(line) = self.line_of_account(account) else {
+            let _ = self.agent.reject(now, sip, 404, None, &[]);
+            return;
+        };
+        let (name, auto_answer) = (line.config.name.clone(), line.config.auto_answer);
+        let facts = self.incoming_facts(&name, account, incoming);
+        let refused = self.refuse_incoming(&name);
+        let address = self.agent.local_address(account);
+        let id = self.chance.token(6);
+        let new = Kind::CallNew { leg: Leg { leg_id: format!("{id}-1"), ..facts.clone() }, origin: Origin::Network };
+        let place = match (refused, address, self.ports.pop_front()) {
+            (None, Some(address), Some(port)) => Ok((address, port)),
+            (refused, _, port) => {
+                self.ports.extend(port);
+                Err(refused.unwrap_or_else(|| Refused {
+                    status: 480,
+                    rule: "rtp.ports",
+                    result: CallResult::Congestion,
+                    text: "no RTP port is free".into(),
+                }))
+            }
+        };
+        let (address, (port, number)) = match place {
+            Ok(place) => place,
+            Err(refused) => {
+                self.tell(now, Event::of_call(&id, new));
+                self.refuse(now, sip, id, facts, refused);
+                return;
+            }
+        };
+        let Some(line) = self.line(&name) else { return };
+        let negotiation =
+            Negotiation::new(capability(&line.config, &self.config.rtp, address, number), self.chance.next_u64());
+        // An offer that can't be answered is refused before anybody is disturbed.
+        if let Some(offer) = &incoming.offer {
+            if let Err(refusal) = negotiation.clone().answer(offer, &mut self.chance) {
+                self.ports.push_back((port, number));
+                let warning = format!("{} {} \"{refusal}\"", refusal.warning(), "tipring");
+                let _ = self.agent.reject(now, sip, refusal.status(), None, &[("Warning".into(), warning)]);
+                self.tell(now, Event::of_call(&id, new));
+                let cause = Cause { status: Some(refusal.status()), ..Cause::local(refusal.to_string()) };
+                self.close_story(now, &id, facts, CallResult::Failed, cause);
+                return;
+            }
+        }
+        let busy = self.calls.iter().any(Call::is_active);
+        let answer_at = match auto_answer {
+            AutoAnswer::After(after) if !(busy && self.has_one_pair_of_ears()) => Some(now.deadline(after)),
+            AutoAnswer::After(_) | AutoAnswer::Off => None,
+        };
+        let path = Path::new(LegId(self.number()), port, number);
+        let mut call = Call::new(now, id, facts, sip, Phase::Ringing { answer_at }, path, negotiation);
+        call.offer.clone_from(&incoming.offer);
+        let (id, facts) = (call.id.clone(), call.facts.clone());
+        self.keep(Write::Call(Box::new(call.entry())));
+        self.calls.push(call);
+        self.tell(now, Event::of_call(&id, new));
+        if answer_at == Some(now.mono_us) {
+            let _ = self.answer(now, Some(&id));
+            return;
+        }
+        let _ = self.agent.ring(now, sip, 180, None);
+        self.tell(now, Event::of_call(&id, Kind::CallRinging { leg: facts }));
+    }
+
+    /// Whether a rule of the configuration keeps a call from ringing.
+    fn refuse_incoming(&self, name: &str) -> Option<Refused> {
+        let line = self.line(name)?;
+        if self.stop_by.is_some() {
+            let text = "the phone is ending".into();
+            return Some(Refused { status: 480, rule: "device", result: CallResult::Unreachable, text });
+        }
+        // Who was just called for help may call back through everything.
+        let helper_expected = self.calls.iter().any(|call| call.emergency);
+        if line.dnd && !helper_expected {
+            let text = "do-not-disturb is on".into();
+            return Some(Refused { status: 486, rule: "line.dnd", result: CallResult::Busy, text });
+        }
+        let calls = self.calls.iter().filter(|call| call.facts.line == name && !call.is_over()).count();
+        if calls >= usize::from(line.config.max_calls) {
+            let text = format!("the line has {calls} calls already");
+            return Some(Refused { status: 486, rule: "line.max_calls", result: CallResult::Busy, text });
+        }
+        None
+    }
+
+    fn refuse(&mut self, now: Now, sip: CallId, id: String, facts: Leg, refused: Refused) {
+        let _ = self.agent.reject(now, sip, refused.status, None, &[]);
+        let leg = Leg { leg_id: format!("{id}-1"), ..facts.clone() };
+        let kind = Kind::CallRefused {
+            leg,
+            origin: Origin::Network,
+            rule: refused.rule.to_owned(),
+            text: refused.text.clone(),
+        };
+        self.tell(now, Event::of_call(&id, kind));
+        let cause = Cause { status: Some(refused.status), ..Cause::local(refused.text) };
+        self.close_story(now, &id, facts, refused.result, cause);
+    }
+
+    fn incoming_facts(&self, line: &str, account: AccountId, incoming: &Incoming) -> Leg {
+        let user = self.agent.account(account).and_then(Account::contact_user);
+        let to = &incoming.request.head.to;
+        let did = incoming
+            .request
+            .fields
+            .name_addrs("P-Called-Party-ID")
+            .ok()
+            .and_then(|parties| parties.first().and_then(number_of))
+            .or_else(|| number_of(to).filter(|number| Some(&number.dialled) != user.as_ref()));
+        Leg {
+            leg_id: String::new(),
+            sip_call_id: Some(incoming.request.head.call_id.clone()),
+            line: line.to_owned(),
+            direction: Direction::In,
+            caller: self.party(&incoming.identity),
+            called: Party { number: number_of(to), name: None, uri: Some(to.uri.to_string()) },
+            did,
+            connected: None,
+        }
+    }
+
+    /// Who the far end says it is; nothing of one that asks to be withheld.
+    pub(super) fn party(&self, identity: &Identity) -> Party {
+        if identity.private {
+            return Party::default();
+        }
+        let shown = identity.shown();
+        let number = number_of(shown).map(|number| self.known(number));
+        let name = shown.display.clone().or_else(|| identity.from.display.clone()).filter(|name| !name.is_empty());
+        Party { number, name, uri: Some(shown.uri.to_string()) }
+    }
+
+    /// A number with its E.164 form, where the country's plan tells it.
+    pub(super) fn known(&self, mut number: Number) -> Number {
+        if number.e164.is_none() {
+            number.e164 = e164(&number.dialled, &self.config.device.country);
+        }
+        number
+    }
+
+    pub(super) fn answer(&mut self, now: Now, id: Option<&str>) -> Outcome {
+        let index = self.find(id, "ringing", Call::is_ringing_here)?;
+        self.quiet_others(now);
+        let call = &mut self.calls[index];
+        let sdp = match call.offer.take() {
+            Some(offer) => call.negotiation.answer(&offer, &mut self.chance).map(|(answer, agreed)| (answer, Some(agreed))),
+            None => Ok((call.negotiation.offer(&mut self.chance), None)),
+        };
+        let (sdp, agreed) = match sdp {
+            Ok(sdp) => sdp,
+            Err(refusal) => {
+                let _ = self.agent.reject(now, call.sip, refusal.status(), None, &[]);
+                let hint = "the caller's phone offers nothing that this line can use; see its codecs and srtp";
+                return Err(Refusal::new(Blame::State, "no_media", refusal.to_string(), hint));
+            }
+        };
+        let sip = call.sip;
+        if let Err(error) = self.agent.answer(now, sip, sdp) {
+            return Err(Refusal::new(Blame::State, "not_ringing", error.to_string(), "the caller may have given up"));
+        }
+        if let Some(agreed) = agreed {
+            self.agree(now, index, &agreed);
+        }
+        self.answered(now, index);
+        Ok(Reply::Call(Box::new(self.calls[index].view(now))))
+    }
+
+    pub(super) fn reject(&mut self, now: Now, id: Option<&str>, status: u16) -> Outcome {
+        if !matches!(status, 480 | 486 | 600 | 603) {
+            let hint = "use 486 (busy here), 603 (decline), 480 or 600";
+            return Err(Refusal::new(Blame::Wish, "wrong_status", format!("{status} does not refuse a call"), hint));
+        }
+        let index = self.find(id, "ringing", Call::is_ringing_here)?;
+        let result = if matches!(status, 486 | 600) { CallResult::Busy } else { CallResult::Rejected };
+        let cause = Cause { status: Some(status), ..Cause::local("rejected here") };
+        self.calls[index].verdict = Some((result, cause));
+        let sip = self.calls[index].sip;
+        let _ = self.agent.reject(now, sip, status, None, &[]);
+        Ok(Reply::Done)
+    }
+}
+
+/// The number or user of an address.
+fn number_of(address: &NameAddr) -> Option<Number> {
+    match &address.uri {
+        Uri::Other(_) => None,
+        uri => uri.user().map(|user| Number::new(user.into_owned())),
+    }
+}

@@ -1,0 +1,470 @@
+//! The application: lines, calls, limits, features. The only room that knows what a call is.
+//!
+//! [`Phone`] is a state machine like all others: [`Input`] goes in with the time, [`Output`] comes out, and what happened
+//! is told as numbered events. It owns the SIP user agent and gives orders to the media engine; it opens no socket, reads
+//! no file and knows no HTTP. Its parts are:
+//!
+//! * [`command`] what people and programs ask, [`desk`] the counter where they ask it, [`snapshot`] what they see;
+//! * `line`, `call` the state of one line and one call;
+//! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `features` what is done during it;
+//! * `tones` what the person at the device hears besides the calls;
+//! * `limits` the one guard that every call passes;
+//! * `media_plan` the words of SDP turned into those of the engine; [`trace`] the last SIP messages.
+
+mod call;
+pub mod command;
+pub mod desk;
+mod ending;
+mod features;
+mod incoming;
+mod limits;
+mod line;
+mod media_plan;
+mod outgoing;
+mod session;
+pub mod snapshot;
+mod tones;
+pub mod trace;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use call::Call;
+use command::{Blame, Command, Outcome, Refusal, Reply};
+use limits::Guard;
+use line::Line;
+use snapshot::Snapshot;
+use trace::{Border, Tracer};
+
+use crate::chance::Chance;
+use crate::config::{self, Config};
+use crate::events::cloud_event::rfc3339;
+use crate::events::store::{Binding, Entry, Usage, Write};
+use crate::events::{Event, Kind, Origin, Recorder};
+use crate::media::{self, PortId};
+use crate::now::{Now, earliest};
+use crate::sip::account::Settings;
+use crate::sip::handle::AccountId;
+use crate::sip::network;
+use crate::sip::ua_event;
+use crate::sip::user_agent::UserAgent;
+
+/// How long an orderly end may take before the rest is left to the far ends' timers.
+const STOP_WITHIN: Duration = Duration::from_secs(3);
+
+/// What the phone is told.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Something at the SIP border.
+    Sip(network::Input<'a>),
+    /// Something the media engine says.
+    Media(media::Event),
+    /// A pair of RTP sockets is open and free.
+    Port {
+        /// Its name.
+        port: PortId,
+        /// The UDP port of RTP.
+        number: u16,
+    },
+    /// A part of the device works, or does not: `sound`, `store`, `recordings`, `clock`, `ports`.
+    Part {
+        /// Which.
+        part: &'static str,
+        /// What is wrong and what to do; `None` when it works.
+        trouble: Option<(String, String)>,
+    },
+    /// A recording has been written.
+    RecordingReady {
+        /// The name it was given.
+        recording: String,
+        /// Its length in microseconds.
+        duration_us: u64,
+        /// Its size in bytes.
+        bytes: u64,
+    },
+    /// A configuration is in force from now on.
+    Configured {
+        /// The file it came from.
+        file: String,
+        /// The configuration.
+        config: Box<Config>,
+        /// Warnings it has.
+        warnings: u32,
+    },
+    /// A new configuration was refused.
+    ConfigRefused {
+        /// The file.
+        file: String,
+        /// The mistakes, as people read them.
+        findings: Vec<String>,
+    },
+    /// Somebody was refused at the API.
+    Intruder {
+        /// `api` or `socket`.
+        interface: String,
+        /// Where from.
+        from: String,
+        /// The name that was given.
+        user: Option<String>,
+    },
+    /// The addresses of the machine have changed.
+    NetworkChanged {
+        /// All of them.
+        addresses: Vec<String>,
+    },
+    /// End in order.
+    Stop,
+}
+
+/// What the phone asks of the machine.
+#[derive(Debug)]
+pub enum Output {
+    /// Something at the SIP border.
+    Sip(network::Output),
+    /// An order to the media engine.
+    Media(media::Command),
+    /// Something to be kept for good: an event, which may leave the device once it is committed, a row of the journal,
+    /// or what the next life must know.
+    Keep(Write),
+    /// The recording with this number goes to a file of this name.
+    Recording {
+        /// As the engine numbers it.
+        number: media::RecordingId,
+        /// As events name it.
+        recording: String,
+    },
+    /// The orderly end is complete.
+    Stopped,
+}
+
+/// What an earlier life left behind in the store.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Remembered {
+    /// The number of the last event.
+    pub sequence: u64,
+    /// Whether the last life ended in order.
+    pub clean: bool,
+    /// Contacts that registrars may still have.
+    pub bindings: Vec<Binding>,
+    /// What was used of the limits today.
+    pub usage: Vec<Usage>,
+    /// Small settings, by name.
+    pub settings: BTreeMap<String, String>,
+    /// Legs that had no end when the power went.
+    pub interrupted: Vec<Entry>,
+}
+
+/// The name under which do-not-disturb of a line is kept.
+fn dnd_setting(line: &str) -> String {
+    format!("dnd.{line}")
+}
+
+/// The phone.
+pub struct Phone {
+    config: Config,
+    agent: UserAgent,
+    lines: Vec<Line>,
+    calls: Vec<Call>,
+    ports: VecDeque<(PortId, u16)>,
+    guard: Guard,
+    tracer: Tracer,
+    recorder: Recorder,
+    chance: Chance,
+    outputs: VecDeque<Output>,
+    next_number: u64,
+    started: Now,
+    parts: BTreeMap<&'static str, (String, String)>,
+    /// Parts that have said whether they work.
+    heard_of: BTreeSet<&'static str>,
+    tones: tones::Told,
+    stop_by: Option<u64>,
+    stopped: bool,
+}
+
+impl Phone {
+    /// A phone with this configuration. `udp` is the SIP socket as bound, `tcp_port` the port that TCP is accepted on.
+    pub fn new(
+        now: Now,
+        config: Config,
+        udp: std::net::SocketAddr,
+        tcp_port: Option<u16>,
+        remembered: Remembered,
+        mut chance: Chance,
+    ) -> Phone {
+        let settings = Settings {
+            user_agent: config.sip.user_agent.clone().unwrap_or_else(|| Settings::default().user_agent),
+            udp: vec![udp],
+            tcp_port,
+            trace: true,
+            ..Settings::default()
+        };
+        let mut phone = Phone {
+            agent: UserAgent::new(settings, chance.fork()),
+            lines: Vec::new(),
+            calls: Vec::new(),
+            ports: VecDeque::new(),
+            guard: Guard::new(&remembered.usage),
+            tracer: Tracer::default(),
+            recorder: Recorder::new(remembered.sequence, chance.fork()),
+            chance,
+            outputs: VecDeque::new(),
+            next_number: 1,
+            started: now,
+            parts: BTreeMap::new(),
+            heard_of: BTreeSet::new(),
+            tones: tones::Told::default(),
+            stop_by: None,
+            stopped: false,
+            config,
+        };
+        phone.tell(
+            now,
+            Event::new(Kind::DeviceStarted {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                serial: phone.config.device.serial.clone().unwrap_or_default(),
+                name: phone.config.device.name.clone(),
+                clean: remembered.clean,
+            }),
+        );
+        phone.outputs.push_back(Output::Media(media::Command::Country(phone.config.device.country.clone())));
+        for entry in remembered.interrupted.clone() {
+            phone.tell_interrupted(now, entry);
+        }
+        for line in phone.config.line.clone() {
+            phone.add_line(now, line, &remembered);
+        }
+        phone.settle(now);
+        phone
+    }
+
+    /// Takes what the machine says.
+    pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        match input {
+            Input::Sip(input) => self.agent.handle(now, input),
+            Input::Media(event) => self.handle_media(now, event),
+            Input::Port { port, number } => self.ports.push_back((port, number)),
+            Input::Part { part, trouble } => self.handle_part(now, part, trouble),
+            Input::RecordingReady { recording, duration_us, bytes } => {
+                self.recording_ready(now, &recording, duration_us, bytes);
+            }
+            Input::Configured { file, config, warnings } => self.configure(now, file, *config, warnings),
+            Input::ConfigRefused { file, findings } => {
+                self.tell(now, Event::new(Kind::ConfigRejected { file, findings }));
+            }
+            Input::Intruder { interface, from, user } => {
+                self.tell(now, Event::new(Kind::AuthFailed { interface, from, user, attempts: 1 }));
+            }
+            Input::NetworkChanged { addresses } => {
+                self.tell(now, Event::new(Kind::NetworkChanged { addresses }));
+                self.agent.network_changed(now);
+            }
+            Input::Stop => self.stop(now),
+        }
+        self.settle(now);
+    }
+
+    /// Does what somebody asks, or says why not.
+    pub fn command(&mut self, now: Now, command: Command, origin: Origin) -> Outcome {
+        let outcome = self.obey(now, command, origin);
+        self.settle(now);
+        outcome
+    }
+
+    /// What the machine has to do next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front().or_else(|| self.agent.poll_output().map(Output::Sip))
+    }
+
+    /// When [`Phone::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        let calls = self.calls.iter().filter_map(Call::poll_timeout).min();
+        let own = earliest(calls, self.tones.poll_timeout());
+        earliest(self.agent.poll_timeout(), earliest(own, self.stop_by.filter(|_| !self.stopped)))
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        if self.agent.poll_timeout().is_some_and(|due| due <= now.mono_us) {
+            self.agent.handle_timeout(now);
+        }
+        self.tones.handle_timeout(now);
+        self.handle_call_timeouts(now);
+        self.settle(now);
+    }
+
+    /// The last SIP messages after `number`, of one line or one call if that is given.
+    pub fn trace(&self, number: u64, line: Option<&str>, call: Option<&str>) -> Vec<trace::Traced> {
+        let sip_call_id = call.map(|id| {
+            let call = self.calls.iter().find(|call| call.id == id);
+            call.and_then(|call| call.facts.sip_call_id.clone()).unwrap_or_else(|| id.to_owned())
+        });
+        self.tracer.after(number, line, sip_call_id.as_deref())
+    }
+
+    /// Everything there is to see.
+    pub fn snapshot(&self, now: Now) -> Snapshot {
+        Snapshot {
+            sequence: self.recorder.last(),
+            version: env!("CARGO_PKG_VERSION"),
+            name: self.config.device.name.clone().unwrap_or_default(),
+            serial: self.config.device.serial.clone().unwrap_or_default(),
+            started: rfc3339(self.started.utc_us),
+            lines: self.lines.iter().map(|line| line.view(now, &self.agent)).collect(),
+            calls: self.calls.iter().map(|call| call.view(now)).collect(),
+            degraded: self.degraded(),
+            dropped: self.dropped(),
+        }
+    }
+
+    /// The lines as configured, each with its account at the user agent.
+    pub fn accounts(&self) -> impl Iterator<Item = (&config::Line, AccountId)> {
+        self.lines.iter().map(|line| (&line.config, line.account))
+    }
+
+    /// Whether every line and part has said how it is: the moment to tell the world "ready".
+    pub fn is_settled(&self) -> bool {
+        self.lines.iter().all(Line::is_settled) && self.heard_of.contains("sound")
+    }
+
+    /// What does not work as configured, one sentence each.
+    pub fn degraded(&self) -> Vec<String> {
+        let lines = self.lines.iter().filter_map(Line::trouble);
+        let parts = self.parts.iter().map(|(part, (what, cure))| format!("{part}: {what}; {cure}"));
+        lines.chain(parts).collect()
+    }
+
+    /// Handles what the agent has to say until it and its consequences are quiet, then tells the engine what follows.
+    fn settle(&mut self, now: Now) {
+        while let Some(event) = self.agent.poll_event() {
+            self.handle_agent(now, event);
+        }
+        self.place_legs();
+        self.sound(now);
+        self.conclude(now);
+    }
+
+    fn handle_agent(&mut self, now: Now, event: ua_event::Event) {
+        match event {
+            ua_event::Event::Registration { account, state } => self.handle_registration(now, account, &state),
+            ua_event::Event::AuthenticationFailed { account, realm, why } => {
+                self.authentication_failed(account, &realm, &why);
+            }
+            ua_event::Event::Located { .. } | ua_event::Event::Request { .. } | ua_event::Event::Response { .. } => {}
+            ua_event::Event::Call { call, event } => self.handle_call(now, call, event),
+            ua_event::Event::Trace(trace) => {
+                let line = self.line_of_peer(trace.remote).map(|line| line.config.name.clone());
+                let border = Border {
+                    line,
+                    sent: trace.sent,
+                    transport: trace.transport.to_string(),
+                    local: trace.local,
+                    remote: trace.remote,
+                };
+                self.tracer.keep(now, border, &trace.bytes);
+            }
+            ua_event::Event::Stopped => {
+                if self.stop_by.is_some() {
+                    self.stop_by = Some(now.mono_us);
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, now: Now, command: Command, origin: Origin) -> Outcome {
+        if self.stop_by.is_some() && command != Command::Status {
+            return Err(Refusal::new(
+                Blame::Environment,
+                "stopping",
+                "the phone is ending",
+                "start it again before calling",
+            ));
+        }
+        match command {
+            Command::Call { to, line } => self.dial(now, &to, line.as_deref(), origin),
+            Command::Answer { call } => self.answer(now, call.as_deref()),
+            Command::HangUp { call } => self.hang_up(now, call.as_deref()),
+            Command::Reject { call, status } => self.reject(now, call.as_deref(), status),
+            Command::Hold { call } => self.hold(now, call.as_deref()),
+            Command::Resume { call } => self.resume(now, call.as_deref()),
+            Command::Mute { call, on } => self.mute(now, call.as_deref(), on),
+            Command::Dtmf { call, digits } => self.dtmf(now, call.as_deref(), &digits),
+            Command::Record { call, action } => self.record(now, call.as_deref(), action),
+            Command::Register { line } => self.register(now, &line),
+            Command::Unregister { line } => self.unregister(now, &line),
+            Command::DoNotDisturb { line, on } => self.do_not_disturb(now, line.as_deref(), on),
+            Command::Status => Ok(Reply::Status(Box::new(self.snapshot(now)))),
+        }
+    }
+
+    fn handle_part(&mut self, now: Now, part: &'static str, trouble: Option<(String, String)>) {
+        self.heard_of.insert(part);
+        match trouble {
+            Some((what, cure)) => {
+                let known = self.parts.insert(part, (what.clone(), cure.clone()));
+                if known.as_ref() != Some(&(what.clone(), cure.clone())) {
+                    self.tell(now, Event::new(Kind::DeviceDegraded { part: part.to_owned(), what, cure }));
+                }
+            }
+            None => {
+                if self.parts.remove(part).is_some() {
+                    self.tell(now, Event::new(Kind::DeviceRecovered { part: part.to_owned() }));
+                }
+            }
+        }
+    }
+
+    fn stop(&mut self, now: Now) {
+        if self.stop_by.is_some() {
+            return;
+        }
+        self.stop_by = Some(now.deadline(STOP_WITHIN));
+        for index in 0..self.calls.len() {
+            self.end_call(now, index, None);
+        }
+        self.agent.shutdown(now);
+    }
+
+    /// Reports the end once the agent is done and no call waits for its last figures, or time is up.
+    fn conclude(&mut self, now: Now) {
+        let Some(stop_by) = self.stop_by else { return };
+        if !self.stopped && stop_by <= now.mono_us {
+            for index in (0..self.calls.len()).rev() {
+                self.finish_call(now, index);
+            }
+            self.stopped = true;
+            self.outputs.push_back(Output::Stopped);
+        }
+    }
+
+    fn dropped(&self) -> BTreeMap<String, u64> {
+        let counters = self.agent.counters();
+        [
+            ("unreadable", counters.unreadable),
+            ("untrusted", counters.untrusted),
+            ("stray_responses", counters.stray_responses),
+            ("stray_acks", counters.stray_acks),
+            ("overflow", counters.overflow),
+            ("refused_connections", counters.refused_connections),
+            ("unanswered_challenges", counters.unanswered_challenges),
+            ("refused_requests", counters.refused_requests),
+        ]
+        .into_iter()
+        .map(|(name, count)| (name.to_owned(), count))
+        .collect()
+    }
+
+    fn tell(&mut self, now: Now, event: Event) {
+        let recorded = self.recorder.record(now, event);
+        self.keep(Write::Event(Box::new(recorded)));
+    }
+
+    fn keep(&mut self, write: Write) {
+        self.outputs.push_back(Output::Keep(write));
+    }
+
+    fn number(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        number
+    }
+}

@@ -1,0 +1,187 @@
+//! A call that begins here: who is meant, may it be, over which line – and the INVITE.
+
+use super::call::{Call, Path, Phase};
+use super::command::{Blame, Outcome, Refusal, Reply};
+use super::limits::Verdict;
+use super::line::{Line, address};
+use super::media_plan::capability;
+use super::Phone;
+use crate::config::{self, CallerId};
+use crate::events::store::Write;
+use crate::events::{Direction, Event, Kind, Leg, Number, Origin, Party};
+use crate::media::LegId;
+use crate::now::Now;
+use crate::sip::call::InviteOptions;
+use crate::sip::name_addr::NameAddr;
+use crate::sip::sdp::Negotiation;
+use crate::sip::uri::Uri;
+
+/// A longer string is no number, user or URI that anybody dials.
+const LONGEST_TARGET: usize = 256;
+
+impl Phone {
+    pub(super) fn dial(&mut self, now: Now, to: &str, line: Option<&str>, origin: Origin) -> Outcome {
+        let to = to.trim();
+        if to.is_empty() || to.len() > LONGEST_TARGET || to.chars().any(char::is_control) {
+            return Err(wrong_target(to, "it is empty, too long or has control characters"));
+        }
+        let line = self.choose_line(line)?;
+        let (name, account) = (line.config.name.clone(), line.account);
+        let target = target(to, line)?;
+        let called = target.user().map(|user| user.into_owned()).unwrap_or_else(|| to.to_owned());
+        let address = self.agent.local_address(account).ok_or_else(|| {
+            Refusal::new(
+                Blame::Environment,
+                "no_route",
+                format!("line {name} has no way to its server"),
+                "check the network, and the line's domain and registrar; `tipring status` shows the reason",
+            )
+        })?;
+        let facts = self.outgoing_facts(&name, &called, &target);
+        let verdict = self.guard.check(now, &self.config.limits, &self.config.emergency, &self.config.device.country, &called);
+        if let Verdict::Refused(refused) = &verdict {
+            let id = self.chance.token(6);
+            let text = refused.text.clone();
+            let rule = refused.rule.to_owned();
+            if let (true, Some(value)) = (refused.first_today, refused.value) {
+                let kind = Kind::LimitReached { line: Some(name), limit: rule.clone(), value, origin };
+                self.tell(now, Event::new(kind));
+            }
+            let leg = Leg { leg_id: format!("{id}-1"), ..facts };
+            self.tell(now, Event::of_call(id, Kind::CallRefused { leg, origin, rule: rule.clone(), text: text.clone() }));
+            return Err(Refusal::new(Blame::Rule, "refused", text, format!("[limits] decides this: see `{rule}`")));
+        }
+        let Some((port, number)) = self.ports.pop_front() else {
+            return Err(Refusal::new(
+                Blame::Environment,
+                "no_port",
+                "no RTP port is free",
+                "widen [rtp] ports, or end a call",
+            ));
+        };
+        self.quiet_others(now);
+        let line = self.known_line(&name)?;
+        let capability = capability(&line.config, &self.config.rtp, address, number);
+        let options = InviteOptions {
+            offer: None,
+            anonymous: line.config.caller_id == CallerId::Hide,
+            identity: identity(&line.config),
+            ..InviteOptions::default()
+        };
+        let mut negotiation = Negotiation::new(capability, self.chance.next_u64());
+        let offer = negotiation.offer(&mut self.chance);
+        let sip = match self.agent.invite(now, account, target, InviteOptions { offer: Some(offer), ..options }) {
+            Ok(sip) => sip,
+            Err(error) => {
+                self.ports.push_back((port, number));
+                let hint = "wait until a call has ended";
+                return Err(Refusal::new(Blame::Environment, "not_started", error.to_string(), hint));
+            }
+        };
+        let usage = self.guard.started(now, &name);
+        self.keep(Write::Usage(usage));
+        let id = self.chance.token(6);
+        let path = Path::new(LegId(self.number()), port, number);
+        let mut call = Call::new(now, id, facts, sip, Phase::Dialing, path, negotiation);
+        call.facts.sip_call_id = self.agent.sip_call_id(sip).map(str::to_owned);
+        call.emergency = matches!(verdict, Verdict::Emergency { .. });
+        let view = call.view(now);
+        let (id, facts) = (call.id.clone(), call.facts.clone());
+        self.keep(Write::Call(Box::new(call.entry())));
+        self.calls.push(call);
+        self.tell(now, Event::of_call(&id, Kind::CallNew { leg: facts.clone(), origin }));
+        if let Verdict::Emergency { overruled } = verdict {
+            self.tell(now, Event::of_call(&id, Kind::CallEmergency { leg: facts.clone(), overruled }));
+        }
+        self.tell(now, Event::of_call(&id, Kind::CallDialing { leg: facts }));
+        Ok(Reply::Call(Box::new(view)))
+    }
+
+    /// The line that was asked for, or the first one that calls can go out over.
+    fn choose_line(&self, name: Option<&str>) -> Result<&Line, Refusal> {
+        let line = match name {
+            Some(name) => self.known_line(name)?,
+            None => match self.lines.iter().find(|line| line.is_usable()) {
+                Some(line) => line,
+                None => {
+                    return Err(Refusal::new(
+                        Blame::Environment,
+                        "no_line",
+                        "no line is registered",
+                        "`tipring status` shows what each line waits for",
+                    ));
+                }
+            },
+        };
+        let busy = self.calls.iter().filter(|call| call.facts.line == line.config.name && !call.is_over()).count();
+        if busy >= usize::from(line.config.max_calls) {
+            let message = format!("line {} has {busy} calls", line.config.name);
+            return Err(Refusal::new(Blame::State, "line_busy", message, "end one, or raise the line's max_calls"));
+        }
+        Ok(line)
+    }
+
+    fn outgoing_facts(&self, line: &str, called: &str, target: &Uri) -> Leg {
+        let config = self.line(line).map(|line| &line.config);
+        let caller = Party {
+            number: config.map(|config| Number::new(config.user.clone())),
+            name: config.and_then(|config| config.display_name.clone()),
+            uri: config.map(|config| format!("sip:{}", config.address())),
+        };
+        let number = self.known(Number::new(called.to_owned()));
+        Leg {
+            leg_id: String::new(),
+            sip_call_id: None,
+            line: line.to_owned(),
+            direction: Direction::Out,
+            caller,
+            called: Party { number: Some(number), name: None, uri: Some(target.to_string()) },
+            did: None,
+            connected: None,
+        }
+    }
+}
+
+/// The digits of a dialled string: `+`, `*`, `#` and digits stay, what people put between them goes.
+pub(super) fn digits(number: &str) -> String {
+    number.chars().filter(|c| c.is_ascii_digit() || matches!(c, '+' | '*' | '#')).collect()
+}
+
+/// Is this string a number at all, and not a user name such as `alice`?
+fn is_number(dialled: &str) -> bool {
+    let between = |c: char| matches!(c, ' ' | '-' | '(' | ')' | '.' | '/');
+    dialled.chars().any(|c| c.is_ascii_digit())
+        && dialled.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | '*' | '#') || between(c))
+}
+
+/// What somebody typed, as a Request-URI of this line.
+fn target(to: &str, line: &Line) -> Result<Uri, Refusal> {
+    let lower = to.to_ascii_lowercase();
+    if ["sip:", "sips:", "tel:"].iter().any(|scheme| lower.starts_with(scheme)) {
+        return Uri::parse(to).map_err(|error| wrong_target(to, &error.to_string()));
+    }
+    if to.contains('@') {
+        return Uri::parse(&format!("sip:{to}")).map_err(|error| wrong_target(to, &error.to_string()));
+    }
+    let user = if is_number(to) { digits(to) } else { to.to_owned() };
+    Ok(Uri::Sip(address(&user, &line.config.domain)))
+}
+
+/// The number that the line shows instead of its own, as the PBX has to be told.
+fn identity(line: &config::Line) -> Option<NameAddr> {
+    match &line.caller_id {
+        CallerId::Number(number) => {
+            Some(NameAddr::new(Uri::Sip(address(number, &line.domain))))
+        }
+        CallerId::Show | CallerId::Hide => None,
+    }
+}
+
+fn wrong_target(to: &str, why: &str) -> Refusal {
+    Refusal::new(
+        Blame::Wish,
+        "wrong_target",
+        format!("`{}` can't be called: {why}", to.escape_debug()),
+        "give a number, a user of the PBX or a SIP URI",
+    )
+}

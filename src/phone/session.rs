@@ -1,0 +1,343 @@
+//! A call between its first answer and its end: what its offers and answers mean for the media, and who hears what.
+
+use super::call::{Change, Phase};
+use super::media_plan::{DigitsBy, plan};
+use super::{Output, Phone};
+use crate::config::Backend;
+use crate::events::store::Write;
+use crate::events::{CallResult, Cause, Direction, Event, EndedBy, Kind, Side};
+use crate::media::{self, Command, DtmfSource, LegId};
+use crate::now::Now;
+use crate::sip::call::{CallEvent, Description, DialogKey, Identity};
+use crate::sip::handle::CallId;
+use crate::sip::sdp::Negotiated;
+
+/// After early media was promised, the far end has so long to be heard before the local ring-back begins.
+const EARLY_MEDIA_WITHIN: std::time::Duration = std::time::Duration::from_millis(250);
+
+impl Phone {
+    pub(super) fn handle_call(&mut self, now: Now, sip: CallId, event: CallEvent) {
+        if let CallEvent::Incoming(incoming) = event {
+            if let Some(account) = self.agent.call_account(sip) {
+                self.handle_incoming(now, sip, account, &incoming);
+            }
+            return;
+        }
+        let Some(index) = self.calls.iter().position(|call| call.sip == sip && !call.is_over()) else { return };
+        match event {
+            CallEvent::Incoming(_) | CallEvent::Trying | CallEvent::Established | CallEvent::Refreshed => {}
+            CallEvent::Progress { status, dialog, sdp, .. } => self.progress(now, index, status, &dialog, sdp.as_ref()),
+            CallEvent::Answered { dialog, sdp, identity } => self.far_end_answered(now, index, &dialog, sdp.as_ref(), &identity),
+            CallEvent::Offer { sdp, .. } => self.far_end_offers(now, index, sdp.as_deref()),
+            CallEvent::Answer { sdp, dialog } => self.far_end_agrees(now, index, &dialog, &sdp),
+            CallEvent::OfferFailed { .. } => self.offer_failed(now, index),
+            CallEvent::OfferWanted => self.offer_again(now, index),
+            CallEvent::Identity(identity) => self.connected(index, &identity),
+            CallEvent::Info { content_type, body } => self.digits_by_info(now, index, &content_type, &body),
+            CallEvent::InfoResult { .. } => self.next_info_digit(now, index),
+            CallEvent::Ended(ended) => self.call_ended(now, index, &ended),
+        }
+    }
+
+    fn progress(&mut self, now: Now, index: usize, status: u16, dialog: &DialogKey, sdp: Option<&Description>) {
+        let call = &mut self.calls[index];
+        let mut agreed = None;
+        if let Some(Description::Answer(sdp)) = sdp {
+            let base = call.negotiation.clone();
+            let fork = call.forks.entry(dialog.clone()).or_insert(base);
+            // What an early description gets wrong, the final one may get right.
+            agreed = fork.accept(sdp).ok();
+        }
+        if !matches!(call.phase, Phase::Dialing | Phase::Proceeding { .. }) {
+            return;
+        }
+        let early = agreed.is_some() || call.path.plan.is_some();
+        let tone_at = match call.phase {
+            // Once the far end sends its own ring-back, a later 180 without a description changes nothing.
+            Phase::Proceeding { .. } if call.path.heard.is_some() => None,
+            Phase::Proceeding { tone_at } if agreed.is_none() => tone_at,
+            _ if early => Some(now.deadline(EARLY_MEDIA_WITHIN)),
+            _ => Some(now.mono_us),
+        };
+        if status == 180 || early {
+            call.phase = Phase::Proceeding { tone_at };
+        }
+        let (id, facts) = (call.id.clone(), call.facts.clone());
+        let ringing = status == 180 && !call.told_ringing;
+        call.told_ringing |= ringing;
+        let first_early = agreed.is_some() && !call.told_early;
+        call.told_early |= first_early;
+        if let Some(agreed) = agreed {
+            self.agree(now, index, &agreed);
+        }
+        if ringing {
+            self.tell(now, Event::of_call(&id, Kind::CallRinging { leg: facts.clone() }));
+        }
+        if first_early {
+            self.tell(now, Event::of_call(&id, Kind::CallEarly { leg: facts }));
+        }
+    }
+
+    fn far_end_answered(
+        &mut self,
+        now: Now,
+        index: usize,
+        dialog: &DialogKey,
+        sdp: Option<&Description>,
+        identity: &Identity,
+    ) {
+        let call = &mut self.calls[index];
+        if let Some(fork) = call.forks.remove(dialog) {
+            call.negotiation = fork;
+        }
+        call.forks.clear();
+        let agreed = match sdp {
+            Some(Description::Answer(sdp)) => call.negotiation.accept(sdp).map_err(|refusal| refusal.to_string()),
+            Some(Description::Offer(_)) => Err("the answer carried an offer".to_owned()),
+            None => call.negotiation.agreed().cloned().ok_or_else(|| "the answer had no description".to_owned()),
+        };
+        self.connected(index, identity);
+        match agreed {
+            Ok(agreed) => {
+                self.agree(now, index, &agreed);
+                self.answered(now, index);
+            }
+            Err(why) => {
+                let cause = Cause { by: Some(EndedBy::Local), ..Cause::network(format!("no common media: {why}")) };
+                self.calls[index].verdict = Some((CallResult::Failed, cause));
+                let sip = self.calls[index].sip;
+                let _ = self.agent.hang_up(now, sip, None);
+            }
+        }
+    }
+
+    /// The call stands: by the far end's 2xx, or by ours.
+    pub(super) fn answered(&mut self, now: Now, index: usize) {
+        let max_duration = self.config.limits.max_duration;
+        let call = &mut self.calls[index];
+        let limited = !max_duration.is_zero() && !call.emergency;
+        call.phase = Phase::Active { since: now, end_at: limited.then(|| now.deadline(max_duration)) };
+        let ring_us = now.mono_us.saturating_sub(call.began.mono_us);
+        let entry = call.entry();
+        let (id, leg, heard) = (call.id.clone(), call.facts.clone(), call.path.heard.is_some());
+        self.keep(Write::Call(Box::new(entry)));
+        self.tell(now, Event::of_call(&id, Kind::CallAnswered { leg, ring_us }));
+        if heard {
+            self.tell_media(now, index);
+        }
+        if self.config.recording.enabled {
+            let _ = self.record(now, Some(&id), super::command::RecordAction::Start);
+        }
+    }
+
+    fn far_end_offers(&mut self, now: Now, index: usize, sdp: Option<&[u8]>) {
+        let call = &mut self.calls[index];
+        let sip = call.sip;
+        match sdp {
+            None => {
+                let offer = call.negotiation.offer(&mut self.chance);
+                let _ = self.agent.reply_offer(now, sip, Ok(offer));
+            }
+            Some(offer) => match call.negotiation.answer(offer, &mut self.chance) {
+                Ok((answer, agreed)) => {
+                    if self.agent.reply_offer(now, sip, Ok(answer)).is_ok() {
+                        self.agree(now, index, &agreed);
+                    }
+                }
+                Err(refusal) => {
+                    let _ = self.agent.reply_offer(now, sip, Err(refusal.status()));
+                }
+            },
+        }
+    }
+
+    fn far_end_agrees(&mut self, now: Now, index: usize, dialog: &DialogKey, sdp: &[u8]) {
+        let call = &mut self.calls[index];
+        let negotiation = call.forks.get_mut(dialog).unwrap_or(&mut call.negotiation);
+        match negotiation.accept(sdp) {
+            Ok(agreed) => {
+                self.agree(now, index, &agreed);
+                let call = &mut self.calls[index];
+                if let Some(change) = call.change.take() {
+                    call.note_hold(now);
+                    let (id, leg) = (call.id.clone(), call.facts.clone());
+                    let kind = match change {
+                        Change::Hold => Kind::CallHeld { leg, by: Side::Local },
+                        Change::Resume => Kind::CallResumed { leg, by: Side::Local },
+                    };
+                    self.tell(now, Event::of_call(id, kind));
+                }
+            }
+            Err(refusal) => {
+                let cause = Cause { by: Some(EndedBy::Local), ..Cause::network(format!("unusable answer: {refusal}")) };
+                call.verdict = Some((CallResult::Answered, cause));
+                let sip = call.sip;
+                let _ = self.agent.hang_up(now, sip, None);
+            }
+        }
+    }
+
+    /// An offer of ours was refused: everything stays as it was.
+    fn offer_failed(&mut self, now: Now, index: usize) {
+        let call = &mut self.calls[index];
+        call.negotiation.withdraw();
+        match call.change.take() {
+            Some(Change::Hold) => call.held = false,
+            Some(Change::Resume) => call.held = true,
+            None => {}
+        }
+        call.set_direction();
+        call.note_hold(now);
+    }
+
+    /// An offer that had to wait can go out now.
+    fn offer_again(&mut self, now: Now, index: usize) {
+        let call = &mut self.calls[index];
+        let offer = call.negotiation.offer(&mut self.chance);
+        let sip = call.sip;
+        if self.agent.offer(now, sip, offer).is_err() {
+            self.calls[index].negotiation.withdraw();
+        }
+    }
+
+    fn connected(&mut self, index: usize, identity: &Identity) {
+        let party = self.party(identity);
+        let facts = &mut self.calls[index].facts;
+        let known = match facts.direction {
+            Direction::In => &facts.caller,
+            Direction::Out => &facts.called,
+        };
+        if party.number.is_some() && party.number.as_ref().map(|number| &number.dialled) != known.number.as_ref().map(|number| &number.dialled) {
+            facts.connected = Some(party);
+        }
+    }
+
+    /// Tells the engine what was agreed on, and people what it means for them.
+    pub(super) fn agree(&mut self, now: Now, index: usize, agreed: &Negotiated) {
+        let Some(line) = self.lines.iter().find(|line| line.config.name == self.calls[index].facts.line) else { return };
+        let signalling = self.agent.server(line.account).map(|(_, server)| server.ip());
+        let Some((plan, digits)) = plan(agreed, &line.config, &self.config.rtp, signalling) else {
+            // Keys that can't be used must not become a call in clear.
+            self.end_call(now, index, Some(Cause::local("the SRTP keys can't be used")));
+            return;
+        };
+        let call = &mut self.calls[index];
+        let leg = call.path.leg;
+        call.path.digits = digits;
+        let changed = call.path.plan.as_ref() != Some(&plan);
+        let opened = call.path.plan.replace(plan.clone()).is_some();
+        let plan = Box::new(plan);
+        if !opened {
+            let port = call.path.port;
+            self.outputs.push_back(Output::Media(Command::Open { leg, port, plan }));
+        } else if changed {
+            self.outputs.push_back(Output::Media(Command::Update { leg, plan }));
+        }
+        let call = &mut self.calls[index];
+        let held_by_peer = agreed.hold.by_peer;
+        if call.is_active() && call.held_by_peer != held_by_peer {
+            call.held_by_peer = held_by_peer;
+            call.note_hold(now);
+            let (id, leg) = (call.id.clone(), call.facts.clone());
+            let by = Side::Remote;
+            let kind = if held_by_peer { Kind::CallHeld { leg, by } } else { Kind::CallResumed { leg, by } };
+            self.tell(now, Event::of_call(id, kind));
+        }
+    }
+
+    pub(super) fn handle_media(&mut self, now: Now, event: media::Event) {
+        match event {
+            media::Event::FirstPacket { leg, .. } => {
+                let Some(index) = self.call_of_leg(leg) else { return };
+                let call = &mut self.calls[index];
+                call.path.heard.get_or_insert(now);
+                if let Phase::Proceeding { tone_at } = &mut call.phase {
+                    *tone_at = None;
+                }
+                if call.is_active() {
+                    self.tell_media(now, index);
+                }
+            }
+            media::Event::Dtmf { leg, digit, duration_ms, source } => {
+                let Some(index) = self.call_of_leg(leg) else { return };
+                let method = match source {
+                    DtmfSource::Rfc4733 => "rfc4733",
+                    DtmfSource::Inband => "inband",
+                };
+                self.tell_digits(now, index, Side::Remote, digit.to_string(), Some(u64::from(duration_ms) * 1000), method);
+            }
+            media::Event::Quality { leg, report } => {
+                let Some(index) = self.call_of_leg(leg) else { return };
+                let call = &mut self.calls[index];
+                call.path.report = Some(*report);
+                let (Some(quality), true) = (call.quality(), call.is_active()) else { return };
+                let (id, leg) = (call.id.clone(), call.facts.clone());
+                self.tell(now, Event::of_call(id, Kind::CallQuality { leg, quality }));
+            }
+            media::Event::TimedOut { leg } => self.media_lost(now, leg),
+            media::Event::Closed { leg, report, .. } => {
+                let Some(index) = self.calls.iter().position(|call| call.path.leg == leg) else { return };
+                self.calls[index].path.report = Some(*report);
+                self.finish_call(now, index);
+            }
+            media::Event::Failed { leg, why } => {
+                let Some(index) = self.call_of_leg(leg) else { return };
+                self.end_call(now, index, Some(Cause::local(why)));
+            }
+            media::Event::Latched { .. }
+            | media::Event::Codec { .. }
+            | media::Event::Silence { .. }
+            | media::Event::Resumed { .. }
+            | media::Event::DtmfSent { .. }
+            | media::Event::Unauthentic { .. } => {}
+        }
+    }
+
+    fn tell_media(&mut self, now: Now, index: usize) {
+        let call = &mut self.calls[index];
+        if std::mem::replace(&mut call.told_media, true) {
+            return;
+        }
+        let (Some(since), Some(heard)) = (call.answered(), call.path.heard) else { return };
+        let plan = call.path.plan.as_ref();
+        let codec = plan.and_then(|plan| plan.send).map(|format| format.codec.name.to_owned()).unwrap_or_default();
+        let srtp = plan.and_then(|plan| plan.srtp.as_ref()).map(|srtp| srtp.send.profile().as_str().to_owned());
+        let after_answer_us = heard.mono_us.saturating_sub(since.mono_us);
+        let (id, leg) = (call.id.clone(), call.facts.clone());
+        self.tell(now, Event::of_call(id, Kind::CallMedia { leg, codec, srtp, after_answer_us }));
+    }
+
+    /// A real sound device has one pair of ears: whoever is talked to waits while another call is taken or made.
+    pub(super) fn quiet_others(&mut self, now: Now) {
+        if self.has_one_pair_of_ears() {
+            let heard: Vec<_> =
+                self.calls.iter().filter(|call| call.is_active() && !call.held).map(|call| call.id.clone()).collect();
+            for id in heard {
+                let _ = self.hold(now, Some(&id));
+            }
+        }
+    }
+
+    pub(super) fn has_one_pair_of_ears(&self) -> bool {
+        self.config.audio.backend == Backend::Cpal
+    }
+
+    /// Tells the engine which room each leg belongs in, where that has changed.
+    pub(super) fn place_legs(&mut self) {
+        for call in &mut self.calls {
+            let room = call.room();
+            if call.path.plan.is_some() && !call.is_over() && call.path.room != room {
+                call.path.room = room;
+                self.outputs.push_back(Output::Media(Command::Place { leg: call.path.leg, room }));
+            }
+        }
+    }
+
+    fn call_of_leg(&self, leg: LegId) -> Option<usize> {
+        self.calls.iter().position(|call| call.path.leg == leg && !call.is_over())
+    }
+
+    pub(super) fn sends_digits_by_info(&self, index: usize) -> bool {
+        self.calls[index].path.digits == DigitsBy::Info
+    }
+}

@@ -1,0 +1,80 @@
+//! What the phone shows of itself: plain values, made afresh when somebody asks.
+
+use serde::Serialize;
+
+use crate::events::Quality;
+
+/// The whole phone at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Snapshot {
+    /// Number of the last event that this state includes.
+    pub sequence: u64,
+    /// Version of the program.
+    pub version: &'static str,
+    /// Name of the device.
+    pub name: String,
+    /// Serial number of the device.
+    pub serial: String,
+    /// Since when the program runs, RFC 3339.
+    pub started: String,
+    /// Lines in the order of the configuration.
+    pub lines: Vec<LineView>,
+    /// Calls that are going on, oldest first.
+    pub calls: Vec<CallView>,
+    /// What does not work as configured, one sentence each; empty when all is well.
+    pub degraded: Vec<String>,
+    /// Datagrams and requests that were refused without an answer, by reason.
+    pub dropped: std::collections::BTreeMap<String, u64>,
+}
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LineView {
+    /// Name in the configuration.
+    pub name: String,
+    /// Address of record.
+    pub aor: String,
+    /// `registered`, `registering`, `retrying`, `rejected`, `unregistered` or `off`.
+    pub state: &'static str,
+    /// What was answered or went wrong last, for people.
+    pub reason: Option<String>,
+    /// Transport and address in use, as in `udp:203.0.113.10:5060`.
+    pub via: Option<String>,
+    /// Seconds until the registration has to be renewed, as granted.
+    pub expires_s: Option<u64>,
+    /// Does the line refuse calls?
+    pub dnd: bool,
+}
+
+/// One call.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CallView {
+    /// Name of the call.
+    pub id: String,
+    /// Line that carries it.
+    pub line: String,
+    /// `in` or `out`.
+    pub direction: &'static str,
+    /// Who is at the other end, as dialled or as announced.
+    pub number: String,
+    /// The other end's name, where announced.
+    pub name: Option<String>,
+    /// `dialing`, `ringing`, `early`, `active`, `held` or `ending`.
+    pub state: &'static str,
+    /// Does this side send silence?
+    pub muted: bool,
+    /// Has the other side put the call on hold?
+    pub held_by_peer: bool,
+    /// `off`, `on` or `paused`.
+    pub recording: &'static str,
+    /// Codec that is being sent, as in `PCMA/8000`.
+    pub codec: Option<String>,
+    /// Is the media encrypted?
+    pub srtp: bool,
+    /// When it began, RFC 3339.
+    pub started: String,
+    /// Microseconds since it was answered.
+    pub duration_us: Option<u64>,
+    /// The newest report of quality.
+    pub quality: Option<Quality>,
+}

@@ -1,0 +1,205 @@
+//! What becomes of the answers to a request of ours: handed up, answered with credentials, or taken
+//! elsewhere.
+
+use std::time::Duration;
+
+use crate::now::Now;
+use crate::sip::authentication::{Unauthorized, Verdict};
+use crate::sip::exchange::{Owner, Phase};
+use crate::sip::handle::RequestId;
+use crate::sip::locate::Target;
+use crate::sip::message::Response;
+use crate::sip::retry_after::RetryAfter;
+use crate::sip::transport::Flow;
+use crate::sip::ua_event::{Event, Failure};
+use crate::sip::wire::{Delivery, Wire};
+
+impl Wire {
+    /// A response to an attempt.
+    pub(crate) fn handle_exchange_response(
+        &mut self,
+        now: Now,
+        id: RequestId,
+        flow: &Flow,
+        branch: &str,
+        response: Response,
+    ) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        // An answer to an attempt that was given up for another one.
+        if matches!(&exchange.phase, Phase::Sent { branch: current, .. } if current != branch) {
+            return;
+        }
+        exchange.answered = true;
+        if let Phase::Accepted { .. } = exchange.phase {
+            self.deliver(id, response);
+            return;
+        }
+        let Phase::Sent { target, .. } = &exchange.phase else {
+            return;
+        };
+        let target = target.clone();
+        if exchange.cancel.is_none() {
+            exchange.deadline = None;
+            self.index(id);
+        }
+        match response.status {
+            ..200 => {
+                self.send_cancel(now, id);
+                self.deliver(id, response);
+            }
+            200..300 => self.succeeded(now, id, flow, target, response),
+            401 | 407 => self.challenged(now, id, flow, response),
+            503 if self.may_fail_over(id) => {
+                let wish = response.fields.typed::<RetryAfter>().ok().flatten();
+                let wish = wish.map(|wish| Duration::from_secs(u64::from(wish.seconds.min(3600))));
+                self.locator.mark_failed(now, target.transport, target.remote, wish);
+                self.try_next(now, id);
+            }
+            _ => {
+                self.finish(id);
+                self.deliver_final(id, response);
+            }
+        }
+    }
+
+    fn may_fail_over(&self, id: RequestId) -> bool {
+        self.exchanges
+            .get(&id)
+            .is_some_and(|exchange| exchange.cancel.is_none() && !exchange.targets.is_empty())
+    }
+
+    fn succeeded(&mut self, now: Now, id: RequestId, flow: &Flow, target: Target, response: Response) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        if let Some(destination) = &exchange.destination {
+            self.locator.mark_good(destination, target.transport, target.remote);
+        }
+        if let Some(line) = self.lines.get_mut(&exchange.account) {
+            line.authenticator.handle_success(&response, &exchange.attempts);
+            if exchange.owner == Owner::Registration {
+                line.target = Some(target);
+                let old = line.flow.replace(flow.clone()).and_then(|old| old.connection);
+                let old = old.filter(|old| Some(*old) != flow.connection);
+                if let Some(connection) = flow.connection {
+                    self.connections.keep(now, connection, true);
+                }
+                let is_used = |old: u64| {
+                    self.lines
+                        .values()
+                        .any(|line| line.flow.as_ref().is_some_and(|flow| flow.connection == Some(old)))
+                };
+                if let Some(old) = old.filter(|old| !is_used(*old)) {
+                    self.connections.keep(now, old, false);
+                }
+            }
+        }
+        if exchange.is_invite() {
+            exchange.phase = Phase::Accepted { flow: flow.clone() };
+            exchange.deadline =
+                Some(now.deadline(self.settings.timing.transaction() + Duration::from_secs(1)));
+            self.index(id);
+            self.deliver(id, response);
+        } else {
+            self.finish(id);
+            self.deliver_final(id, response);
+        }
+    }
+
+    fn challenged(&mut self, now: Now, id: RequestId, flow: &Flow, response: Response) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        let Some(line) = self.lines.get_mut(&exchange.account) else {
+            self.fail(id, Failure::Transport("the line is gone".to_owned()));
+            return;
+        };
+        let verdict = if exchange.cancel.is_some() {
+            Verdict::Refuse(Unauthorized::Stranger)
+        } else if !line.is_server(&self.locator, flow) {
+            self.counters.unanswered_challenges += 1;
+            Verdict::Refuse(Unauthorized::Stranger)
+        } else {
+            line.authenticator.handle_challenge(
+                now,
+                &response,
+                line.account.credentials.as_ref(),
+                &mut exchange.attempts,
+            )
+        };
+        match verdict {
+            Verdict::Again => {
+                let number = exchange.sequence.next();
+                exchange.request.head.cseq.number = number;
+                let Phase::Sent { target, flow, .. } =
+                    std::mem::replace(&mut exchange.phase, Phase::Locating)
+                else {
+                    return;
+                };
+                exchange.answered = false;
+                self.resend(now, id, target, flow);
+            }
+            Verdict::Refuse(why) => {
+                if matches!(why, Unauthorized::ForeignRealm { .. }) {
+                    self.counters.unanswered_challenges += 1;
+                }
+                let (owner, account) = (exchange.owner, exchange.account);
+                if matches!(why, Unauthorized::Refused { .. } | Unauthorized::ForeignRealm { .. }) {
+                    let event = Event::AuthenticationFailed {
+                        account,
+                        realm: why.realm().to_owned(),
+                        why: why.explain(),
+                    };
+                    self.events.push_back(event);
+                }
+                self.finish(id);
+                if owner == Owner::Registration {
+                    self.exchanges.remove(&id);
+                    self.deliveries.push_back(Delivery::Unauthorized {
+                        account,
+                        status: response.status,
+                        why,
+                    });
+                } else {
+                    self.deliver_final(id, response);
+                }
+            }
+        }
+    }
+
+    /// The same request once more on the way it took, with credentials.
+    fn resend(&mut self, now: Now, id: RequestId, target: Target, flow: Flow) {
+        let stands = flow.connection.is_none_or(|connection| self.connections.flow(connection).is_some());
+        let local = match flow.connection {
+            Some(_) => flow.local,
+            None => self.local_towards(now, target.remote),
+        };
+        match local {
+            Some(local) if stands => self.transmit(now, id, target, flow, local),
+            _ => self.approach(now, id, target),
+        }
+    }
+
+    pub(crate) fn finish(&mut self, id: RequestId) {
+        self.exchange_timers.set(id, None);
+    }
+
+    pub(crate) fn deliver(&mut self, id: RequestId, response: Response) {
+        if let Some(exchange) = self.exchanges.get(&id) {
+            let (owner, account) = (exchange.owner, exchange.account);
+            self.deliveries.push_back(Delivery::Response {
+                owner,
+                account,
+                request: id,
+                response: Box::new(response),
+            });
+        }
+    }
+
+    pub(crate) fn deliver_final(&mut self, id: RequestId, response: Response) {
+        self.deliver(id, response);
+        self.exchanges.remove(&id);
+    }
+}

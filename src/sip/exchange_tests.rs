@@ -1,0 +1,408 @@
+//! One request of ours through fail-over, challenges, TCP and back, cancelling: as dialogues with a server.
+
+use super::*;
+use crate::sip::name_addr::NameAddr;
+use crate::sip::network::{LookupError, Question};
+use crate::sip::registration::RegistrationState;
+use crate::sip::ua_event::Event;
+use crate::sip::uri::Uri;
+use crate::sip::user_agent::test_peer::{Peer, SentRequest, a, address, challenge, line, sip, srv};
+
+/// A line whose domain has two servers: main on 198.51.100.1, spare on 198.51.100.2.
+fn two_servers() -> Peer {
+    let mut peer = Peer::new();
+    let records = srv(&[(20, 0, 5060, "spare.example"), (10, 0, 5060, "main.example")]);
+    peer.names.insert(Question::Srv("_sip._udp.pbx.example".into()), records);
+    peer.names.insert(Question::A("main.example".into()), a("198.51.100.1"));
+    peer.names.insert(Question::A("spare.example".into()), a("198.51.100.2"));
+    let mut account = line();
+    account.registrar = None;
+    peer.add(account);
+    peer
+}
+
+fn call(peer: &mut Peer, target: &str, bytes: usize) -> CallId {
+    let target = Uri::parse(target).unwrap();
+    let offer = format!("v=0\r\ns={}\r\n", "x".repeat(bytes));
+    let options = crate::sip::call::InviteOptions { offer: Some(offer.into_bytes()), ..Default::default() };
+    let id = peer.ua.invite(peer.now, AccountId(1), target, options).unwrap();
+    peer.drain();
+    id
+}
+
+fn register(peer: &mut Peer, remote: &str) {
+    let register = peer.request("REGISTER");
+    assert_eq!(register.remote, address(remote));
+    peer.reply(&register, 200, &[("Expires", "600")]);
+    assert!(matches!(peer.state(), RegistrationState::Registered { .. }));
+}
+
+fn ended(peer: &Peer) -> bool {
+    let is_end =
+        |event: &Event| matches!(event, Event::Call { event: crate::sip::call::CallEvent::Ended(_), .. });
+    peer.events.iter().any(is_end)
+}
+
+#[test]
+fn a_silent_server_is_left_for_the_next_and_come_back_to() {
+    let mut peer = two_servers();
+    peer.seconds(3.9);
+    assert!(
+        peer.sent.iter().all(|sent| sent.remote == address("198.51.100.1:5060")),
+        "main, and its repetitions"
+    );
+    peer.sent.clear();
+    peer.seconds(0.2);
+    register(&mut peer, "198.51.100.2:5060");
+    // INVITE goes where REGISTER went, also when the penalty of the main server is over.
+    call(&mut peer, "sip:1002@pbx.example", 10);
+    let invite = peer.request("INVITE");
+    assert_eq!(invite.remote, address("198.51.100.2:5060"));
+    peer.reply(&invite, 486, &[]);
+    peer.sent.clear();
+    peer.seconds(120.0);
+    call(&mut peer, "sip:1002@pbx.example", 10);
+    let invite = peer.request("INVITE");
+    assert_eq!(invite.remote, address("198.51.100.2:5060"));
+    peer.reply(&invite, 486, &[]);
+    peer.sent.clear();
+    // The next refresh looks whether main is back, and all moves back with it.
+    let refresh = peer.await_request("REGISTER");
+    assert_eq!(refresh.remote, address("198.51.100.1:5060"));
+    peer.reply(&refresh, 200, &[("Expires", "600")]);
+    call(&mut peer, "sip:1002@pbx.example", 10);
+    assert_eq!(peer.request("INVITE").remote, address("198.51.100.1:5060"));
+}
+
+#[test]
+fn an_icmp_error_fails_over_at_once() {
+    let mut peer = two_servers();
+    peer.request("REGISTER");
+    let remote = address("198.51.100.1:5060");
+    peer.ua.handle(peer.now, crate::sip::network::Input::Unsent { remote, why: "refused".into() });
+    peer.drain();
+    register(&mut peer, "198.51.100.2:5060");
+}
+
+#[test]
+fn unavailable_fails_over_and_is_told_when_all_are() {
+    let mut peer = two_servers();
+    let first = peer.request("REGISTER");
+    peer.reply(&first, 503, &[("Retry-After", "300")]);
+    let second = peer.request("REGISTER");
+    assert_eq!(second.remote, address("198.51.100.2:5060"));
+    peer.reply(&second, 503, &[]);
+    assert!(matches!(peer.state(), RegistrationState::Failing { status: Some(503), .. }));
+}
+
+#[test]
+fn an_invite_fails_over_too_but_not_once_it_rings() {
+    let mut peer = two_servers();
+    register(&mut peer, "198.51.100.1:5060");
+    call(&mut peer, "sip:1002@pbx.example", 10);
+    let first = peer.request("INVITE");
+    peer.seconds(4.1);
+    let second = peer.sent.pop_back().unwrap();
+    assert_eq!(second.remote, address("198.51.100.2:5060"));
+    assert_ne!(second.message.head().via[0].branch(), first.request.head.via[0].branch());
+    assert_eq!(second.message.head().call_id, first.request.head.call_id);
+
+    let mut peer = two_servers();
+    register(&mut peer, "198.51.100.1:5060");
+    call(&mut peer, "sip:1002@pbx.example", 10);
+    let invite = peer.request("INVITE");
+    peer.reply(&invite, 180, &[]);
+    peer.seconds(60.0);
+    peer.nothing_sent();
+    assert!(!ended(&peer));
+}
+
+#[test]
+fn a_large_request_tries_tcp_and_comes_back_when_it_is_refused() {
+    let (mut peer, _) = Peer::registered();
+    peer.connects_at_once = false;
+    call(&mut peer, "sip:1002@pbx.example", 1200);
+    peer.nothing_sent();
+    let (_, transport, remote, _) = peer.connects.front().cloned().unwrap();
+    assert_eq!((transport, remote), (Transport::Tcp, address("198.51.100.1:5060")));
+    peer.refuse_connection("connection refused");
+    let invite = peer.request("INVITE");
+    assert_eq!((invite.transport, invite.remote), (Transport::Udp, address("198.51.100.1:5060")));
+    assert_eq!(invite.request.head.via[0].transport, "UDP");
+    assert!(!invite.contact().contains("transport="));
+    peer.reply(&invite, 486, &[]);
+    peer.request("ACK");
+    // The next one knows.
+    call(&mut peer, "sip:1002@pbx.example", 1200);
+    assert_eq!(peer.request("INVITE").transport, Transport::Udp);
+    assert!(peer.connects.is_empty());
+}
+
+#[test]
+fn a_large_request_comes_back_from_tcp_when_nobody_answers() {
+    let (mut peer, _) = Peer::registered();
+    peer.connects_at_once = false;
+    call(&mut peer, "sip:1002@pbx.example", 1200);
+    peer.seconds(0.9);
+    peer.nothing_sent();
+    peer.seconds(0.2);
+    assert_eq!(peer.request("INVITE").transport, Transport::Udp);
+
+    // A connection that swallows the request is left as well.
+    let (mut peer, _) = Peer::registered();
+    call(&mut peer, "sip:1002@pbx.example", 1200);
+    assert_eq!(peer.request("INVITE").transport, Transport::Tcp);
+    peer.seconds(4.1);
+    assert_eq!(peer.request("INVITE").transport, Transport::Udp);
+}
+
+#[test]
+fn a_large_request_stays_on_tcp_with_its_cancel_and_ack() {
+    let (mut peer, _) = Peer::registered();
+    let id = call(&mut peer, "sip:1002@pbx.example", 1200);
+    let invite = peer.request("INVITE");
+    assert_eq!((invite.transport, invite.request.head.via[0].transport.as_str()), (Transport::Tcp, "TCP"));
+    peer.reply(&invite, 180, &[]);
+    peer.seconds(30.0);
+    peer.nothing_sent();
+    peer.ua.hang_up(peer.now, id, None).unwrap();
+    peer.drain();
+    let cancel = peer.request("CANCEL");
+    assert_eq!((cancel.connection, cancel.remote), (invite.connection, invite.remote));
+    assert_eq!(cancel.request.head.via[0], invite.request.head.via[0]);
+    assert_eq!(cancel.request.head.cseq.number, invite.request.head.cseq.number);
+    peer.reply(&cancel, 200, &[]);
+    peer.reply(&invite, 487, &[]);
+    let ack = peer.request("ACK");
+    assert_eq!(ack.connection, invite.connection);
+    assert_eq!(ack.request.head.via[0], invite.request.head.via[0]);
+    assert_eq!(ack.request.head.to_tag(), Some("peer"));
+    assert!(ended(&peer));
+}
+
+#[test]
+fn a_cancel_waits_for_the_first_provisional_answer() {
+    let (mut peer, _) = Peer::registered();
+    let id = call(&mut peer, "sip:1002@pbx.example", 10);
+    let invite = peer.request("INVITE");
+    peer.ua.hang_up(peer.now, id, None).unwrap();
+    peer.drain();
+    peer.nothing_sent();
+    peer.reply(&invite, 100, &[]);
+    let cancel = peer.request("CANCEL");
+    peer.reply(&cancel, 200, &[]);
+    // No final answer comes: the call is over after 64·T1 all the same.
+    peer.seconds(32.1);
+    assert!(ended(&peer));
+}
+
+#[test]
+fn a_challenge_may_come_for_both_fields_in_turn() {
+    let (mut peer, _) = Peer::registered();
+    call(&mut peer, "sip:1002@pbx.example", 10);
+    let first = peer.request("INVITE");
+    peer.reply(&first, 401, &[("WWW-Authenticate", &challenge("w1", false))]);
+    peer.request("ACK");
+    let second = peer.request("INVITE");
+    assert_eq!(second.request.head.cseq.number, first.request.head.cseq.number + 1);
+    assert!(second.text("Authorization").is_some() && second.text("Proxy-Authorization").is_none());
+    peer.reply(&second, 407, &[("Proxy-Authenticate", "Digest realm=\"proxy\", nonce=\"p1\"")]);
+    peer.request("ACK");
+    let third = peer.request("INVITE");
+    assert!(third.text("Authorization").unwrap().contains("nc=00000002"));
+    assert!(third.text("Proxy-Authorization").unwrap().contains("nonce=\"p1\""));
+    assert_eq!(third.request.body, first.request.body);
+    // Refused for good: the call gets the 407 and nobody asks again.
+    peer.reply(&third, 407, &[("Proxy-Authenticate", "Digest realm=\"proxy\", nonce=\"p2\"")]);
+    peer.request("ACK");
+    peer.nothing_sent();
+    assert!(ended(&peer));
+}
+
+#[test]
+fn the_strongest_algorithm_is_answered_and_nextnonce_is_used() {
+    let mut peer = Peer::new();
+    let id = peer.add(line());
+    let register = peer.request("REGISTER");
+    let md5 = challenge("m1", false);
+    let sha = "Digest realm=\"pbx\", nonce=\"s1\", algorithm=SHA-256, qop=\"auth,auth-int\"";
+    peer.reply(&register, 401, &[("WWW-Authenticate", &md5), ("WWW-Authenticate", sha)]);
+    let register = peer.request("REGISTER");
+    let authorization = register.text("Authorization").unwrap();
+    assert!(authorization.contains("algorithm=SHA-256") && !authorization.contains("m1"), "{authorization}");
+    peer.reply(&register, 200, &[("Expires", "600"), ("Authentication-Info", "nextnonce=\"s2\"")]);
+    peer.ua.register(peer.now, id);
+    peer.drain();
+    let authorization = peer.request("REGISTER").text("Authorization").unwrap();
+    assert!(
+        authorization.contains("nonce=\"s2\"") && authorization.contains("nc=00000001"),
+        "{authorization}"
+    );
+}
+
+fn refused_challenge(peer: &mut Peer, request: &SentRequest, value: &str) {
+    peer.reply(request, 407, &[("Proxy-Authenticate", value)]);
+    let sent = peer.sent.iter().all(|sent| match &sent.message {
+        crate::sip::message::Message::Request(request) => {
+            !request.fields.has("Authorization") && !request.fields.has("Proxy-Authorization")
+        }
+        crate::sip::message::Message::Response(_) => true,
+    });
+    assert!(sent, "an answer to a stranger: {:?}", peer.sent);
+    peer.sent.clear();
+}
+
+#[test]
+fn a_strangers_challenge_is_never_answered() {
+    let (mut peer, _) = Peer::registered();
+    // A call straight to somebody else's server.
+    call(&mut peer, "sip:evil@203.0.113.66", 10);
+    let invite = peer.request("INVITE");
+    assert_eq!(invite.remote, address("203.0.113.66:5060"));
+    assert_eq!(invite.text("Authorization"), None);
+    refused_challenge(&mut peer, &invite, &challenge("n1", false));
+    assert!(ended(&peer));
+    assert_eq!(peer.ua.counters().unanswered_challenges, 1);
+}
+
+#[test]
+fn a_407_to_a_bye_leaks_nothing_to_whoever_the_contact_named() {
+    let (mut peer, _) = Peer::registered();
+    call(&mut peer, "sip:1002@pbx.example", 10);
+    let invite = peer.request("INVITE");
+    // A 2xx without a description is hung up at once, and its Contact is somebody else's server.
+    peer.reply(&invite, 200, &[("Contact", "<sip:evil@203.0.113.66>")]);
+    assert_eq!(peer.request("ACK").remote, address("203.0.113.66:5060"));
+    let bye = peer.request("BYE");
+    assert_eq!((bye.remote, bye.text("Authorization")), (address("203.0.113.66:5060"), None));
+    refused_challenge(&mut peer, &bye, &challenge("n1", false));
+    assert_eq!(peer.ua.counters().unanswered_challenges, 1);
+}
+
+#[test]
+fn only_the_lines_realm_is_answered() {
+    let mut peer = Peer::new();
+    let mut account = line();
+    if let Some(credentials) = &mut account.credentials {
+        credentials.realm = Some("pbx".into());
+    }
+    peer.add(account);
+    let register = peer.request("REGISTER");
+    refused_challenge(&mut peer, &register, "Digest realm=\"elsewhere\", nonce=\"n1\"");
+    let RegistrationState::Failing { reason, retry_at, .. } = peer.state() else { panic!() };
+    assert!(reason.contains("elsewhere"), "{reason}");
+    assert!(retry_at - peer.now.mono_us >= 600_000_000, "asking again at once would change nothing");
+    assert_eq!(peer.ua.counters().unanswered_challenges, 1);
+}
+
+#[test]
+fn a_call_while_the_password_is_refused_does_not_try_it_again() {
+    let mut peer = Peer::new();
+    peer.add(line());
+    for _ in 0..2 {
+        let register = peer.await_request("REGISTER");
+        peer.reply(&register, 401, &[("WWW-Authenticate", &challenge("a", false))]);
+        let register = peer.request("REGISTER");
+        peer.reply(&register, 401, &[("WWW-Authenticate", &challenge("b", false))]);
+    }
+    call(&mut peer, "sip:1002@pbx.example", 10);
+    let invite = peer.request("INVITE");
+    peer.reply(&invite, 401, &[("WWW-Authenticate", &challenge("c", false))]);
+    peer.request("ACK");
+    peer.nothing_sent();
+    assert!(ended(&peer));
+}
+
+#[test]
+fn a_request_for_another_server_is_located_on_its_own() {
+    let (mut peer, _) = Peer::registered();
+    let records = srv(&[(0, 0, 5082, "sip.other.example")]);
+    peer.names.insert(Question::Srv("_sip._udp.other.example".into()), records);
+    peer.names.insert(Question::A("sip.other.example".into()), a("203.0.113.80"));
+    call(&mut peer, "sip:bob@other.example", 10);
+    assert_eq!(peer.request("INVITE").remote, address("203.0.113.80:5082"));
+    peer.names.insert(Question::Srv("_sip._udp.gone.example".into()), Err(LookupError::NoSuchName));
+    call(&mut peer, "sip:bob@gone.example", 10);
+    assert!(ended(&peer));
+}
+
+#[test]
+fn connections_are_reused() {
+    let mut peer = Peer::new();
+    let mut account = line();
+    account.transports = vec![Transport::Tcp];
+    peer.add(account);
+    let register = peer.request("REGISTER");
+    peer.reply(&register, 200, &[("Expires", "600")]);
+    call(&mut peer, "sip:1002@pbx.example", 3000);
+    let invite = peer.request("INVITE");
+    assert_eq!(invite.connection, register.connection);
+    // Inside the dialog too, though the Contact names another port and no transport.
+    peer.reply(
+        &invite,
+        183,
+        &[("Contact", "<sip:1002@198.51.100.1:5099>"), ("Require", "100rel"), ("RSeq", "1")],
+    );
+    if let Some(sent) = peer.sent.front() {
+        assert_eq!(sent.connection, register.connection, "{sent:?}");
+    }
+    assert!(peer.connects.is_empty());
+}
+
+#[test]
+fn transports_are_tried_in_the_lines_order() {
+    let mut peer = Peer::new();
+    let mut account = line();
+    account.registrar = Some(sip("sip:198.51.100.1"));
+    account.transports = vec![Transport::Tls, Transport::Udp];
+    peer.connects_at_once = false;
+    peer.add(account);
+    let (_, transport, remote, name) = peer.connects.front().cloned().unwrap();
+    assert_eq!(
+        (transport, remote, name.as_str()),
+        (Transport::Tls, address("198.51.100.1:5061"), "198.51.100.1")
+    );
+    peer.refuse_connection("certificate unknown");
+    let register = peer.request("REGISTER");
+    assert_eq!((register.transport, register.remote), (Transport::Udp, address("198.51.100.1:5060")));
+}
+
+#[test]
+fn requests_in_flight_are_bounded() {
+    let (mut peer, id) = Peer::registered();
+    for _ in 0..5000 {
+        let uri = Uri::parse("sip:pbx.example").unwrap();
+        let from = NameAddr::new(uri.clone()).with_tag("t");
+        let request = Request::new(Method::MESSAGE, uri.clone(), from, NameAddr::new(uri), "c", 1);
+        peer.ua.send_request(peer.now, id, request);
+        peer.drain();
+    }
+    assert!(peer.sent.len() <= 1024, "{}", peer.sent.len());
+    let failed =
+        peer.events.iter().filter(|event| matches!(event, Event::Response { result: Err(_), .. })).count();
+    assert_eq!(failed, 5000 - peer.sent.len());
+    peer.seconds(40.0);
+    let done = peer.events.iter().filter(|event| matches!(event, Event::Response { .. })).count();
+    assert_eq!(done, 5000, "each gets one end");
+}
+
+#[test]
+fn lines_share_tcp_but_each_checks_tls_for_itself() {
+    for (transport, connections) in [(Transport::Tcp, 1), (Transport::Tls, 2)] {
+        let mut peer = Peer::new();
+        let mut seen = Vec::new();
+        for user in ["1001", "1002"] {
+            let mut account = line();
+            account.aor = sip(&format!("sip:{user}@pbx.example"));
+            account.transports = vec![transport];
+            peer.add(account);
+            let register = peer.request("REGISTER");
+            seen.push(register.connection);
+            peer.reply(&register, 200, &[("Expires", "3600")]);
+        }
+        seen.dedup();
+        assert_eq!(seen.len(), connections, "{transport}");
+        peer.seconds(1500.0);
+        assert!(peer.closed.is_empty());
+    }
+}

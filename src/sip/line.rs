@@ -1,0 +1,107 @@
+//! One account at work: its settings, its registration, its credentials in use and the way to its server.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::chance::Chance;
+use crate::sip::account::Account;
+use crate::sip::authentication::Authenticator;
+use crate::sip::host::Host;
+use crate::sip::locate::{Destination, Locator, Target};
+use crate::sip::name_addr::NameAddr;
+use crate::sip::network::Transport;
+use crate::sip::registration::Registration;
+use crate::sip::transport::Flow;
+use crate::sip::trust::Trust;
+use crate::sip::uri::{SipUri, Uri};
+
+/// The state of one account.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub account: Account,
+    pub registration: Registration,
+    pub authenticator: Authenticator,
+    /// The way by which the registrar last answered 200.
+    pub flow: Option<Flow>,
+    /// The server at the end of it.
+    pub target: Option<Target>,
+    /// Our address towards the server.
+    pub local: Option<IpAddr>,
+    /// When the way to the server is looked up again: only for lines that no REGISTER keeps up to date.
+    pub survey_at: Option<u64>,
+    /// To be forgotten once it is unregistered.
+    pub leaving: bool,
+}
+
+impl Line {
+    pub fn new(account: Account, chance: &mut Chance) -> Line {
+        let registration = Registration::new(&account, chance);
+        Line {
+            account,
+            registration,
+            authenticator: Authenticator::default(),
+            flow: None,
+            target: None,
+            local: None,
+            survey_at: None,
+            leaving: false,
+        }
+    }
+
+    /// Where the line's requests go first: outbound proxy, registrar or domain.
+    pub fn destination(&self) -> Destination {
+        let uri = match &self.account.outbound_proxy {
+            Some(proxy) => Uri::Sip(proxy.clone()),
+            None => self.registration.redirect().cloned().unwrap_or_else(|| self.account.registrar_uri()),
+        };
+        match uri.as_sip() {
+            Some(uri) => Destination::of(uri, &self.account.transports),
+            None => Destination::of(&self.account.aor, &self.account.transports),
+        }
+    }
+
+    /// Whether requests from this address (on this connection, if it is one of ours) count for this line.
+    pub fn trusts(&self, locator: &Locator, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let is_server = self.flow.as_ref().is_some_and(|flow| flow.remote.ip().to_canonical() == address)
+            || locator.known(&self.destination()).iter().any(|server| server.to_canonical() == address);
+        let in_networks = match &self.account.trust {
+            Trust::Registered => false,
+            Trust::Networks(networks) => networks.iter().any(|network| network.contains(address)),
+        };
+        is_server || in_networks
+    }
+
+    /// Whether this server may see an answer to its challenge: it is one of the line's own, by address.
+    pub fn is_server(&self, locator: &Locator, flow: &Flow) -> bool {
+        let address = flow.remote.ip().to_canonical();
+        self.flow.as_ref().is_some_and(|own| own.remote.ip().to_canonical() == address)
+            || locator.known(&self.destination()).iter().any(|server| server.to_canonical() == address)
+    }
+
+    /// Our Contact for whoever is at the end of a flow, when our address there is `local`.
+    pub fn contact(&self, flow: &Flow, local: SocketAddr) -> NameAddr {
+        let to_registrar = self.flow.as_ref().is_none_or(|own| own.remote.ip() == flow.remote.ip());
+        let address = match self.registration.public() {
+            Some(public) if flow.transport == Transport::Udp && to_registrar => public,
+            _ => local,
+        };
+        let user = self.account.contact_user();
+        let mut uri = SipUri::new(user.as_deref(), Host::from(address.ip())).with_port(Some(address.port()));
+        if self.account.aor.secure && flow.transport == Transport::Tls {
+            uri.secure = true;
+        } else if flow.transport != Transport::Udp {
+            uri.params.set("transport", Some(flow.transport.uri_token()));
+        }
+        NameAddr::new(Uri::Sip(uri))
+    }
+
+    /// How well a request that names this user fits: 2 if it is our Contact's user, 1 if the address of
+    /// record's.
+    pub fn fits(&self, user: Option<&str>) -> u8 {
+        match user {
+            Some(user) if self.account.contact_user().as_deref() == Some(user) => 2,
+            Some(user) if self.account.aor.user().as_deref() == Some(user) => 1,
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,546 @@
+//! Registration (RFC 3261 §10) with Path (RFC 3327) and Service-Route (RFC 3608): one line's binding at its
+//! registrar.
+//!
+//! It says what the next REGISTER holds and when it is due, and draws the conclusions from its answer. How
+//! the request travels, which server gets it and how a challenge is answered belongs to
+//! [`wire`](crate::sip::wire); the numbers of challenges it counts are told to it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::chance::Chance;
+use crate::now::Now;
+use crate::sip::account::Account;
+use crate::sip::authentication::Unauthorized;
+use crate::sip::dialog::Sequence;
+use crate::sip::message::{Request, Response};
+use crate::sip::method::Method;
+use crate::sip::name_addr::{Contacts, NameAddr};
+use crate::sip::retry_after::RetryAfter;
+use crate::sip::ua_event::Failure;
+use crate::sip::uri::Uri;
+
+/// What is known of a line's registration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RegistrationState {
+    /// The first REGISTER is on its way.
+    Registering,
+    /// The registrar has our binding.
+    Registered {
+        /// How long it granted.
+        expires: Duration,
+        /// All bindings of the address of record, as the registrar told them.
+        contacts: Vec<String>,
+        /// The proxies that requests of the line must pass (RFC 3608).
+        service_route: Vec<String>,
+        /// Our Contact URI. Whoever keeps it over a restart gives it back as `Account::old_binding`.
+        binding: String,
+    },
+    /// It did not work, and is tried again by itself.
+    Failing {
+        /// Why, for people, with what to do.
+        reason: String,
+        /// The status of the answer, if there was one.
+        status: Option<u16>,
+        /// When it is tried again (µs of the monotonic clock).
+        retry_at: u64,
+    },
+    /// The registrar does not want us: nothing is tried until somebody says so.
+    Rejected {
+        /// The status of the answer.
+        status: u16,
+        /// Why, for people, with what to do.
+        reason: String,
+    },
+    /// There is no binding, as wished.
+    Unregistered,
+}
+
+/// What the machine asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Send [`Registration::request`] now.
+    Send,
+    /// Tell the new state.
+    Tell,
+    /// Nothing to do now.
+    Nothing,
+}
+
+/// One line's registration.
+#[derive(Debug)]
+pub struct Registration {
+    state: RegistrationState,
+    phase: Phase,
+    wanted: bool,
+    call_id: String,
+    tag: String,
+    sequence: Sequence,
+    expires: u32,
+    redirects: Vec<Uri>,
+    redirections: u8,
+    intervals: u8,
+    /// Our Contact in the request in flight.
+    sent: Option<NameAddr>,
+    /// Our Contact as the registrar has it.
+    bound: Option<NameAddr>,
+    /// Contacts of ours that the registrar may still have and that must go.
+    stale: Vec<Uri>,
+    drop_stale: bool,
+    failures: u32,
+    refused: u32,
+    service_route: Vec<NameAddr>,
+    public: Option<SocketAddr>,
+    moves: u8,
+    again: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Idle,
+    /// A REGISTER is in flight; `removing` if it takes the binding back.
+    InFlight {
+        removing: bool,
+    },
+    Waiting {
+        until: u64,
+    },
+    Registered {
+        refresh: u64,
+    },
+}
+
+/// The back-off of RFC 5626 §4.5: base and ceiling.
+const BASE: Duration = Duration::from_secs(30);
+const CEILING: Duration = Duration::from_secs(1800);
+/// The first retry comes within this time, at random, so that an office does not return as one.
+const FIRST_RETRY_MS: u32 = 3000;
+/// How long a refused password is left alone after the second refusal: fail2ban locks the whole office
+/// otherwise.
+const REFUSED: Duration = Duration::from_secs(600);
+const MAX_REFUSED: u32 = 2;
+/// A wish to come back later than this is not believed.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+const MAX_EXPIRES: u32 = 7 * 24 * 3600;
+const MAX_STALE: usize = 4;
+const MAX_REDIRECTIONS: u8 = 3;
+const MAX_INTERVALS: u8 = 3;
+/// The address that the registrar sees may move this often in a row before it is left as it is.
+const MAX_MOVES: u8 = 3;
+
+impl Registration {
+    /// A registration that has not begun.
+    pub fn new(account: &Account, chance: &mut Chance) -> Registration {
+        let stale = account.old_binding.as_deref().and_then(|uri| Uri::parse(uri).ok());
+        Registration {
+            state: RegistrationState::Unregistered,
+            phase: Phase::Idle,
+            wanted: false,
+            call_id: chance.token(16),
+            tag: chance.token(8),
+            sequence: Sequence::new(1),
+            expires: seconds(account.expires),
+            redirects: Vec::new(),
+            redirections: 0,
+            intervals: 0,
+            sent: None,
+            bound: None,
+            stale: stale.into_iter().collect(),
+            drop_stale: false,
+            failures: 0,
+            refused: 0,
+            service_route: Vec::new(),
+            public: None,
+            moves: 0,
+            again: false,
+        }
+    }
+
+    /// What is known of it.
+    pub fn state(&self) -> &RegistrationState {
+        &self.state
+    }
+
+    /// The proxies of RFC 3608 for requests of the line.
+    pub fn service_route(&self) -> &[NameAddr] {
+        &self.service_route
+    }
+
+    /// The address that the registrar sees us at, if it is not ours.
+    pub fn public(&self) -> Option<SocketAddr> {
+        self.public
+    }
+
+    /// Our Contact URI as the registrar has it.
+    pub fn binding(&self) -> Option<&Uri> {
+        self.bound.as_ref().map(|contact| &contact.uri)
+    }
+
+    /// Whether it is meant to be registered: not taken back, and not rejected.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted && !matches!(self.state, RegistrationState::Rejected { .. })
+    }
+
+    /// Whether the registrar has a binding of ours, or may have.
+    pub fn may_be_bound(&self) -> bool {
+        self.bound.is_some() || matches!(self.phase, Phase::InFlight { .. })
+    }
+
+    /// The counter of its CSeq numbers.
+    pub fn sequence(&self) -> &Sequence {
+        &self.sequence
+    }
+
+    /// Registers now, or once more now, whatever went before.
+    pub fn register(&mut self) -> Step {
+        self.wanted = true;
+        self.failures = 0;
+        self.refused = 0;
+        self.redirects.clear();
+        if matches!(self.phase, Phase::InFlight { .. }) {
+            self.again = true;
+            return Step::Nothing;
+        }
+        if !matches!(self.state, RegistrationState::Registered { .. }) {
+            self.state = RegistrationState::Registering;
+        }
+        self.send(false)
+    }
+
+    /// Takes the binding back. `Tell` if there is none.
+    pub fn unregister(&mut self) -> Step {
+        self.wanted = false;
+        match self.phase {
+            Phase::InFlight { .. } => Step::Nothing,
+            _ if self.bound.is_some() => self.send(true),
+            _ => {
+                self.phase = Phase::Idle;
+                self.state = RegistrationState::Unregistered;
+                Step::Tell
+            }
+        }
+    }
+
+    fn send(&mut self, removing: bool) -> Step {
+        self.phase = Phase::InFlight { removing };
+        self.intervals = 0;
+        self.redirections = 0;
+        self.drop_stale = false;
+        Step::Send
+    }
+
+    /// The REGISTER to send: complete but for Via, Contact (see [`contacts`](Self::contacts)) and
+    /// credentials.
+    pub fn request(&mut self, account: &Account) -> Request {
+        let uri = self.redirects.first().cloned().unwrap_or_else(|| account.registrar_uri());
+        let aor =
+            || NameAddr::new(Uri::Sip(account.aor.clone())).with_display(account.display_name.as_deref());
+        let from = aor().with_tag(&self.tag);
+        let number = self.sequence.next();
+        let mut request = Request::new(Method::REGISTER, uri, from, aor(), &self.call_id, number);
+        request.fields.push("Supported", "path");
+        let expires = if self.is_removing() { 0 } else { self.expires };
+        request.fields.push("Expires", expires.to_string());
+        request
+    }
+
+    /// Where a redirection sent us, if it did.
+    pub fn redirect(&self) -> Option<&Uri> {
+        self.redirects.first()
+    }
+
+    fn is_removing(&self) -> bool {
+        self.phase == Phase::InFlight { removing: true }
+    }
+
+    /// The Contact values of the REGISTER in flight, given what our Contact is on the flow it takes.
+    pub fn contacts(&mut self, own: NameAddr) -> Vec<NameAddr> {
+        if self.is_removing() {
+            let bound = self.bound.clone().unwrap_or(own);
+            self.sent = Some(bound.clone());
+            return vec![with_expires(bound, 0)];
+        }
+        let mut contacts = Vec::new();
+        if let Some(bound) = &self.bound
+            && bound.uri != own.uri
+        {
+            push_stale(&mut self.stale, bound.uri.clone());
+        }
+        self.stale.retain(|uri| *uri != own.uri);
+        if !self.drop_stale {
+            contacts.extend(self.stale.iter().map(|uri| with_expires(NameAddr::new(uri.clone()), 0)));
+        }
+        self.sent = Some(own.clone());
+        contacts.push(with_expires(own, self.expires));
+        contacts
+    }
+
+    /// The final answer to the REGISTER in flight. 401 and 407 come by
+    /// [`handle_unauthorized`](Self::handle_unauthorized). `seen` is the address that the registrar saw us
+    /// at, if it told and it counts.
+    pub fn handle_response(
+        &mut self,
+        now: Now,
+        response: &Response,
+        seen: Option<SocketAddr>,
+        chance: &mut Chance,
+    ) -> Vec<Step> {
+        let Phase::InFlight { removing } = self.phase else {
+            return Vec::new();
+        };
+        if removing {
+            return self.removed();
+        }
+        match response.status {
+            200..300 => self.accepted(now, response, seen, chance),
+            300..400 => self.redirected(now, response, chance),
+            423 => self.too_brief(now, response, chance),
+            403 => self.reject(
+                403,
+                "the registrar forbids this line (403); ask its operator, then register the line again",
+            ),
+            // Some registrars can't take two contacts at once; better the old one stays than none is there.
+            400 | 420 | 500 if !self.stale.is_empty() && !self.drop_stale => {
+                self.drop_stale = true;
+                vec![Step::Send]
+            }
+            status => {
+                let wish = response.fields.typed::<RetryAfter>().ok().flatten();
+                let wish = wish.map(|wish| Duration::from_secs(u64::from(wish.seconds)).min(MAX_RETRY_AFTER));
+                let reason = format!("the registrar answered {status} {}", response.reason);
+                self.fail(now, reason, Some(status), wish, chance)
+            }
+        }
+    }
+
+    /// A challenge could not be answered (again).
+    pub fn handle_unauthorized(
+        &mut self,
+        now: Now,
+        status: u16,
+        why: &Unauthorized,
+        chance: &mut Chance,
+    ) -> Vec<Step> {
+        let Phase::InFlight { removing } = self.phase else {
+            return Vec::new();
+        };
+        if removing {
+            return self.removed();
+        }
+        self.refused += 1;
+        // Without an answer of ours nothing was tried, and another try would tell nothing new.
+        let tried = matches!(why, Unauthorized::Refused { .. });
+        let wish = (!tried || self.refused >= MAX_REFUSED).then_some(REFUSED);
+        self.fail(now, why.explain(), Some(status), wish, chance)
+    }
+
+    /// No answer came.
+    pub fn handle_failure(&mut self, now: Now, failure: &Failure, chance: &mut Chance) -> Vec<Step> {
+        match self.phase {
+            Phase::InFlight { removing: true } => self.removed(),
+            Phase::InFlight { removing: false } => self.fail(now, failure.to_string(), None, None, chance),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The connection that the line is registered over has gone.
+    pub fn handle_flow_lost(&mut self, now: Now, why: &str, chance: &mut Chance) -> Vec<Step> {
+        match self.phase {
+            Phase::Registered { .. } => {
+                self.fail(now, format!("the connection to the registrar was lost: {why}"), None, None, chance)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn accepted(
+        &mut self,
+        now: Now,
+        response: &Response,
+        seen: Option<SocketAddr>,
+        chance: &mut Chance,
+    ) -> Vec<Step> {
+        let contacts = match response.fields.contacts() {
+            Ok(Some(Contacts::List(list))) => list,
+            _ => Vec::new(),
+        };
+        let Some(sent) = self.sent.clone() else {
+            return Vec::new();
+        };
+        let granted = self.granted(&contacts, &sent, response);
+        if granted == 0 {
+            let reason = "the registrar answered 200 but keeps no binding of ours".to_owned();
+            return self.fail(now, reason, Some(response.status), None, chance);
+        }
+        self.bound = Some(sent.clone());
+        if !self.drop_stale {
+            self.stale.clear();
+        }
+        self.failures = 0;
+        self.refused = 0;
+        self.service_route = response.fields.name_addrs("Service-Route").unwrap_or_default();
+        self.service_route.truncate(16);
+        self.state = RegistrationState::Registered {
+            expires: Duration::from_secs(u64::from(granted)),
+            contacts: contacts.iter().map(|contact| contact.uri.to_string()).collect(),
+            service_route: self.service_route.iter().map(ToString::to_string).collect(),
+            binding: sent.uri.to_string(),
+        };
+        // A short grant leaves less room for a lost refresh, so it is refreshed earlier in proportion.
+        let share = if granted < 120 { 0.5 + 0.25 * chance.unit() } else { 0.75 + 0.15 * chance.unit() };
+        let refresh = Duration::from_secs_f64((f64::from(granted) * share).max(0.5));
+        self.phase = Phase::Registered { refresh: now.deadline(refresh) };
+        if !self.wanted {
+            return vec![self.send(true)];
+        }
+        let moved = seen != self.public;
+        self.moves = if moved { self.moves + 1 } else { 0 };
+        if (moved && self.moves <= MAX_MOVES) || std::mem::take(&mut self.again) {
+            self.public = seen;
+            return vec![Step::Tell, self.send(false)];
+        }
+        vec![Step::Tell]
+    }
+
+    /// What the answer grants: to our own contact; else, where an ALG or the registrar rewrote it, to the one
+    /// with our user; else what it says for all; else what was asked for.
+    fn granted(&self, contacts: &[NameAddr], sent: &NameAddr, response: &Response) -> u32 {
+        let ours = contacts.iter().find(|contact| contact.uri.equivalent(&sent.uri));
+        let rewritten = || contacts.iter().find(|contact| contact.uri.user() == sent.uri.user());
+        let general = response.fields.number("Expires").ok().flatten();
+        let named = ours.or_else(rewritten).and_then(NameAddr::expires);
+        named
+            .or(general)
+            .or_else(|| contacts.iter().filter_map(NameAddr::expires).min())
+            .unwrap_or(self.expires)
+            .min(MAX_EXPIRES)
+    }
+
+    fn redirected(&mut self, now: Now, response: &Response, chance: &mut Chance) -> Vec<Step> {
+        self.redirections += 1;
+        let mut contacts = match response.fields.contacts() {
+            Ok(Some(Contacts::List(list))) => list,
+            _ => Vec::new(),
+        };
+        contacts.sort_by_key(|contact| std::cmp::Reverse(contact.q()));
+        let mut targets =
+            contacts.into_iter().map(|contact| contact.uri).filter(|uri| uri.as_sip().is_some());
+        match targets.next() {
+            Some(target) if self.redirections <= MAX_REDIRECTIONS => {
+                self.redirects = vec![target];
+                vec![Step::Send]
+            }
+            _ => {
+                self.redirects.clear();
+                let reason = format!("the registrar sends us elsewhere ({}) and no further", response.status);
+                self.fail(now, reason, Some(response.status), None, chance)
+            }
+        }
+    }
+
+    fn too_brief(&mut self, now: Now, response: &Response, chance: &mut Chance) -> Vec<Step> {
+        self.intervals += 1;
+        let least = response.fields.number("Min-Expires").ok().flatten().unwrap_or(0);
+        if self.intervals > MAX_INTERVALS || least <= self.expires || least > MAX_EXPIRES {
+            let reason =
+                "the registrar finds the interval too brief (423) but names no better one".to_owned();
+            return self.fail(now, reason, Some(423), None, chance);
+        }
+        self.expires = least;
+        vec![Step::Send]
+    }
+
+    fn reject(&mut self, status: u16, reason: &str) -> Vec<Step> {
+        self.phase = Phase::Idle;
+        self.again = false;
+        self.state = RegistrationState::Rejected { status, reason: reason.to_owned() };
+        vec![Step::Tell]
+    }
+
+    fn fail(
+        &mut self,
+        now: Now,
+        reason: String,
+        status: Option<u16>,
+        wish: Option<Duration>,
+        chance: &mut Chance,
+    ) -> Vec<Step> {
+        self.redirects.clear();
+        self.service_route.clear();
+        if !self.wanted {
+            self.bound = None;
+            return self.removed();
+        }
+        if std::mem::take(&mut self.again) {
+            return vec![self.send(false)];
+        }
+        self.failures = self.failures.saturating_add(1);
+        let jitter = Duration::from_millis(u64::from(chance.below(FIRST_RETRY_MS)));
+        let wait = match wish {
+            Some(wish) => wish + jitter,
+            None if self.failures == 1 => jitter,
+            None => {
+                let ceiling = (BASE * 2u32.saturating_pow(self.failures.min(10) - 2)).min(CEILING);
+                ceiling.mul_f64(0.5 + 0.5 * chance.unit())
+            }
+        };
+        let retry_at = now.deadline(wait);
+        self.phase = Phase::Waiting { until: retry_at };
+        self.state = RegistrationState::Failing { reason, status, retry_at };
+        vec![Step::Tell]
+    }
+
+    fn removed(&mut self) -> Vec<Step> {
+        self.phase = Phase::Idle;
+        self.bound = None;
+        self.service_route.clear();
+        self.state = RegistrationState::Unregistered;
+        if self.wanted {
+            self.again = false;
+            self.state = RegistrationState::Registering;
+            return vec![self.send(false)];
+        }
+        vec![Step::Tell]
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Waiting { until } => Some(until),
+            Phase::Registered { refresh } => Some(refresh),
+            Phase::Idle | Phase::InFlight { .. } => None,
+        }
+    }
+
+    /// A deadline may have come.
+    pub fn handle_timeout(&mut self, now: Now) -> Step {
+        match self.phase {
+            Phase::Waiting { until: due } | Phase::Registered { refresh: due } if due <= now.mono_us => {
+                self.send(false)
+            }
+            _ => Step::Nothing,
+        }
+    }
+}
+
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX).clamp(1, MAX_EXPIRES)
+}
+
+fn with_expires(mut contact: NameAddr, expires: u32) -> NameAddr {
+    contact.params.set("expires", Some(&expires.to_string()));
+    contact
+}
+
+fn push_stale(stale: &mut Vec<Uri>, uri: Uri) {
+    if !stale.contains(&uri) {
+        stale.push(uri);
+        if stale.len() > MAX_STALE {
+            stale.remove(0);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "registration_tests.rs"]
+mod tests;

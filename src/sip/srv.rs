@@ -1,0 +1,59 @@
+//! SRV records (RFC 2782): the name to ask for, and the order among the answers.
+
+use crate::chance::Chance;
+use crate::sip::network::{RecordData, Transport};
+
+/// One SRV record.
+#[derive(Clone, Debug)]
+pub(crate) struct Srv {
+    pub priority: u16,
+    pub weight: u16,
+    pub port: u16,
+    pub target: String,
+}
+
+/// The name that SRV is asked for (RFC 3263 §4.1).
+pub(crate) fn service_name(transport: Transport, host: &str) -> String {
+    match transport {
+        Transport::Udp => format!("_sip._udp.{host}"),
+        Transport::Tcp => format!("_sip._tcp.{host}"),
+        Transport::Tls => format!("_sips._tcp.{host}"),
+    }
+}
+
+impl Srv {
+    /// What a record says, if it is one of these.
+    pub fn of(data: RecordData) -> Option<Srv> {
+        match data {
+            RecordData::Srv { priority, weight, port, target } => {
+                Some(Srv { priority, weight, port, target })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The records by priority, the most wanted first.
+pub(crate) fn by_priority(mut records: Vec<Srv>) -> Vec<Vec<Srv>> {
+    records.sort_by_key(|record| record.priority);
+    let groups = records.chunk_by(|a, b| a.priority == b.priority);
+    groups.map(<[Srv]>::to_vec).collect()
+}
+
+/// RFC 2782: draws the records of one priority in an order that gives each its share.
+pub(crate) fn by_weight(mut records: Vec<Srv>, chance: &mut Chance) -> Vec<Srv> {
+    let mut drawn = Vec::with_capacity(records.len());
+    records.sort_by_key(|record| record.weight);
+    while !records.is_empty() {
+        let total: u32 = records.iter().map(|record| u32::from(record.weight)).sum();
+        let mut point = chance.below(total + 1);
+        let index = records.iter().position(|record| {
+            let weight = u32::from(record.weight);
+            let here = point <= weight && (weight > 0 || point == 0);
+            point = point.saturating_sub(weight);
+            here
+        });
+        drawn.push(records.remove(index.unwrap_or(0)));
+    }
+    drawn
+}

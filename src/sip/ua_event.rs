@@ -1,0 +1,127 @@
+//! What the user agent tells the room above.
+
+use std::net::SocketAddr;
+
+use crate::sip::call::CallEvent;
+use crate::sip::handle::{AccountId, CallId, RequestId, TransactionId};
+use crate::sip::message::{Request, Response};
+use crate::sip::network::Transport;
+use crate::sip::registration::RegistrationState;
+
+/// Something the room above must know.
+#[derive(Debug)]
+pub enum Event {
+    /// A line's registration changed.
+    Registration {
+        /// The line.
+        account: AccountId,
+        /// What it is now.
+        state: RegistrationState,
+    },
+    /// The server refuses the line's credentials.
+    AuthenticationFailed {
+        /// The line.
+        account: AccountId,
+        /// The realm that the server named.
+        realm: String,
+        /// Why, with what to do next.
+        why: String,
+    },
+    /// The way to a line's server is known, or has changed:
+    /// [`local_address`](crate::sip::user_agent::UserAgent::local_address) answers.
+    Located {
+        /// The line.
+        account: AccountId,
+    },
+    /// Something happened in a call.
+    Call {
+        /// Which.
+        call: CallId,
+        /// What.
+        event: CallEvent,
+    },
+    /// A request outside any dialog that [`Settings::serves`](crate::sip::account::Settings) asks for; answer
+    /// it with [`respond`](crate::sip::user_agent::UserAgent::respond).
+    Request {
+        /// Where the answer goes.
+        transaction: TransactionId,
+        /// The line it is for, if one claims it.
+        account: Option<AccountId>,
+        /// How it came.
+        transport: Transport,
+        /// Who sent it.
+        remote: SocketAddr,
+        /// What it says.
+        request: Box<Request>,
+    },
+    /// The final answer to a request that the room above sent with
+    /// [`send_request`](crate::sip::user_agent::UserAgent::send_request).
+    Response {
+        /// Which request.
+        request: RequestId,
+        /// The answer, or why none will come.
+        result: Result<Box<Response>, Failure>,
+    },
+    /// A message as it crossed the border, secrets and all: whoever shows it masks them.
+    Trace(Trace),
+    /// [`shutdown`](crate::sip::user_agent::UserAgent::shutdown) is complete.
+    Stopped,
+}
+
+/// Why no final response came to a request of ours.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Failure {
+    /// The peer did not answer in time.
+    #[error("the server did not answer")]
+    Timeout,
+    /// The message could not be delivered; the machine's words.
+    #[error("the server could not be reached: {0}")]
+    Transport(String),
+    /// No address was found for the next hop.
+    #[error("no address for {0}")]
+    Unresolvable(String),
+    /// It was cancelled before a server had seen it.
+    #[error("it was cancelled before it was sent")]
+    Cancelled,
+}
+
+/// One message at the border.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trace {
+    /// True for what we sent.
+    pub sent: bool,
+    /// Over what.
+    pub transport: Transport,
+    /// Our end, as far as it is known.
+    pub local: Option<SocketAddr>,
+    /// Their end.
+    pub remote: SocketAddr,
+    /// The message.
+    pub bytes: Vec<u8>,
+}
+
+/// How often something was refused or lost, since the start. Nothing of it was answered unless it says so.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counters {
+    /// Messages received that could be read.
+    pub received: u64,
+    /// Messages sent, repetitions included.
+    pub sent: u64,
+    /// Bytes that are no SIP message, or a broken one (answered with 400 or 505 if it was a trusted peer's
+    /// request).
+    pub unreadable: u64,
+    /// Requests of peers that are not trusted.
+    pub untrusted: u64,
+    /// Responses that belong to no request of ours.
+    pub stray_responses: u64,
+    /// ACKs that belong to nothing.
+    pub stray_acks: u64,
+    /// Requests dropped because too many are being answered.
+    pub overflow: u64,
+    /// Connections refused because too many stand, or because the peer is not trusted.
+    pub refused_connections: u64,
+    /// Challenges that were not answered because they came from elsewhere or named another realm.
+    pub unanswered_challenges: u64,
+    /// Requests answered with 4xx or 5xx by the user agent itself: wrong method, extension, dialog …
+    pub refused_requests: u64,
+}

@@ -1,0 +1,42 @@
+//! What is fuzzed: one file per room, one function per parser.
+
+#[path = "targets/sdp.rs"]
+pub mod sdp;
+#[path = "targets/call.rs"]
+pub mod call;
+#[path = "targets/audio.rs"]
+pub mod audio;
+#[path = "targets/media.rs"]
+pub mod media;
+#[path = "targets/rtp.rs"]
+pub mod rtp;
+#[path = "targets/config.rs"]
+pub mod config;
+#[path = "targets/sip.rs"]
+pub mod sip;
+
+/// A parser and what it must keep to.
+pub struct Target {
+    /// Its name, also that of its folder of inputs.
+    pub name: &'static str,
+    /// Feeds it one input; panics if it breaks its word.
+    pub run: fn(&[u8]),
+    /// Inputs to begin with.
+    pub seeds: &'static [&'static [u8]],
+    /// Words of its language.
+    pub dictionary: &'static [&'static [u8]],
+}
+
+/// The targets of every room.
+pub fn rooms() -> impl Iterator<Item = &'static [Target]> {
+    [
+        audio::TARGETS,
+        call::TARGETS,
+        config::TARGETS,
+        media::TARGETS,
+        rtp::TARGETS,
+        sdp::TARGETS,
+        sip::TARGETS,
+    ]
+    .into_iter()
+}

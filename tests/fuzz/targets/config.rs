@@ -1,0 +1,101 @@
+//! The configuration and what it says about numbers.
+
+use super::Target;
+use tipring::config::{Config, Limits, NumberRule, e164};
+use tipring::events::Number;
+
+pub const TARGETS: &[Target] = &[
+    Target { name: "config", run: config, seeds: FILES, dictionary: WORDS },
+    Target { name: "config_numbers", run: numbers, seeds: NUMBERS, dictionary: PREFIXES },
+];
+
+/// A text is a configuration, or it has findings with a place inside it and a cure. Secrets are not shown.
+fn config(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    let reading = Config::read(&text, "fuzz.toml", &mut |_| Ok(Some("planted-secret".into())));
+    let lines = text.split('\n').count();
+    for finding in &reading.findings {
+        assert!((1..=lines).contains(&finding.line) && finding.column > 0, "{finding}");
+        assert!(!finding.what.is_empty() && !finding.instead.is_empty(), "{finding}");
+        assert!(!finding.to_string().contains("planted-secret"), "{finding}");
+        assert!(!finding.to_string().contains(['\n', '\r']), "{finding}");
+    }
+    let Some(config) = reading.config else {
+        assert!(reading.findings.iter().any(|finding| finding.is_error()));
+        return;
+    };
+    assert!(!config.masked().to_string().contains("planted-secret"));
+    assert!(!format!("{config:?}").contains("planted-secret"));
+    assert_eq!(config.changes(&config), tipring::config::Changes::default());
+}
+
+/// A number in E.164 is one, and stays what it is; a number is itself.
+fn numbers(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    let limits = Limits::default();
+    for country in ["RU", "US", "DE", "IT", "KZ", "BY", "XX", ""] {
+        let _ = limits.permits(&text, country);
+        if let Some(number) = e164(&text, country) {
+            let digits = number.strip_prefix('+').unwrap_or_default();
+            assert!(
+                (7..=15).contains(&digits.len()) && digits.bytes().all(|it| it.is_ascii_digit()),
+                "{number}"
+            );
+            assert_eq!(e164(&number, country).as_deref(), Some(number.as_str()));
+        }
+    }
+    let number = Number::new(text.as_ref());
+    assert!(number.same_as(&number.clone()));
+    for pattern in ["*", "+7*", "?*?", "*1*2*3*"] {
+        let _ = NumberRule::Pattern(pattern.into()).matches(&number.dialled, "RU");
+        let _ = NumberRule::Pattern(number.dialled.clone()).matches("+7 495 445-11-20", "RU");
+    }
+}
+
+const FILES: &[&[u8]] = &[
+    b"device.country = 'RU'\n[audio]\nbackend = \"file\"\ninput = \"a.wav\"\n[journal]\nsize = \"64MiB\"\nretention = \"7d\"\n\
+      [emergency]\nnumbers = [\"112\"]\n[recording]\nenabled = true\n[admin]\nlisten = \"off\"\n",
+    b"[[line]]\nname = \"office\"\nuser = \"101\"\ndomain = \"pbx.example.com\"\npassword_file = \"secret\"\n\
+      transport = [\"tls\", \"tcp\"]\nsrtp = \"required\"\ncodecs = [\"opus\", \"PCMA\"]\nauto_answer = \"2s\"\n",
+    b"line = [{ name = 'a', user = '1', domain = '[2001:db8::1]:5061', caller_id = 'hide', dnd = true }]\n\
+      admin.tokens = [{ name = \"crm\", token_file = \"t\", role = 'operate' }]\nlog.level = \"debug\"\n",
+    b"[sip]\ntrusted = [\"10.0.0.0/8\", \"2001:db8::/32\"]\nport_upd = 5060\n[rtp]\nports = \"10001-10999\"\n[sip]\n",
+    b"[line.nat]\nmode = \"auto\"\n[upstream]\n[limits]\ndeny = [\"international\", \"+7*\"]\nmax_duration = \"1h30m\"\n",
+];
+
+const WORDS: &[&[u8]] = &[
+    b"[[line]]\n",
+    b"[[sip]]\n",
+    b"[sip]\n",
+    b"[line]\n",
+    b"\"\"\"",
+    b"'''",
+    b" = ",
+    b"\"30s\"",
+    b"\"64KiB\"",
+    b"\"18446744073709551616d\"",
+    b"9223372036854775807",
+    b"-1",
+    b"1979-05-27",
+    b"{ a = [",
+    b"\\u0000",
+    b"password = ",
+    b"password_file = ",
+    b"\r\n",
+    b"\xef\xbb\xbf",
+    b"port_udp",
+    b"sip:a@b;c",
+];
+
+const NUMBERS: &[&[u8]] = &[
+    b"+7 (495) 445-11-20",
+    b"84954451120",
+    b"0049 30 123456",
+    b"810493012345678",
+    b"101",
+    b"12345*106",
+    b"anna",
+];
+
+const PREFIXES: &[&[u8]] =
+    &[b"+", b"00", b"810", b"011", b"8", b"0", b"9", b" ", b"-", b"(", b")", b"*", b"\xc2\xa0"];

@@ -1,0 +1,27 @@
+//! The second ring of tests: the program against real peers (Asterisk, Kamailio, baresip, SIPp), in network namespaces
+//! that each test makes for itself. What was said is checked by what arrived: tones and speech, on both sides.
+//!
+//! A peer that can't be had is one loud `SKIP:` line, which `make test` counts.
+// These tests drive real machines: they wait, open sockets and read files.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod asterisk;
+mod baresip;
+mod dns;
+mod http;
+mod kamailio;
+mod netns;
+mod phone;
+mod pki;
+mod process;
+mod pulse;
+mod sipp;
+mod sound;
+mod speech;
+
+mod friendly;
+mod hostile;
+mod peers_alone;
+mod registrars;
+mod scripted;
+mod spoken;
