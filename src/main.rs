@@ -1,23 +1,36 @@
-//! The command line.
+//! The command line: what runs by itself is started here, everything else asks a running appliance.
+#![allow(clippy::disallowed_methods, reason = "the environment and the office thread are this file's")]
 
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread::JoinHandle;
 
 use clap::{Parser, Subcommand};
+use serde_json::json;
+use tipring::admin::cli::client::{Client, Place};
+use tipring::admin::cli::table::Paint;
+use tipring::admin::cli::{self, DONE, FAILED, Terminal, WRONG};
+use tipring::admin::{Office, serve};
 use tipring::device::settings::{self, SettingsError};
-use tipring::device::{Appliance, Progress};
+use tipring::device::{Appliance, Handles, Progress};
 
-/// It was done.
-const DONE: u8 = 0;
-/// It failed; the reason is on stderr.
-const FAILED: u8 = 1;
-/// The command or the configuration is wrong.
-const WRONG: u8 = 2;
+/// Where the local socket is if the configuration can't be read.
+const SOCKET: &str = "/run/tipring.sock";
 
 /// A SIP phone for desk phones and GSM gateways.
 #[derive(Parser)]
-#[command(name = "tipring", version, disable_help_subcommand = true)]
+#[command(name = "tipring", version, disable_help_subcommand = true, arg_required_else_help = true)]
 struct Arguments {
+    /// Where the appliance is: unix:///run/tipring.sock or http://HOST:PORT (default: the local socket)
+    #[arg(long, global = true, value_name = "URL")]
+    api: Option<String>,
+    /// The token for an appliance in the network (better: $TIPRING_TOKEN, which no list of processes shows)
+    #[arg(long, global = true, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Print stable JSON
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -30,12 +43,20 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// A tour on an embedded PBX: registers, calls, shows events and quality
+    Demo {
+        /// How long each call lasts
+        #[arg(long, value_name = "N", default_value_t = 6)]
+        seconds: u64,
+    },
     /// Is the configuration right? Each finding as FILE:LINE: what, and what to write instead
     Check {
         /// The configuration file
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    #[command(flatten)]
+    Appliance(cli::Command),
     /// Print the version
     Version,
 }
@@ -49,14 +70,27 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    ExitCode::from(match arguments.command {
+    let Arguments { api, token, json, command } = arguments;
+    ExitCode::from(match command {
         Command::Run { config } => run(settings::file(config)),
-        Command::Check { config } => check(&settings::file(config)),
+        Command::Demo { seconds } => tipring::demo::run(tipring::demo::Options { seconds, json }),
+        Command::Check { config } => check(&settings::file(config), json),
+        Command::Appliance(command) => ask(command, api, token, json),
         Command::Version => {
-            println!("tipring {}", env!("CARGO_PKG_VERSION"));
+            let version = env!("CARGO_PKG_VERSION");
+            if json {
+                say(&json!({ "version": version }).to_string())
+            } else {
+                say(&format!("tipring {version}"))
+            }
             DONE
         }
     })
+}
+
+/// A line on stdout. That nobody reads it is no reason to stop.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn run(file: PathBuf) -> u8 {
@@ -70,10 +104,11 @@ fn run(file: PathBuf) -> u8 {
     for finding in &settings.findings {
         eprintln!("{finding}");
     }
-    let level = settings.config.log.level.as_str();
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("warn,tipring={level}")));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter(settings.config.log.level.as_str()))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     let appliance = match Appliance::start(file, settings.config) {
         Ok(appliance) => appliance,
         Err(error) => {
@@ -81,15 +116,27 @@ fn run(file: PathBuf) -> u8 {
             return FAILED;
         }
     };
+    let (close, closed) = tokio::sync::oneshot::channel();
+    let office = match open_office(appliance.handles(), closed) {
+        Ok(office) => office,
+        Err(error) => {
+            eprintln!("the system refuses a thread: {error}");
+            return FAILED;
+        }
+    };
     let told = |progress| match progress {
-        Progress::Ready => println!("ready"),
+        Progress::Ready => say("ready"),
         Progress::Degraded(what) => {
             for what in what {
                 eprintln!("{what}");
             }
         }
     };
-    match appliance.run(told) {
+    let ended = appliance.run(told);
+    // The office is open until the last event is kept, so that readers hear of the end.
+    drop(close);
+    let _ = office.join();
+    match ended {
         Ok(()) => DONE,
         Err(error) => {
             eprintln!("{error}");
@@ -98,23 +145,76 @@ fn run(file: PathBuf) -> u8 {
     }
 }
 
-fn check(file: &std::path::Path) -> u8 {
-    match settings::read(file) {
-        Ok((config, findings)) => {
-            for finding in &findings {
-                println!("{finding}");
-            }
-            match config {
-                Some(config) => {
-                    println!("{}: right, {} lines", file.display(), config.line.len());
-                    DONE
-                }
-                None => WRONG,
-            }
-        }
+/// What is logged: $TIPRING_LOG, as a level or as a filter of tracing, else the level of the configuration.
+fn filter(configured: &str) -> tracing_subscriber::EnvFilter {
+    let wanted = std::env::var("TIPRING_LOG").ok().filter(|wanted| !wanted.trim().is_empty());
+    let wanted = wanted.unwrap_or_else(|| configured.to_owned());
+    let level = wanted.parse::<tracing::Level>().is_ok();
+    let text = if level { format!("warn,tipring={wanted}") } else { wanted };
+    tracing_subscriber::EnvFilter::try_new(text).unwrap_or_else(|error| {
+        eprintln!("TIPRING_LOG can't be read: {error}; write a level such as debug");
+        tracing_subscriber::EnvFilter::new(format!("warn,tipring={configured}"))
+    })
+}
+
+/// Starts the thread that serves the API until `closed` resolves.
+fn open_office(
+    handles: Handles,
+    closed: tokio::sync::oneshot::Receiver<()>,
+) -> std::io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let Handles { desk, archive, config } = handles;
+    std::thread::Builder::new().name("office".to_owned()).spawn(move || {
+        runtime.block_on(serve(Office { desk, archive, config }, async {
+            // Either end of the channel means the same.
+            let _ = closed.await;
+        }));
+        runtime.shutdown_background();
+    })
+}
+
+fn check(file: &Path, json: bool) -> u8 {
+    let (config, findings) = match settings::read(file) {
+        Ok(read) => read,
         Err(error @ (SettingsError::Unreadable { .. } | SettingsError::Mistaken(_))) => {
             eprintln!("{error}");
-            WRONG
+            return WRONG;
+        }
+    };
+    if json {
+        let right = config.is_some();
+        say(&json!({ "file": file.display().to_string(), "right": right, "findings": findings }).to_string());
+    } else {
+        for finding in &findings {
+            say(&finding.to_string());
+        }
+        if let Some(config) = &config {
+            let lines = config.line.len();
+            let noun = if lines == 1 { "line" } else { "lines" };
+            say(&format!("{}: right, {lines} {noun}", file.display()));
         }
     }
+    if config.is_some() { DONE } else { WRONG }
+}
+
+fn ask(command: cli::Command, api: Option<String>, token: Option<String>, json: bool) -> u8 {
+    let place = match api {
+        Some(api) => match Place::parse(&api) {
+            Ok(place) => place,
+            Err(error) => {
+                eprintln!("{error}");
+                return error.code();
+            }
+        },
+        None => Place::Socket(socket()),
+    };
+    let token = token.or_else(|| std::env::var("TIPRING_TOKEN").ok()).filter(|token| !token.is_empty());
+    let terminal = Terminal { client: Client::new(place, token), json, paint: Paint::detect() };
+    cli::run(command, &terminal)
+}
+
+/// The local socket: that of the configuration, where this user can read it.
+fn socket() -> PathBuf {
+    let config = settings::read(&settings::file(None)).ok().and_then(|(config, _)| config);
+    config.map_or_else(|| SOCKET.into(), |config| config.admin.socket.into())
 }

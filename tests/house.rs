@@ -15,7 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("phone", &["sip", "rtp", "audio", "media", "config", "events"]),
     ("device", &["sip", "rtp", "audio", "media", "config", "events", "phone"]),
     ("admin", &["phone", "events", "config"]),
-    ("demo", &["sip", "rtp", "audio"]),
+    ("demo", &["sip", "rtp", "audio", "config", "events", "phone", "device"]),
 ];
 const OPEN_TO_ALL: &[&str] = &["now", "chance"];
 

@@ -6,6 +6,8 @@ const ABSENT: &[(&str, &str, &str)] = &[
     ("", "numbers", "the number plan"),
     ("", "route", "call routing"),
     ("", "hours", "working hours"),
+    ("device", "timezone", "working hours"),
+    ("sip", "port_tls", "accepting TLS connections"),
     ("", "blacklist", "the black list"),
     ("", "sticky", "sticky return"),
     ("", "lookup", "the caller look-up"),

@@ -17,12 +17,10 @@ section! {
     pub struct Device {
         /// What people call it; without it, the name of the host.
         name: Option<String> = optional "\"Reception\"";
-        /// Its serial number, part of the source of all events; without it, one is made once and kept in the store.
+        /// Its serial number, part of the source of all events; without it, the id of the machine.
         serial: Option<String> = optional "\"TR-000001\"";
         /// The folder of the store and of recordings.
         data: String = default "\"/var/lib/tipring\"";
-        /// The time zone of days in limits and of times for people, by its IANA name; without it, that of the system.
-        timezone: Option<String> = optional "\"Europe/Moscow\"", if valid_timezone;
         /// Two letters of ISO 3166: the tones one hears, and which numbers are international.
         country: String = default "\"US\"", if valid_country;
     }
@@ -39,10 +37,8 @@ section! {
         bind: Option<Address> = optional "\"192.0.2.10\"";
         /// The port for UDP; 0 takes a free one.
         port_udp: u16 = default "5060";
-        /// The port for TCP; 0 takes a free one.
+        /// The port for TCP; 0 accepts no connections.
         port_tcp: u16 = default "5060";
-        /// The port for TLS; 0 takes a free one.
-        port_tls: u16 = default "5061";
         /// What the device calls itself in messages; without it, tipring and its version.
         user_agent: Option<String> = optional "\"tipring\"";
         /// The DSCP of signalling, 0 to 63 (24 is CS3).
@@ -53,15 +49,7 @@ section! {
 }
 
 impl Sip {
-    fn check(&self, scope: &mut Scope<'_, '_>) {
-        if self.port_tcp == self.port_tls && self.port_tcp != 0 {
-            scope.error(
-                "port_tls",
-                format!("port_tcp and port_tls are both {}", self.port_tls),
-                "give each its own port, usually 5060 and 5061",
-            );
-        }
-    }
+    fn check(&self, _: &mut Scope<'_, '_>) {}
 }
 
 section! {
@@ -130,9 +118,9 @@ section! {
         deny: Vec<NumberRule> = default "[\"international\", \"premium\"]";
         /// Calls that may start in one minute; 0 is no limit.
         calls_per_minute: u32 = default "60";
-        /// Calls that may start in one day; 0 is no limit.
+        /// Calls that may start in one day (UTC); 0 is no limit.
         calls_per_day: u32 = default "1000";
-        /// Minutes of outgoing calls in one day; 0 is no limit.
+        /// Minutes of outgoing calls in one day (UTC); 0 is no limit.
         minutes_per_day: u32 = default "1500";
         /// After this time an outgoing call ends. Duration, 1m to 7d; "0s" is no limit.
         max_duration: Duration = default "\"4h\"", if zero_or_within(60 * SECOND, 7 * DAY);
@@ -347,15 +335,6 @@ fn valid_country(country: &String) -> Result<(), Mistake> {
         return Ok(());
     }
     Err(("is not a country".into(), "write its two capital letters: \"DE\", \"RU\", \"US\"".into()))
-}
-
-fn valid_timezone(zone: &Option<String>) -> Result<(), Mistake> {
-    let Some(zone) = zone else { return Ok(()) };
-    let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+');
-    if zone.len() <= 64 && zone.split('/').all(|part| !part.is_empty() && part.chars().all(name)) {
-        return Ok(());
-    }
-    Err(("is not the name of a time zone".into(), "write one such as \"Europe/Moscow\" or \"UTC\"".into()))
 }
 
 #[expect(clippy::ptr_arg, reason = "a check takes the value as it is")]

@@ -22,6 +22,11 @@ pub struct Echo {
 }
 
 impl Echo {
+    /// An echo that has heard nobody yet.
+    pub fn new(silent: bool) -> Echo {
+        Echo { silent, ..Echo::default() }
+    }
+
     /// What goes back for a datagram, if anything.
     pub fn handle(&mut self, from: SocketAddr, datagram: &[u8]) -> Option<Vec<u8>> {
         if !is_rtp(datagram) || self.silent || *self.peer.get_or_insert(from) != from {

@@ -104,7 +104,6 @@ pub enum Output {
 /// A call that the PBX itself is the other end of.
 #[derive(Debug)]
 struct Conversation {
-    service: Service,
     negotiation: Negotiation,
     port: u16,
     /// When early media become an answer, and with what.
@@ -208,8 +207,7 @@ impl Pbx {
             self.free.push(port);
             return None;
         };
-        let service = Service::Echo;
-        self.conversations.insert(call, Conversation { service, negotiation, port, answer_at: None });
+        self.conversations.insert(call, Conversation { negotiation, port, answer_at: None });
         self.settle(now);
         Some(call)
     }
@@ -335,7 +333,7 @@ impl Pbx {
     /// A port for the echo, and what is said of it.
     fn open_echo(&mut self, silent: bool) -> Option<(u16, Negotiation)> {
         let port = self.free.pop()?;
-        self.echoes.insert(port, Echo { silent, ..Echo::default() });
+        self.echoes.insert(port, Echo::new(silent));
         let mut opus = Codec::new("opus", 48_000, 111);
         opus.channels = 2;
         let codecs =
@@ -376,7 +374,7 @@ impl Pbx {
         };
         match begun {
             Ok(()) => {
-                self.conversations.insert(call, Conversation { service, negotiation, port, answer_at });
+                self.conversations.insert(call, Conversation { negotiation, port, answer_at });
             }
             Err(_) => self.close_echo(port),
         }

@@ -17,6 +17,8 @@ use super::store_thread::{self, StoreThread};
 use super::tls::Belief;
 use super::{clock, notify};
 use crate::config::Config;
+use crate::events::Kind;
+use crate::events::store::Write;
 use crate::media;
 use crate::phone::desk::Wish;
 use crate::phone::{Input, Output, Phone};
@@ -203,6 +205,9 @@ impl Control {
                 self.phone.handle(now, Input::Part { part: "recordings", trouble: None });
                 Input::RecordingReady { recording: name, duration_us, bytes }
             }
+            Notice::Sound(sound_thread::Notice::Deleted { name, reason }) => {
+                Input::RecordingDeleted { recording: name, reason }
+            }
             Notice::Sound(sound_thread::Notice::Unwritten(why)) => {
                 part("recordings", why, "make room, and check the folder's rights")
             }
@@ -228,6 +233,7 @@ impl Control {
             Wish::Reload { reply } => {
                 let _ = reply.send(self.reload());
             }
+            Wish::Stop => self.stop(),
         }
     }
 
@@ -278,6 +284,7 @@ impl Control {
             self.media.order(media_thread::Order::Ports(port_range(&config)));
         }
         self.config = config.clone();
+        self.sound.order(sound_thread::Order::Shelf(self.shelf()));
         let _ = self.told_config.send(Arc::new(config.clone()));
         let warnings = u32::try_from(warnings).unwrap_or(u32::MAX);
         self.phone.handle(clock::now(), Input::Configured { file, config: Box::new(config), warnings });
@@ -294,6 +301,7 @@ impl Control {
     fn open_sound(&mut self) {
         if !std::mem::replace(&mut self.sound_asked, true) {
             self.sound.order(sound_thread::Order::Open(self.config.audio.clone()));
+            self.sound.order(sound_thread::Order::Shelf(self.shelf()));
         }
     }
 
@@ -320,9 +328,12 @@ impl Control {
                         tracing::error!("the media thread does not keep up; an order was lost");
                     }
                 }
-                Output::Keep(write) => self.store.keep(write),
+                Output::Keep(write) => {
+                    log(&write);
+                    self.store.keep(write);
+                }
                 Output::Recording { number, recording } => {
-                    let path = self.recording_path(&recording);
+                    let path = self.shelf().folder.join(format!("{recording}.wav"));
                     self.sound.order(sound_thread::Order::Recording { number, name: recording, path });
                 }
                 Output::Stopped => self.stopped = true,
@@ -330,10 +341,14 @@ impl Control {
         }
     }
 
-    fn recording_path(&self, name: &str) -> PathBuf {
-        let folder = self.config.recording.folder.clone();
-        let folder = folder.map_or_else(|| PathBuf::from(&self.config.device.data).join("recordings"), PathBuf::from);
-        folder.join(format!("{name}.wav"))
+    /// Where recordings are kept.
+    fn shelf(&self) -> sound_thread::Shelf {
+        let recording = &self.config.recording;
+        let folder = match &recording.folder {
+            Some(folder) => PathBuf::from(folder),
+            None => PathBuf::from(&self.config.device.data).join("recordings"),
+        };
+        sound_thread::Shelf { folder, retention: recording.retention, bytes: recording.size.bytes }
     }
 
     fn tell_progress(&mut self, progress: &mut impl FnMut(Progress)) {
@@ -349,6 +364,33 @@ impl Control {
             progress(now.clone());
             self.told = Some(now);
         }
+    }
+}
+
+/// What a user would notice goes to the log too; numbers and addresses only for those who ask for more.
+fn log(write: &Write) {
+    let Write::Event(recorded) = write else { return };
+    let kind = &recorded.event.kind;
+    let (name, call) = (kind.name(), recorded.event.call.as_deref().unwrap_or_default());
+    match kind {
+        Kind::LineRejected { line, cause, cure } => tracing::warn!(line, ?cause, "{name}: {cure}"),
+        Kind::LineUnregistered { line, cause, .. } => tracing::info!(line, ?cause, "{name}"),
+        Kind::LineRegistered { line, registrar, transport, .. } => {
+            tracing::info!(line, transport, "{name}");
+            tracing::debug!(line, registrar, "{name}");
+        }
+        Kind::DeviceDegraded { part, what, cure } => tracing::warn!(part, "{what}; {cure}"),
+        Kind::LimitReached { limit, value, .. } => tracing::warn!(limit, value, "{name}"),
+        Kind::AuthFailed { interface, from, .. } => tracing::warn!(interface, from, "{name}"),
+        Kind::CallEnded { leg, result, talk_us, .. } => {
+            tracing::info!(call, line = leg.line, %result, talk_s = talk_us / 1_000_000, "{name}");
+        }
+        Kind::CallQuality { .. } => tracing::trace!(call, "{name}"),
+        Kind::CallNew { leg, .. } => {
+            tracing::info!(call, line = leg.line, direction = leg.direction.as_str(), "{name}");
+            tracing::debug!(call, caller = ?leg.caller.number, called = ?leg.called.number, "{name}");
+        }
+        _ => tracing::info!(call, "{name}"),
     }
 }
 

@@ -60,7 +60,7 @@ impl RtpPort {
     }
 
     /// Reads one datagram; `None` when nothing waits.
-    pub fn receive(&self, component: Component, buffer: &mut [u8], control: &mut Vec<u8>) -> Option<Arrived> {
+    pub fn receive(&self, component: Component, buffer: &mut [u8], control: &mut [u8]) -> Option<Arrived> {
         let socket = self.socket(component).as_raw_fd();
         loop {
             let mut slices = [IoSliceMut::new(buffer)];
@@ -115,10 +115,10 @@ pub fn udp_socket(binding: Binding, port: u16) -> io::Result<(UdpSocket, bool)> 
         socket.bind(&SocketAddr::new(address, port).into())?;
         Ok(socket.into())
     };
-    if binding.address.is_unspecified() {
-        if let Ok(socket) = open(IpAddr::V6(Ipv6Addr::UNSPECIFIED), true) {
-            return Ok((socket, true));
-        }
+    if binding.address.is_unspecified()
+        && let Ok(socket) = open(IpAddr::V6(Ipv6Addr::UNSPECIFIED), true)
+    {
+        return Ok((socket, true));
     }
     open(binding.address, false).map(|socket| (socket, false))
 }

@@ -184,12 +184,14 @@ impl SipNetwork {
 
     fn send(&self, remote: SocketAddr, bytes: &[u8]) {
         let to = if self.udp_mapped { mapped(remote) } else { remote };
-        // An error that is left over from an earlier datagram is reported by the send after it: one more try is due.
-        let sent = self.udp.try_send_to(bytes, to).or_else(|_| self.udp.try_send_to(bytes, to));
-        if let Err(error) = sent {
-            if error.kind() != io::ErrorKind::WouldBlock {
-                self.report(Reported::Unsent { remote, why: error.to_string() });
-            }
+        // Past the event loop, which would hold the first datagram back until it has once seen the socket writable. An
+        // error that is left over from an earlier datagram is reported by the send after it: one more try is due.
+        let socket = socket2::SockRef::from(&self.udp);
+        let sent = socket.send_to(bytes, &to.into()).or_else(|_| socket.send_to(bytes, &to.into()));
+        if let Err(error) = sent
+            && error.kind() != io::ErrorKind::WouldBlock
+        {
+            self.report(Reported::Unsent { remote, why: error.to_string() });
         }
     }
 

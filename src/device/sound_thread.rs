@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::media_thread::Taped;
 use super::sound::cpal::CpalBackend;
@@ -25,6 +25,20 @@ const RETRY: Duration = Duration::from_secs(5);
 /// How often open files are looked after when nothing happens.
 const TICK: Duration = Duration::from_millis(500);
 
+/// How often old recordings are looked for.
+const PRUNE_EVERY: Duration = Duration::from_secs(600);
+
+/// Where recordings are kept, and how much of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shelf {
+    /// The folder.
+    pub folder: PathBuf,
+    /// What is older goes.
+    pub retention: Duration,
+    /// Beyond this many bytes the oldest go.
+    pub bytes: u64,
+}
+
 /// What the sound thread is asked to do.
 pub enum Order {
     /// Open this back-end in place of the one before.
@@ -40,6 +54,8 @@ pub enum Order {
         /// Where it goes.
         path: PathBuf,
     },
+    /// Keep recordings like this from now on.
+    Shelf(Shelf),
     /// Finish all files and end.
     Stop,
 }
@@ -64,6 +80,13 @@ pub enum Notice {
         /// Its size in bytes.
         bytes: u64,
     },
+    /// A recording is gone.
+    Deleted {
+        /// Its name.
+        name: String,
+        /// `age` or `size`.
+        reason: &'static str,
+    },
     /// A recording could not be written, and why.
     Unwritten(String),
 }
@@ -79,7 +102,7 @@ impl SoundThread {
     ) -> std::io::Result<(SoundThread, std::thread::JoinHandle<()>)> {
         let (orders, inbox) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("sound".into()).spawn(move || {
-            Studio { notices: Box::new(notices), audio: None, keep: None, output: None, tapes: HashMap::new(), retry: None }
+            Studio { notices: Box::new(notices), audio: None, keep: None, output: None, tapes: HashMap::new(), retry: None, shelf: None, pruned: None }
                 .run(&inbox);
         })?;
         Ok((SoundThread(orders), thread))
@@ -110,6 +133,8 @@ struct Studio {
     output: Option<PathBuf>,
     tapes: HashMap<RecordingId, Tape>,
     retry: Option<Instant>,
+    shelf: Option<Shelf>,
+    pruned: Option<Instant>,
 }
 
 impl Studio {
@@ -122,6 +147,10 @@ impl Studio {
                 }
                 Ok(Order::Recording { number, name, path }) => self.prepare(number, name, path),
                 Ok(Order::Taped(taped)) => self.tape(taped),
+                Ok(Order::Shelf(shelf)) => {
+                    self.shelf = Some(shelf);
+                    self.pruned = None;
+                }
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     for number in self.tapes.keys().copied().collect::<Vec<_>>() {
                         self.finish(number);
@@ -131,6 +160,7 @@ impl Studio {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.watch();
+            self.prune();
         }
     }
 
@@ -163,6 +193,30 @@ impl Studio {
         }
         if self.retry.is_some_and(|at| at <= Instant::now()) {
             self.open();
+        }
+    }
+
+    /// Deletes recordings that are too old, and then the oldest until the rest fits.
+    fn prune(&mut self) {
+        let Some(shelf) = &self.shelf else { return };
+        if self.pruned.is_some_and(|at| at.elapsed() < PRUNE_EVERY) {
+            return;
+        }
+        self.pruned = Some(Instant::now());
+        let mut kept = 0;
+        for tape in tapes_on(shelf) {
+            let too_old = tape.modified.elapsed().is_ok_and(|age| age > shelf.retention);
+            let reason = match too_old {
+                true => "age",
+                false if kept + tape.bytes > shelf.bytes => "size",
+                false => {
+                    kept += tape.bytes;
+                    continue;
+                }
+            };
+            if fs::remove_file(&tape.path).is_ok() {
+                (self.notices)(Notice::Deleted { name: tape.name, reason });
+            }
         }
     }
 
@@ -216,6 +270,29 @@ impl Studio {
             (self.notices)(Notice::Unwritten(unwritten(&tape.path, why)));
         }
     }
+}
+
+/// A recording on the disk.
+struct Shelved {
+    path: PathBuf,
+    name: String,
+    bytes: u64,
+    modified: SystemTime,
+}
+
+/// The finished recordings, newest first.
+fn tapes_on(shelf: &Shelf) -> Vec<Shelved> {
+    let Ok(folder) = fs::read_dir(&shelf.folder) else { return Vec::new() };
+    let mut tapes: Vec<Shelved> = folder
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let name = path.file_name()?.to_str()?.strip_suffix(".wav")?.to_owned();
+            let metadata = fs::metadata(&path).ok()?;
+            Some(Shelved { path, name, bytes: metadata.len(), modified: metadata.modified().ok()? })
+        })
+        .collect();
+    tapes.sort_by_key(|tape| std::cmp::Reverse(tape.modified));
+    tapes
 }
 
 fn backend(audio: &Audio) -> Box<dyn Backend> {

@@ -24,6 +24,9 @@ use crate::rtp::packet::MAX_PACKET;
 use crate::rtp::session::{self, Received, Refused};
 use crate::rtp::{Session, statistics, telephone_event};
 
+/// Loss in percent that an encoder with redundancy is told at least.
+const LEAST_LOSS: u8 = 3;
+
 /// Packets in a row that SRTP refuses before it is told.
 const UNAUTHENTIC: u32 = 50;
 
@@ -457,7 +460,8 @@ impl Leg {
         let recent = self.session.report(now);
         let report = self.report(now, &recent);
         if let (Some(sending), Some(percent)) = (&mut self.sending, report.remote_loss_percent) {
-            sending.expect_loss(percent as u8);
+            // A little redundancy stays, for the first burst after a quiet time.
+            sending.expect_loss((percent as u8).max(LEAST_LOSS));
         }
         out.tell(Event::Quality { leg: self.id, report: Box::new(report) });
     }

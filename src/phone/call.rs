@@ -71,6 +71,8 @@ pub(super) struct Path {
     /// When the far end was heard first.
     pub heard: Option<Now>,
     pub digits: DigitsBy,
+    /// Whether nothing has been heard for the time that `[rtp] silence` says.
+    pub silent: bool,
     /// The newest figures.
     pub report: Option<Report>,
 }
@@ -202,6 +204,7 @@ impl Call {
             state: self.state(),
             muted: self.muted,
             held_by_peer: self.held_by_peer,
+            silent: self.path.silent,
             recording: match &self.recording {
                 None => "off",
                 Some(recording) if recording.paused => "paused",
@@ -237,6 +240,7 @@ impl Path {
             room: Room::Apart,
             heard: None,
             digits: DigitsBy::Media,
+            silent: false,
             report: None,
         }
     }

@@ -47,6 +47,8 @@ pub enum Wish {
         /// Where the outcome goes.
         reply: oneshot::Sender<Result<(), Vec<String>>>,
     },
+    /// End in order.
+    Stop,
 }
 
 /// The asking side of the counter; cheap to clone.
@@ -80,6 +82,11 @@ impl Desk {
     pub fn intruder(&self, interface: &str, from: String, user: Option<String>) {
         // A full queue means that the phone is busy with worse.
         let _ = self.0.try_send(Wish::Intruder { interface: interface.to_owned(), from, user });
+    }
+
+    /// Asks the phone to end in order; false if it is so busy that it has to be asked again.
+    pub fn stop(&self) -> bool {
+        self.0.try_send(Wish::Stop).is_ok()
     }
 
     /// Asks for the configuration to be read again.

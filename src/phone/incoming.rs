@@ -61,16 +61,16 @@ impl Phone {
         let negotiation =
             Negotiation::new(capability(&line.config, &self.config.rtp, address, number), self.chance.next_u64());
         // An offer that can't be answered is refused before anybody is disturbed.
-        if let Some(offer) = &incoming.offer {
-            if let Err(refusal) = negotiation.clone().answer(offer, &mut self.chance) {
-                self.ports.push_back((port, number));
-                let warning = format!("{} {} \"{refusal}\"", refusal.warning(), "tipring");
-                let _ = self.agent.reject(now, sip, refusal.status(), None, &[("Warning".into(), warning)]);
-                self.tell(now, Event::of_call(&id, new));
-                let cause = Cause { status: Some(refusal.status()), ..Cause::local(refusal.to_string()) };
-                self.close_story(now, &id, facts, CallResult::Failed, cause);
-                return;
-            }
+        if let Some(offer) = &incoming.offer
+            && let Err(refusal) = negotiation.clone().answer(offer, &mut self.chance)
+        {
+            self.ports.push_back((port, number));
+            let warning = format!("{} tipring \"{refusal}\"", refusal.warning());
+            let _ = self.agent.reject(now, sip, refusal.status(), None, &[("Warning".into(), warning)]);
+            self.tell(now, Event::of_call(&id, new));
+            let cause = Cause { status: Some(refusal.status()), ..Cause::local(refusal.to_string()) };
+            self.close_story(now, &id, facts, CallResult::Failed, cause);
+            return;
         }
         let busy = self.calls.iter().any(Call::is_active);
         let answer_at = match auto_answer {
@@ -151,10 +151,12 @@ impl Phone {
 
     /// Who the far end says it is; nothing of one that asks to be withheld.
     pub(super) fn party(&self, identity: &Identity) -> Party {
-        if identity.private {
+        let shown = identity.shown();
+        // Who is anonymous by name (RFC 3323 §4.1.1.3) is nobody that could be called back.
+        let unnamed = shown.uri.host().is_some_and(|host| host.to_string().eq_ignore_ascii_case("anonymous.invalid"));
+        if identity.private || unnamed {
             return Party::default();
         }
-        let shown = identity.shown();
         let number = number_of(shown).map(|number| self.known(number));
         let name = shown.display.clone().or_else(|| identity.from.display.clone()).filter(|name| !name.is_empty());
         Party { number, name, uri: Some(shown.uri.to_string()) }

@@ -33,6 +33,8 @@ pub(super) struct Line {
     pub refused: Option<String>,
     /// Whether `line.registered` was the last thing told.
     told_registered: bool,
+    /// What the line was last told to fail with: an outage is one event, not one for each attempt.
+    told_failing: Option<(Option<u16>, String)>,
 }
 
 impl Line {
@@ -117,6 +119,7 @@ impl Phone {
             dnd,
             refused: None,
             told_registered: false,
+            told_failing: None,
         });
     }
 
@@ -208,14 +211,22 @@ impl Phone {
         self.lines.iter().find(|line| line.account == account)
     }
 
-    pub(super) fn line_of_peer(&self, peer: SocketAddr) -> Option<&Line> {
-        let mut at_peer = self
-            .lines
-            .iter()
-            .filter(|line| self.agent.server(line.account).is_some_and(|(_, server)| server == peer));
-        let first = at_peer.next();
-        // Two lines at one server: the address alone does not tell them apart.
-        first.filter(|_| at_peer.next().is_none())
+    /// The line that a message belongs to: the only one at that peer, or the one whose address the message names.
+    pub(super) fn line_of_message(&self, peer: SocketAddr, message: &[u8]) -> Option<&Line> {
+        let at_peer = || {
+            self.lines
+                .iter()
+                .filter(|line| self.agent.server(line.account).is_some_and(|(_, server)| server == peer))
+        };
+        let mut lines = at_peer();
+        match (lines.next(), lines.next()) {
+            (Some(line), None) => Some(line),
+            (None, _) => None,
+            (Some(_), Some(_)) => {
+                let text = String::from_utf8_lossy(message);
+                at_peer().find(|line| text.contains(&format!("sip:{}", line.config.address())))
+            }
+        }
     }
 
     pub(super) fn handle_registration(&mut self, now: Now, account: AccountId, state: &RegistrationState) {
@@ -230,6 +241,7 @@ impl Phone {
                 line.granted = Some(now);
                 line.refused = None;
                 let first = !std::mem::replace(&mut line.told_registered, true);
+                line.told_failing = None;
                 let address = line.config.address();
                 let kept = Binding { line: name.clone(), address, contact: binding.clone() };
                 self.keep(Write::Binding(kept));
@@ -243,17 +255,22 @@ impl Phone {
             }
             RegistrationState::Failing { reason, status, retry_at } => {
                 line.told_registered = false;
+                let failing = Some((*status, reason.clone()));
+                let news = line.told_failing != failing;
+                line.told_failing = failing;
                 let retry_us = Some(retry_at.saturating_sub(now.mono_us));
                 let cause = Cause { status: *status, ..Cause::network(reason.clone()) };
-                Some(Kind::LineUnregistered { line: name, cause, retry_us })
+                news.then_some(Kind::LineUnregistered { line: name, cause, retry_us })
             }
             RegistrationState::Rejected { status, reason } => {
                 line.told_registered = false;
+                line.told_failing = None;
                 let cause = Cause::remote(*status, reason.clone());
                 Some(Kind::LineRejected { line: name, cause, cure: cure(*status).to_owned() })
             }
             RegistrationState::Unregistered => {
                 line.told_registered = false;
+                line.told_failing = None;
                 self.keep(Write::Unbound { line: name.clone() });
                 let cause = Cause { by: Some(EndedBy::Local), ..Cause::default() };
                 Some(Kind::LineUnregistered { line: name, cause, retry_us: None })

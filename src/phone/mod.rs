@@ -40,7 +40,7 @@ use crate::chance::Chance;
 use crate::config::{self, Config};
 use crate::events::cloud_event::rfc3339;
 use crate::events::store::{Binding, Entry, Usage, Write};
-use crate::events::{Event, Kind, Origin, Recorder};
+use crate::events::{Cause, Event, Kind, Origin, Recorder};
 use crate::media::{self, PortId};
 use crate::now::{Now, earliest};
 use crate::sip::account::Settings;
@@ -81,6 +81,13 @@ pub enum Input<'a> {
         duration_us: u64,
         /// Its size in bytes.
         bytes: u64,
+    },
+    /// A recording was deleted.
+    RecordingDeleted {
+        /// Its name.
+        recording: String,
+        /// `age` or `size`.
+        reason: &'static str,
     },
     /// A configuration is in force from now on.
     Configured {
@@ -247,6 +254,10 @@ impl Phone {
             Input::RecordingReady { recording, duration_us, bytes } => {
                 self.recording_ready(now, &recording, duration_us, bytes);
             }
+            Input::RecordingDeleted { recording, reason } => {
+                let kind = Kind::RecordingDeleted { recording_id: recording, reason: reason.to_owned() };
+                self.tell(now, Event::new(kind));
+            }
             Input::Configured { file, config, warnings } => self.configure(now, file, *config, warnings),
             Input::ConfigRefused { file, findings } => {
                 self.tell(now, Event::new(Kind::ConfigRejected { file, findings }));
@@ -352,7 +363,7 @@ impl Phone {
             ua_event::Event::Located { .. } | ua_event::Event::Request { .. } | ua_event::Event::Response { .. } => {}
             ua_event::Event::Call { call, event } => self.handle_call(now, call, event),
             ua_event::Event::Trace(trace) => {
-                let line = self.line_of_peer(trace.remote).map(|line| line.config.name.clone());
+                let line = self.line_of_message(trace.remote, &trace.bytes).map(|line| line.config.name.clone());
                 let border = Border {
                     line,
                     sent: trace.sent,
@@ -419,7 +430,7 @@ impl Phone {
         }
         self.stop_by = Some(now.deadline(STOP_WITHIN));
         for index in 0..self.calls.len() {
-            self.end_call(now, index, None);
+            self.end_call(now, index, Some(Cause::local("the phone ended")));
         }
         self.agent.shutdown(now);
     }

@@ -25,7 +25,8 @@ impl Phone {
         if to.is_empty() || to.len() > LONGEST_TARGET || to.chars().any(char::is_control) {
             return Err(wrong_target(to, "it is empty, too long or has control characters"));
         }
-        let line = self.choose_line(line)?;
+        let emergency = self.config.emergency.number(&digits(to)).is_some();
+        let line = self.choose_line(line, emergency)?;
         let (name, account) = (line.config.name.clone(), line.account);
         let target = target(to, line)?;
         let called = target.user().map(|user| user.into_owned()).unwrap_or_else(|| to.to_owned());
@@ -97,11 +98,12 @@ impl Phone {
         Ok(Reply::Call(Box::new(view)))
     }
 
-    /// The line that was asked for, or the first one that calls can go out over.
-    fn choose_line(&self, name: Option<&str>) -> Result<&Line, Refusal> {
+    /// The line that was asked for, or the first one that calls can go out over. A call for help takes any line, also one
+    /// that is not registered or full: the PBX may still let it through.
+    fn choose_line(&self, name: Option<&str>, emergency: bool) -> Result<&Line, Refusal> {
         let line = match name {
             Some(name) => self.known_line(name)?,
-            None => match self.lines.iter().find(|line| line.is_usable()) {
+            None => match self.lines.iter().find(|line| line.is_usable()).or(self.lines.first().filter(|_| emergency)) {
                 Some(line) => line,
                 None => {
                     return Err(Refusal::new(
@@ -114,7 +116,7 @@ impl Phone {
             },
         };
         let busy = self.calls.iter().filter(|call| call.facts.line == line.config.name && !call.is_over()).count();
-        if busy >= usize::from(line.config.max_calls) {
+        if busy >= usize::from(line.config.max_calls) && !emergency {
             let message = format!("line {} has {busy} calls", line.config.name);
             return Err(Refusal::new(Blame::State, "line_busy", message, "end one, or raise the line's max_calls"));
         }
@@ -161,7 +163,7 @@ fn target(to: &str, line: &Line) -> Result<Uri, Refusal> {
         return Uri::parse(to).map_err(|error| wrong_target(to, &error.to_string()));
     }
     if to.contains('@') {
-        return Uri::parse(&format!("sip:{to}")).map_err(|error| wrong_target(to, &error.to_string()));
+        return Uri::parse(format!("sip:{to}")).map_err(|error| wrong_target(to, &error.to_string()));
     }
     let user = if is_number(to) { digits(to) } else { to.to_owned() };
     Ok(Uri::Sip(address(&user, &line.config.domain)))

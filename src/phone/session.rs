@@ -275,6 +275,8 @@ impl Phone {
                 self.tell(now, Event::of_call(id, Kind::CallQuality { leg, quality }));
             }
             media::Event::TimedOut { leg } => self.media_lost(now, leg),
+            media::Event::Silence { leg, .. } => self.note_silence(leg, true),
+            media::Event::Resumed { leg, .. } => self.note_silence(leg, false),
             media::Event::Closed { leg, report, .. } => {
                 let Some(index) = self.calls.iter().position(|call| call.path.leg == leg) else { return };
                 self.calls[index].path.report = Some(*report);
@@ -286,8 +288,6 @@ impl Phone {
             }
             media::Event::Latched { .. }
             | media::Event::Codec { .. }
-            | media::Event::Silence { .. }
-            | media::Event::Resumed { .. }
             | media::Event::DtmfSent { .. }
             | media::Event::Unauthentic { .. } => {}
         }
@@ -330,6 +330,12 @@ impl Phone {
                 call.path.room = room;
                 self.outputs.push_back(Output::Media(Command::Place { leg: call.path.leg, room }));
             }
+        }
+    }
+
+    fn note_silence(&mut self, leg: LegId, silent: bool) {
+        if let Some(index) = self.call_of_leg(leg) {
+            self.calls[index].path.silent = silent;
         }
     }
 

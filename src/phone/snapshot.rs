@@ -65,6 +65,8 @@ pub struct CallView {
     pub muted: bool,
     /// Has the other side put the call on hold?
     pub held_by_peer: bool,
+    /// Has nothing been heard for the time that `[rtp] silence` says?
+    pub silent: bool,
     /// `off`, `on` or `paused`.
     pub recording: &'static str,
     /// Codec that is being sent, as in `PCMA/8000`.

@@ -131,7 +131,7 @@ impl Setup {
 fn spawn(host: &Host, folder: &Path, name: &str, environment: &[(String, String)]) -> Process {
     let mut command = host.command(env!("CARGO_BIN_EXE_tipring"));
     command.args(["run", "--config"]).arg(folder.join("tipring.toml"));
-    command.env("TIPRING_LOG", "debug").envs(environment.iter().map(|(k, v)| (k, v)));
+    command.env("RUST_LOG", "warn,tipring=debug").envs(environment.iter().map(|(k, v)| (k, v)));
     Process::start(name, command, folder)
 }
 

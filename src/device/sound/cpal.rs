@@ -3,7 +3,7 @@
 use std::sync::mpsc::SyncSender;
 
 use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
-use cpal::{BufferSize, Device, ErrorKind, FromSample, Host, HostId, Sample, SampleFormat, SizedSample, Stream, StreamConfig};
+use cpal::{BufferSize, Device, ErrorKind, FromSample, Host, Sample, SampleFormat, SizedSample, Stream, StreamConfig};
 
 use super::port::{Microphone, SoundPort, Speaker};
 use super::{Backend, Opened, SoundError, Trouble};
@@ -32,7 +32,7 @@ impl Backend for CpalBackend {
         let input = find(&self.input, false)?;
         let (rate, speaker_config, block) = choose(&output, true, None)?;
         let (_, microphone_config, _) = choose(&input, false, Some(rate))?;
-        let mut ends = SoundPort::new(rate, block);
+        let mut ends = SoundPort::pair(rate, block);
         let mut keep = vec![
             play(&output, &speaker_config, ends.speaker, troubles.clone())?,
             capture(&input, &microphone_config, ends.microphone, troubles.clone())?,
@@ -77,13 +77,11 @@ fn find(name: &str, output: bool) -> Result<Device, SoundError> {
 
 #[cfg(feature = "pulseaudio")]
 fn pulse() -> Result<Host, SoundError> {
-    cpal::host_from_id(HostId::PulseAudio).map_err(|error| blame("pulse", &error))
+    cpal::host_from_id(cpal::HostId::PulseAudio).map_err(|error| blame("pulse", &error))
 }
 
 #[cfg(not(feature = "pulseaudio"))]
 fn pulse() -> Result<Host, SoundError> {
-    let alsa: Option<HostId> = None;
-    let _ = alsa;
     Err(SoundError::NoPulse)
 }
 
@@ -164,7 +162,7 @@ fn play_as<S: SizedSample + FromSample<i16>>(
     let channels = usize::from(config.channels.max(1));
     let callback = move |samples: &mut [S], _: &cpal::OutputCallbackInfo| {
         for frame in samples.chunks_mut(channels) {
-            frame.fill(S::from_sample(speaker.next()));
+            frame.fill(S::from_sample(speaker.pull()));
         }
     };
     device

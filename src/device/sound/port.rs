@@ -33,7 +33,7 @@ pub struct Speaker {
 
 impl Speaker {
     /// The next sample to play; silence if none is ready.
-    pub fn next(&mut self) -> i16 {
+    pub fn pull(&mut self) -> i16 {
         self.ring.pop().unwrap_or_else(|_| {
             self.slips.starved.fetch_add(1, Ordering::Relaxed);
             0
@@ -81,7 +81,7 @@ pub struct Ends {
 
 impl SoundPort {
     /// Makes the rings for a device.
-    pub fn new(rate: u32, block: usize) -> Ends {
+    pub fn pair(rate: u32, block: usize) -> Ends {
         let period = samples_per_period(rate);
         // One block that the device is about to take, one period in reserve for the thread's own pace.
         let fill = block.max(period) + period;

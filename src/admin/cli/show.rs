@@ -1,0 +1,391 @@
+//! What people see of the state, of a call and of the journal.
+
+use serde_json::Value;
+
+use super::table::{Mood, Paint, Table, clean};
+
+/// What is written where nothing is known.
+const NOTHING: &str = "-";
+
+/// A value as a cell.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => NOTHING.to_owned(),
+        Value::String(text) if text.is_empty() => NOTHING.to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The whole state.
+pub(super) fn status(status: &Value, paint: Paint) -> String {
+    let name = clean(&cell(&status["name"]));
+    let mut text = format!(
+        "{}  tipring {}  serial {}  since {}\n\n",
+        paint.text(Mood::Strong, &name),
+        cell(&status["version"]),
+        clean(&cell(&status["serial"])),
+        minute(&cell(&status["started"])),
+    );
+    text.push_str(&lines(status["lines"].as_array().map(Vec::as_slice).unwrap_or_default(), paint));
+    let calls = status["calls"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if calls.is_empty() {
+        text.push_str("\nno calls\n");
+    } else {
+        text.push('\n');
+        text.push_str(&current(calls, paint));
+    }
+    let degraded: Vec<&str> =
+        status["degraded"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if degraded.is_empty() {
+        text.push_str(&format!("\n{}\n", paint.text(Mood::Good, "all is well")));
+    } else {
+        text.push('\n');
+        for what in degraded {
+            text.push_str(&format!("{} {}\n", paint.text(Mood::Bad, "degraded:"), clean(what)));
+        }
+    }
+    text
+}
+
+/// Lines with their registration.
+pub(super) fn lines(lines: &[Value], paint: Paint) -> String {
+    let mut table = Table::new(&["LINE", "ADDRESS", "STATE", "VIA", "EXPIRES", "DND", "REASON"]);
+    for line in lines {
+        let state = cell(&line["state"]);
+        let mood = match state.as_str() {
+            "registered" => Mood::Good,
+            "registering" | "retrying" => Mood::Fair,
+            "rejected" => Mood::Bad,
+            _ => Mood::Quiet,
+        };
+        let expires = line["expires_s"].as_u64().map_or_else(|| NOTHING.to_owned(), |s| format!("{s} s"));
+        let dnd =
+            if line["dnd"] == true { ("on".to_owned(), Some(Mood::Fair)) } else { ("off".to_owned(), None) };
+        table.row(vec![
+            (cell(&line["name"]), None),
+            (cell(&line["aor"]), None),
+            (state, Some(mood)),
+            (cell(&line["via"]), None),
+            (expires, None),
+            dnd,
+            (cell(&line["reason"]), None),
+        ]);
+    }
+    table.text(paint)
+}
+
+fn current(calls: &[Value], paint: Paint) -> String {
+    let mut table = Table::new(&["CALL", "LINE", "", "NUMBER", "NAME", "STATE", "TIME", "CODEC", "MOS"]);
+    for call in calls {
+        let mut state = cell(&call["state"]);
+        for (key, word) in [("muted", "muted"), ("held_by_peer", "held by peer"), ("srtp", "encrypted")] {
+            if call[key] == true {
+                state.push_str(", ");
+                state.push_str(word);
+            }
+        }
+        match call["recording"].as_str() {
+            Some("on") => state.push_str(", recording"),
+            Some("paused") => state.push_str(", recording paused"),
+            _ => {}
+        }
+        let mood = match call["state"].as_str() {
+            Some("active") => Some(Mood::Good),
+            Some("ending") => Some(Mood::Quiet),
+            _ => Some(Mood::Fair),
+        };
+        table.row(vec![
+            (cell(&call["id"]), None),
+            (cell(&call["line"]), None),
+            (arrow(&call["direction"]).to_owned(), None),
+            (cell(&call["number"]), None),
+            (cell(&call["name"]), None),
+            (state, mood),
+            (call["duration_us"].as_u64().map_or_else(|| NOTHING.to_owned(), duration), None),
+            (cell(&call["codec"]), None),
+            mos(&call["quality"]["mos"]),
+        ]);
+    }
+    table.text(paint)
+}
+
+/// One call in one line: what a command led to.
+pub(super) fn call(call: &Value) -> String {
+    if call["id"].is_null() {
+        return String::new();
+    }
+    let words = [&call["id"], &call["direction"], &call["number"], &call["state"]].map(|it| clean(&cell(it)));
+    format!("{}\n", words.join("  "))
+}
+
+fn arrow(direction: &Value) -> &'static str {
+    if direction == "in" { "←" } else { "→" }
+}
+
+fn mos(value: &Value) -> (String, Option<Mood>) {
+    let Some(mos) = value.as_f64() else { return (NOTHING.to_owned(), None) };
+    let mood = match mos {
+        mos if mos >= 3.6 => Mood::Good,
+        mos if mos >= 3.1 => Mood::Fair,
+        _ => Mood::Bad,
+    };
+    (format!("{mos:.2}"), Some(mood))
+}
+
+fn result(value: &Value) -> (String, Option<Mood>) {
+    let mood = match value.as_str() {
+        Some("answered" | "answered_elsewhere") => Mood::Good,
+        Some("busy" | "no_answer" | "cancelled" | "rejected") => Mood::Fair,
+        Some(_) => Mood::Bad,
+        None => Mood::Quiet,
+    };
+    (cell(value), Some(mood))
+}
+
+/// A page of the journal.
+pub(super) fn journal(page: &Value, paint: Paint) -> String {
+    let entries = page["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if entries.is_empty() {
+        return "no calls\n".to_owned();
+    }
+    let mut table =
+        Table::new(&["BEGAN (UTC)", "", "LINE", "NUMBER", "NAME", "RESULT", "TALKED", "MOS", "CALL"]);
+    for entry in entries {
+        let other = if entry["direction"] == "in" { &entry["caller"] } else { &entry["called"] };
+        table.row(vec![
+            (entry["started_utc_us"].as_i64().map_or_else(|| NOTHING.to_owned(), moment), None),
+            (arrow(&entry["direction"]).to_owned(), None),
+            (cell(&entry["line"]), None),
+            (cell(&other["dialled"]), None),
+            (cell(&other["name"]), None),
+            result(&entry["result"]),
+            (entry["talk_us"].as_u64().map_or_else(|| NOTHING.to_owned(), duration), None),
+            mos(&entry["quality"]["mos"]),
+            (cell(&entry["call_id"]), None),
+        ]);
+    }
+    let mut text = table.text(paint);
+    if let Some(next) = page["next"].as_u64() {
+        text.push_str(&format!("{}\n", paint.text(Mood::Quiet, &format!("more: --cursor {next}"))));
+    }
+    text
+}
+
+/// All of one call: its legs, why they ended, how they sounded, and what was told of it.
+pub(super) fn story(call: &Value, paint: Paint) -> String {
+    let mut text = format!(
+        "{}\n",
+        paint.text(Mood::Strong, &clean(&format!("call {}  {}", cell(&call["id"]), cell(&call["state"]))))
+    );
+    for leg in call["legs"].as_array().into_iter().flatten() {
+        let cause = &leg["cause"];
+        let quality = &leg["quality"];
+        let mut table = Table::default();
+        let mut say = |name: &str, value: String| {
+            if value != NOTHING && !value.is_empty() {
+                table.row(vec![(format!("  {name}"), Some(Mood::Quiet)), (value, None)]);
+            }
+        };
+        say("leg", cell(&leg["leg_id"]));
+        say("line", format!("{} {}", cell(&leg["line"]), cell(&leg["direction"])));
+        say("from", party(&leg["caller"]));
+        say("to", party(&leg["called"]));
+        say("began", leg["started_utc_us"].as_i64().map(moment).unwrap_or_default());
+        say("rang", leg["ring_us"].as_u64().map(duration).unwrap_or_default());
+        say("talked", leg["talk_us"].as_u64().map(duration).unwrap_or_default());
+        say("result", cell(&leg["result"]));
+        let status = cause["status"].as_u64().map(|it| format!("SIP {it}"));
+        let q850 = cause["q850"].as_u64().map(|it| format!("Q.850 {it}"));
+        let by = cause["by"].as_str().map(|by| format!("by {by}"));
+        let why: Vec<String> =
+            [status, q850, cause["text"].as_str().map(str::to_owned), by].into_iter().flatten().collect();
+        say("cause", why.join(", "));
+        if quality.is_object() {
+            let lost = cell(&quality["packets_lost"]);
+            say("codec", cell(&quality["codec"]));
+            say("MOS", format!("{} ({})", mos(&quality["mos"]).0, cell(&quality["mos_scale"])));
+            say(
+                "packets",
+                format!(
+                    "{} sent, {} received, {lost} lost",
+                    cell(&quality["packets_sent"]),
+                    cell(&quality["packets_received"])
+                ),
+            );
+            say(
+                "jitter",
+                quality["jitter_us"]
+                    .as_u64()
+                    .map(|us| format!("{:.1} ms", us as f64 / 1e3))
+                    .unwrap_or_default(),
+            );
+            say("encrypted", cell(&quality["srtp"]));
+        }
+        say("recording", cell(&leg["recording_id"]));
+        say("Call-ID", cell(&leg["sip_call_id"]));
+        text.push_str(&table.text(paint));
+    }
+    let events = call["events"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !events.is_empty() {
+        text.push('\n');
+        for told in events {
+            text.push_str(&event(told, paint));
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn party(party: &Value) -> String {
+    match (party["name"].as_str(), party["dialled"].as_str()) {
+        (Some(name), Some(number)) => format!("{number} ({name})"),
+        (None, Some(number)) => number.to_owned(),
+        (Some(name), None) => name.to_owned(),
+        (None, None) => cell(&party["uri"]),
+    }
+}
+
+/// One event in one line.
+pub(super) fn event(event: &Value, paint: Paint) -> String {
+    let kind = cell(&event["type"]);
+    let kind = kind.strip_prefix("tipring.").unwrap_or(&kind);
+    let mood = match kind {
+        "line.registered" | "call.answered" | "call.media" | "device.recovered" => Mood::Good,
+        "line.rejected" | "auth.failed" | "device.degraded" | "config.rejected" | "call.refused"
+        | "limit.reached" | "gap" => Mood::Bad,
+        "line.unregistered" | "call.emergency" => Mood::Fair,
+        _ => Mood::Strong,
+    };
+    let sequence = cell(&event["sequence"]);
+    let padded = format!("{:<18}", clean(kind));
+    format!(
+        "{}  {:>6}  {}  {}\n",
+        paint.text(Mood::Quiet, &clock(&cell(&event["time"]))),
+        clean(sequence.trim_start_matches('0')),
+        paint.text(mood, &padded),
+        clean(summary(event).trim()),
+    )
+}
+
+/// What is worth saying of an event, in a few words.
+fn summary(event: &Value) -> String {
+    let data = &event["data"];
+    let mut words = Vec::new();
+    words.extend(event["subject"].as_str().map(str::to_owned));
+    if let Some(direction) = data["direction"].as_str() {
+        words.push(format!("{} {direction}", cell(&data["line"])));
+        let other = if direction == "in" { &data["caller"] } else { &data["called"] };
+        words.push(party(other));
+    } else {
+        words.extend(data["line"].as_str().map(str::to_owned));
+    }
+    for key in [
+        "by",
+        "codec",
+        "digits",
+        "result",
+        "rule",
+        "text",
+        "part",
+        "what",
+        "cure",
+        "registrar",
+        "transport",
+        "version",
+        "file",
+        "from",
+        "user",
+        "limit",
+    ] {
+        words.extend(data[key].as_str().map(str::to_owned));
+    }
+    let cause = &data["cause"];
+    words.extend(cause["status"].as_u64().map(|it| it.to_string()));
+    words.extend(cause["text"].as_str().map(str::to_owned));
+    words.extend(data["talk_us"].as_u64().filter(|us| *us > 0).map(duration));
+    let quality = &data["quality"];
+    if quality.is_object() {
+        words.push(format!("MOS {}, {} lost", mos(&quality["mos"]).0, cell(&quality["packets_lost"])));
+    }
+    words.join("  ")
+}
+
+/// `1:02:03` or `2:03`, from microseconds.
+pub(super) fn duration(us: u64) -> String {
+    let seconds = us / 1_000_000;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+}
+
+/// Date and time of day.
+fn moment(utc_us: i64) -> String {
+    let text = crate::events::cloud_event::rfc3339(utc_us);
+    text.get(..19).unwrap_or(&text).replace('T', " ")
+}
+
+/// Date, hour and minute of a text in RFC 3339.
+fn minute(text: &str) -> String {
+    clean(&text.get(..16).unwrap_or(text).replace('T', " "))
+}
+
+/// The time of day with milliseconds, of a text in RFC 3339.
+pub(super) fn clock(text: &str) -> String {
+    clean(text.get(11..23).unwrap_or(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn durations_read_like_a_telephone_display() {
+        assert_eq!([0, 61_900_000, 3_723_000_000].map(duration), ["0:00", "1:01", "1:02:03"]);
+    }
+
+    #[test]
+    fn a_status_tells_lines_calls_and_troubles() {
+        let shown = status(
+            &json!({
+                "name": "Reception", "version": "0.1.0", "serial": "T1", "started": "2026-11-21T08:00:00.000000Z",
+                "lines": [{ "name": "main", "aor": "sip:1001@pbx", "state": "registered", "via": "udp:192.0.2.1:5060",
+                            "expires_s": 300, "dnd": false, "reason": null }],
+                "calls": [{ "id": "c1", "line": "main", "direction": "in", "number": "1002", "name": "Anna\x1b[2J",
+                            "state": "active", "muted": true, "recording": "on", "duration_us": 61_000_000,
+                            "codec": "opus/48000", "quality": { "mos": 4.21 } }],
+                "degraded": ["sound: no device; plug one in"],
+            }),
+            Paint::none(),
+        );
+        assert!(
+            shown.starts_with("Reception  tipring 0.1.0  serial T1  since 2026-11-21 08:00\n"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("main  sip:1001@pbx  registered  udp:192.0.2.1:5060  300 s    off  -\n"),
+            "{shown}"
+        );
+        assert!(shown.contains("active, muted, recording  1:01  opus/48000  4.21\n"), "{shown}");
+        assert!(shown.contains("degraded: sound: no device; plug one in\n"), "{shown}");
+        assert!(!shown.contains('\x1b'), "a display name reached the terminal");
+    }
+
+    #[test]
+    fn an_event_is_one_line() {
+        let told = event(
+            &json!({
+                "type": "tipring.call.ended", "sequence": "00000000000000000042", "subject": "c1",
+                "time": "2026-11-21T08:00:01.123456Z",
+                "data": { "line": "main", "direction": "out", "called": { "dialled": "600" }, "result": "busy",
+                          "cause": { "status": 486, "text": "Busy\nHere" }, "talk_us": 0 },
+            }),
+            Paint::none(),
+        );
+        assert_eq!(
+            told,
+            "08:00:01.123      42  call.ended          c1  main out  600  busy  486  Busy\u{fffd}Here\n"
+        );
+    }
+}

@@ -1,0 +1,224 @@
+//! The commands, as a shell runs them.
+
+use std::process::{Command, Output, Stdio};
+
+use tipring::events::{CallResult, Cause, Direction, Event, Kind, Party};
+use tipring::phone::command::Command as Wish;
+
+use crate::office::{Asked, Paper, TOKEN, until};
+use crate::{leg, remember};
+
+fn tipring(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tipring"));
+    command.args(arguments).env_remove("TIPRING_TOKEN").env("TIPRING_CONFIG", "/nonexistent/tipring.toml");
+    command.stdin(Stdio::null());
+    command
+}
+
+struct Done {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn done(output: Output) -> Done {
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    Done { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn at(paper: &Paper, arguments: &[&str]) -> Done {
+    let api = format!("unix://{}", paper.socket().display());
+    done(tipring(&["--api", &api]).args(arguments).output().expect("the program runs"))
+}
+
+fn alone(arguments: &[&str]) -> Done {
+    done(tipring(arguments).output().expect("the program runs"))
+}
+
+#[test]
+fn exit_codes_tell_what_went_wrong() {
+    let absent = alone(&["--api", "unix:///nonexistent/t.sock", "status"]);
+    assert_eq!(absent.code, Some(3));
+    assert!(
+        absent.err.contains("no running tipring") && absent.err.contains("tipring run"),
+        "{}",
+        absent.err
+    );
+    assert_eq!(alone(&["--api", "https://x", "status"]).code, Some(2));
+    assert_eq!(alone(&["dance"]).code, Some(2));
+    assert_eq!(alone(&["reject", "c1", "404"]).code, Some(2));
+    assert_eq!(alone(&["check", "--config", "/nonexistent/t.toml"]).code, Some(2));
+    let version = alone(&["version"]);
+    assert_eq!((version.code, version.out), (Some(0), format!("tipring {}\n", env!("CARGO_PKG_VERSION"))));
+    let paper = Paper::open("codes");
+    let refused = at(&paper, &["call", "barred"]);
+    assert_eq!(refused.code, Some(1));
+    assert_eq!(refused.err, "it can't be; do something else\n");
+    assert_eq!(at(&paper, &["call", "nothing"]).code, Some(2));
+    let reload = at(&paper, &["reload"]);
+    assert_eq!(reload.code, Some(2));
+    assert!(reload.err.contains("t.toml:3: nonsense; write sense"), "{}", reload.err);
+}
+
+#[test]
+fn commands_reach_the_phone_as_commands() {
+    let paper = Paper::open("reach");
+    let origin = tipring::events::Origin::Command;
+    let some = |id: &str| Some(id.to_owned());
+    for (arguments, wish) in [
+        (&["call", "600", "--line", "main"][..], Wish::Call { to: "600".into(), line: some("main") }),
+        (&["hangup"], Wish::HangUp { call: None }),
+        (&["hold", "c1"], Wish::Hold { call: some("c1") }),
+        (&["reject", "c1", "603"], Wish::Reject { call: some("c1"), status: 603 }),
+        (&["dtmf", "c1", "12#"], Wish::Dtmf { call: some("c1"), digits: "12#".into() }),
+        (&["dnd", "on"], Wish::DoNotDisturb { line: None, on: true }),
+        (&["dnd", "off", "--line", "main"], Wish::DoNotDisturb { line: some("main"), on: false }),
+        (&["line", "main", "register"], Wish::Register { line: "main".into() }),
+    ] {
+        let told = at(&paper, arguments);
+        assert_eq!(told.code, Some(0), "{arguments:?}: {}", told.err);
+        assert_eq!(paper.asked(), [Asked::Command(wish, origin)], "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_state_is_a_table_or_json() {
+    let paper = Paper::open("table");
+    let table = at(&paper, &["status"]);
+    assert_eq!(table.code, Some(0), "{}", table.err);
+    assert!(
+        table.out.contains("main  sip:1001@pbx.example  registered") && !table.out.contains('\x1b'),
+        "{}",
+        table.out
+    );
+    let json: serde_json::Value = serde_json::from_str(&at(&paper, &["status", "--json"]).out).expect("JSON");
+    assert_eq!(json["lines"][0]["state"], "registered");
+    assert!(at(&paper, &["line", "main"]).out.contains("registered"));
+    let unknown = at(&paper, &["line", "office"]);
+    assert_eq!(
+        (unknown.code, unknown.err.as_str()),
+        (Some(1), "there is no line office; the lines are: main\n")
+    );
+    let api = format!("http://{}", paper.address);
+    until("the address opens", || std::net::TcpStream::connect(paper.address).is_ok());
+    let stranger = alone(&["--api", &api, "status"]);
+    assert!(stranger.code == Some(1) && stranger.err.contains("$TIPRING_TOKEN"), "{}", stranger.err);
+    let known =
+        done(tipring(&["--api", &api, "status"]).env("TIPRING_TOKEN", TOKEN).output().expect("a run"));
+    assert_eq!((known.code, known.out), (Some(0), table.out), "the same over the network");
+}
+
+#[test]
+fn the_journal_and_one_call_are_shown() {
+    let paper = Paper::open("show");
+    remember(&paper, "p1", "+74951234567", "Anna\u{1b}[2J");
+    let table = at(&paper, &["calls"]).out;
+    assert!(
+        table.contains("2026-11-21 08:00:00") && table.contains("busy") && !table.contains('\x1b'),
+        "{table}"
+    );
+    let csv = at(&paper, &["calls", "--csv", "--limit", "1"]).out;
+    assert!(csv.starts_with("started,call_id,") && csv.contains(",p1,main,in,"), "{csv}");
+    let story = at(&paper, &["calls", "show", "p1"]).out;
+    for part in ["SIP 486, Busy Here, by remote", "call.ringing", "│── REGISTER sip:pbx.example +auth ──▶│"]
+    {
+        assert!(story.replace('─', "").contains(&part.replace('─', "")), "{part} is not in {story}");
+    }
+    assert_eq!(at(&paper, &["calls", "show", "nobody"]).code, Some(1));
+    assert_eq!(at(&paper, &["calls", "--since", "yesterday"]).code, Some(2));
+}
+
+#[test]
+fn the_ladder_is_drawn_and_captured() {
+    let paper = Paper::open("ladder");
+    let ladder = at(&paper, &["trace", "--line", "main"]).out;
+    assert!(ladder.contains("udp 192.0.2.10:5060") && ladder.contains(" 200 OK (REGISTER) "), "{ladder}");
+    assert!(!ladder.contains("planted"), "{ladder}");
+    let file = paper.folder.join("sip.pcap");
+    assert_eq!(at(&paper, &["trace", "--pcap", &file.display().to_string()]).code, Some(0));
+    let bytes = std::fs::read(&file).expect("a capture");
+    assert_eq!(bytes[..4], [0xd4, 0xc3, 0xb2, 0xa1]);
+    assert_eq!(bytes[52..56], [192, 0, 2, 1], "from this device");
+    assert!(bytes.windows(12).any(|it| it == b"REGISTER sip"));
+    let nowhere = at(&paper, &["trace", "--pcap", "/nonexistent/x.pcap"]);
+    assert!(nowhere.code == Some(1) && nowhere.err.contains("can't be written"), "{}", nowhere.err);
+}
+
+#[test]
+fn events_are_printed_and_end_where_they_ended() {
+    let paper = Paper::open("events");
+    for id in ["p1", "p2", "p3"] {
+        remember(&paper, id, "600", "Anna");
+    }
+    until("all are kept", || paper.local("GET", "/metrics", None).text.contains("events_committed 3\n"));
+    let lines = at(&paper, &["events"]).out;
+    assert_eq!(lines.lines().count(), 3, "{lines}");
+    let json = at(&paper, &["events", "--since", "2", "--json"]).out;
+    let event: serde_json::Value = serde_json::from_str(json.trim()).expect("one event");
+    assert_eq!(event["subject"], "p3");
+    assert_eq!(at(&paper, &["events", "--since", "3"]).out, "");
+}
+
+fn closed(result: CallResult) -> Kind {
+    Kind::CallClosed {
+        line: "main".into(),
+        direction: Direction::Out,
+        caller: Party::numbered("1001"),
+        called: Party::numbered("600"),
+        result,
+        missed: false,
+        legs: 1,
+        total_us: 2_000_000,
+        talk_us: 1_000_000,
+    }
+}
+
+#[test]
+fn call_with_wait_ends_with_the_call() {
+    let paper = Paper::open("wait");
+    for (number, result, code) in [(1, CallResult::Answered, 0), (2, CallResult::Busy, 1)] {
+        let api = format!("unix://{}", paper.socket().display());
+        let mut command = tipring(&["--api", &api, "call", "600", "--wait", "--json"]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a run");
+        until("it has dialled", || !paper.asked().is_empty());
+        let id = format!("new{number}");
+        paper.tell(Event::of_call("other", closed(CallResult::Failed)));
+        let ended = Kind::CallEnded {
+            leg: leg(&id, "600", "Anna"),
+            result,
+            cause: Cause::remote(486, "Busy Here"),
+            total_us: 2_000_000,
+            ring_us: 1_000_000,
+            talk_us: 1_000_000,
+            hold_us: 0,
+            quality: None,
+            recording_id: None,
+        };
+        paper.tell(Event::of_call(id.as_str(), ended));
+        paper.tell(Event::of_call(id.as_str(), closed(result)));
+        let told = done(child.wait_with_output().expect("its end"));
+        assert_eq!(told.code, Some(code), "{}", told.err);
+        let json: serde_json::Value = serde_json::from_str(&told.out).expect("JSON");
+        assert_eq!(
+            (json["id"].as_str(), json["result"].as_str()),
+            (Some(id.as_str()), Some(result.as_str()))
+        );
+        if code == 1 {
+            assert_eq!(told.err, "the call ended: busy (486), Busy Here\n");
+        }
+    }
+}
+
+#[test]
+fn check_names_every_mistake_in_words_and_in_json() {
+    let paper = Paper::open("check");
+    let file = paper.folder.join("wrong.toml");
+    std::fs::write(&file, "[sip]\nport_udp = 70000\nnonsense = 1\n").expect("a file");
+    let path = file.display().to_string();
+    let words = alone(&["check", "--config", &path]);
+    assert_eq!(words.code, Some(2));
+    assert!(words.out.contains("wrong.toml:2: ") && words.out.contains("wrong.toml:3: "), "{}", words.out);
+    let json: serde_json::Value =
+        serde_json::from_str(&alone(&["check", "--config", &path, "--json"]).out).expect("JSON");
+    assert_eq!((json["right"].as_bool(), json["findings"].as_array().map(Vec::len)), (Some(false), Some(2)));
+}

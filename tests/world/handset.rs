@@ -1,0 +1,193 @@
+//! A whole phone of the world: the application, its media engine and its sound card, put together as the control and
+//! media threads of the device do it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use tipring::chance::Chance;
+use tipring::config::Config;
+use tipring::events::store::Write;
+use tipring::events::{Kind, Recorded};
+use tipring::media::{self, Command, Component, Engine, PortId, Terminal};
+use tipring::now::{Now, earliest};
+use tipring::phone::{Input, Output, Phone, Remembered};
+use tipring::sip::network;
+
+use crate::names::Names;
+use crate::network::Network;
+use crate::sound_card::{RATE, SoundCard};
+
+/// The port of SIP.
+pub const SIP: u16 = 5060;
+/// RTP ports that are open ahead.
+const AHEAD: u16 = 6;
+
+/// One phone.
+pub struct Handset {
+    pub address: IpAddr,
+    pub phone: Phone,
+    pub engine: Engine,
+    pub card: SoundCard,
+    /// The UDP port of RTP by its name, and back.
+    ports: BTreeMap<u32, u16>,
+    numbers: BTreeMap<u16, u32>,
+    next_port: u32,
+    /// Everything that was told, in order.
+    pub events: Vec<Recorded>,
+    /// Everything else that was to be kept.
+    pub kept: Vec<Write>,
+    /// Tones that were begun (and ended: `None`), in order.
+    pub tones: Vec<(media::Sounder, Option<tipring::audio::tones::Tone>)>,
+    pub stopped: bool,
+}
+
+impl Handset {
+    pub fn new(now: Now, address: IpAddr, config: Config, card: SoundCard, mut chance: Chance) -> Handset {
+        let settings = media::Settings { country: config.device.country.clone(), ..media::Settings::default() };
+        let mut engine = Engine::new(settings, chance.fork());
+        engine.handle(now, Command::Terminal(Terminal::Device { rate: RATE, ring: None }));
+        let udp = SocketAddr::new(address, SIP);
+        let phone = Phone::new(now, config, udp, None, Remembered { clean: true, ..Remembered::default() }, chance);
+        let mut handset = Handset {
+            address,
+            phone,
+            engine,
+            card,
+            ports: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            next_port: 1,
+            events: Vec::new(),
+            kept: Vec::new(),
+            tones: Vec::new(),
+            stopped: false,
+        };
+        for _ in 0..AHEAD {
+            handset.open_port(now);
+        }
+        handset.phone.handle(now, Input::Part { part: "sound", trouble: None });
+        handset
+    }
+
+    fn open_port(&mut self, now: Now) {
+        let (id, number) = (self.next_port, 10_000 + 2 * self.next_port as u16);
+        self.next_port += 1;
+        self.ports.insert(id, number);
+        self.numbers.insert(number, id);
+        self.phone.handle(now, Input::Port { port: PortId(id), number });
+    }
+
+    /// A datagram has arrived.
+    pub fn receive(&mut self, now: Now, from: SocketAddr, port: u16, mut bytes: Vec<u8>) {
+        if port == SIP {
+            let local = SocketAddr::new(self.address, SIP);
+            self.phone.handle(now, Input::Sip(network::Input::Datagram { local, remote: from, bytes: &bytes }));
+            return;
+        }
+        let component = if port % 2 == 0 { Component::Rtp } else { Component::Rtcp };
+        if let Some(id) = self.numbers.get(&(port & !1)) {
+            self.engine.handle_packet(now, PortId(*id), component, from, &mut bytes);
+        }
+    }
+
+    /// When something is due.
+    pub fn poll_timeout(&mut self, now: Now) -> Option<u64> {
+        let machines = earliest(self.phone.poll_timeout(), self.engine.poll_timeout());
+        earliest(machines, self.card.poll_timeout(now, &self.engine))
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.card.handle_timeout(now, &mut self.engine);
+        if self.engine.poll_timeout().is_some_and(|due| due <= now.mono_us) {
+            self.engine.handle_timeout(now);
+        }
+        if self.phone.poll_timeout().is_some_and(|due| due <= now.mono_us) {
+            self.phone.handle_timeout(now);
+        }
+    }
+
+    /// Does everything that phone and engine ask, until both are quiet.
+    pub fn drain(&mut self, now: Now, network: &mut Network, names: &Names) {
+        let mut packet = [0; 2048];
+        let mut samples = Vec::new();
+        loop {
+            let mut quiet = true;
+            while let Some(output) = self.phone.poll_output() {
+                quiet = false;
+                self.perform(now, output, network, names);
+            }
+            while let Some(transmit) = self.engine.poll_transmit(&mut packet) {
+                let Some(rtp) = self.ports.get(&transmit.port.0) else { continue };
+                let port = rtp + u16::from(transmit.component == Component::Rtcp);
+                let from = SocketAddr::new(self.address, port);
+                network.send(now.mono_us, from, transmit.to, packet[..transmit.len].to_vec());
+            }
+            while self.engine.poll_recording(&mut samples).is_some() {}
+            while let Some(event) = self.engine.poll_event() {
+                quiet = false;
+                if let media::Event::Closed { port, .. } = &event {
+                    if let Some(number) = self.ports.remove(&port.0) {
+                        self.numbers.remove(&number);
+                        self.open_port(now);
+                    }
+                }
+                self.phone.handle(now, Input::Media(event));
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    fn perform(&mut self, now: Now, output: Output, network: &mut Network, names: &Names) {
+        match output {
+            Output::Sip(network::Output::Datagram { remote, bytes, .. }) => {
+                network.send(now.mono_us, SocketAddr::new(self.address, SIP), remote, bytes);
+            }
+            Output::Sip(network::Output::Connect { connection, .. }) => {
+                let why = "there are no connections in this world".to_owned();
+                self.phone.handle(now, Input::Sip(network::Input::Closed { connection, why }));
+            }
+            Output::Sip(network::Output::Query { query, question, .. }) => {
+                let result = names.answer(&question);
+                self.phone.handle(now, Input::Sip(network::Input::Answer { query, result }));
+            }
+            Output::Sip(network::Output::RouteTo { query, .. }) => {
+                let result = Ok(self.address);
+                self.phone.handle(now, Input::Sip(network::Input::LocalAddress { query, result }));
+            }
+            Output::Sip(network::Output::Stream { .. } | network::Output::Close { .. }) => {}
+            Output::Media(command) => {
+                if let Command::Tone { at, tone } = &command {
+                    self.tones.push((*at, *tone));
+                }
+                self.engine.handle(now, command);
+            }
+            Output::Keep(Write::Event(recorded)) => self.events.push(*recorded),
+            Output::Keep(write) => self.kept.push(write),
+            Output::Recording { .. } => {}
+            Output::Stopped => self.stopped = true,
+        }
+    }
+
+    /// The names of all events so far.
+    pub fn told(&self) -> Vec<&'static str> {
+        self.events.iter().map(|recorded| recorded.event.kind.name()).collect()
+    }
+
+    /// The events of one name.
+    pub fn all(&self, name: &str) -> Vec<&Kind> {
+        self.events.iter().map(|recorded| &recorded.event.kind).filter(|kind| kind.name() == name).collect()
+    }
+
+    /// Whether an event of this name was told.
+    pub fn has(&self, name: &str) -> bool {
+        self.events.iter().any(|recorded| recorded.event.kind.name() == name)
+    }
+
+    /// Everything that would leave the device by its event stream, as text.
+    pub fn stream(&self) -> String {
+        let digits = tipring::events::cloud_event::Digits::Hidden;
+        self.events.iter().map(|recorded| recorded.cloud_event(digits).to_json("SERIAL") + "\n").collect()
+    }
+}

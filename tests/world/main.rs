@@ -1,0 +1,17 @@
+//! The world that the phone is tested in: whole phones, a PBX, NAT boxes and bad weather, in virtual time and from a
+//! seed. Nothing here opens a socket or sleeps.
+
+mod clock;
+mod handset;
+mod names;
+mod nat;
+mod network;
+mod sound_card;
+mod world;
+
+mod bad_network;
+mod basic_calls;
+mod during_calls;
+mod registering;
+mod rules;
+mod secrets;

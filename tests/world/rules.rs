@@ -1,0 +1,209 @@
+//! Rules that keep calls from ringing or from beginning, and what passes them all.
+
+use std::time::Duration;
+
+use tipring::events::Kind;
+use tipring::phone::Input;
+use tipring::phone::command::Command;
+
+use crate::world::{HANG_UP, World, call, config, parse};
+
+/// The rules that refused something on a phone, in order.
+fn rules(world: &World, phone: usize) -> Vec<String> {
+    let refused = world.phones[phone].all("call.refused").into_iter().filter_map(|kind| match kind {
+        Kind::CallRefused { rule, .. } => Some(rule.clone()),
+        _ => None,
+    });
+    refused.collect()
+}
+
+/// Phone 0 calls phone 1 and gives up after a second; whether it rang there.
+fn rings(world: &mut World) -> bool {
+    let before = world.phones[1].all("call.ringing").len();
+    world.tell(0, call("1002"));
+    world.seconds(1);
+    // The far end may have refused by now.
+    let _ = world.ask(0, HANG_UP);
+    world.seconds(6);
+    world.phones[1].all("call.ringing").len() > before
+}
+
+#[test]
+fn do_not_disturb_refuses_and_is_remembered() {
+    let mut world = World::with_phones(1, 2);
+    assert!(rings(&mut world));
+    world.tell(1, Command::DoNotDisturb { line: None, on: true });
+    assert!(world.snapshot(1).lines[0].dnd);
+    assert!(!rings(&mut world));
+    assert_eq!(rules(&world, 1), ["line.dnd"]);
+    let kept = world.phones[1].kept.iter().any(|write| {
+        matches!(write, tipring::events::store::Write::Setting { name, value: Some(value) }
+            if name == "dnd.office" && value == "on")
+    });
+    assert!(kept, "{:?}", world.phones[1].kept);
+    world.tell(1, Command::DoNotDisturb { line: Some("office".into()), on: false });
+    assert!(rings(&mut world));
+}
+
+#[test]
+fn a_line_answers_by_itself_if_it_is_told_to() {
+    let mut world = World::new(1);
+    world.add_phone(config("1001", "", ""));
+    world.add_phone(config("1002", "auto_answer = \"2s\"", ""));
+    world.seconds(1);
+    world.tell(0, call("1002"));
+    world.millis(1900);
+    assert_eq!(world.calls(1)[0].state, "ringing");
+    world.millis(300);
+    assert_eq!(world.calls(1)[0].state, "active");
+    world.talk(3);
+    world.assert_heard(0, 1);
+}
+
+#[test]
+fn a_line_takes_no_more_calls_than_it_may() {
+    let mut world = World::new(1);
+    for user in ["1001", "1002", "1003"] {
+        world.add_phone(config(user, "max_calls = 1", ""));
+    }
+    world.seconds(1);
+    world.connect();
+    world.tell(2, call("1001"));
+    world.seconds(1);
+    assert_eq!(rules(&world, 0), ["line.max_calls"]);
+    let ended = world.phones[2].all("call.ended");
+    assert!(matches!(ended.as_slice(), [Kind::CallEnded { cause, .. }] if cause.status == Some(486)), "{ended:?}");
+    assert_eq!(world.refusal(0, call("1003")).code, "line_busy");
+    world.talk(2);
+    world.assert_heard(1, 0);
+}
+
+#[test]
+fn the_guard_counts_and_forbids() {
+    let mut world = World::new(1);
+    let tables = "[device]\nserial = \"S\"\ncountry = \"DE\"\n[limits]\ncalls_per_minute = 2\n\
+                  allow = [\"1*\", \"6*\"]\ndeny = [\"1666\", \"international\", \"premium\"]\n";
+    world.add_phone(parse(&format!(
+        "{tables}[[line]]\nname = \"office\"\nuser = \"1001\"\ndomain = \"pbx.example\"\npassword = \"secret-1001\"\n"
+    )));
+    world.seconds(1);
+    for number in ["0900123456", "0044123456789"] {
+        assert_eq!(world.refusal(0, call(number)).code, "refused", "{number}");
+    }
+    for _ in 0..2 {
+        world.tell(0, call("600"));
+        world.seconds(1);
+        world.tell(0, HANG_UP);
+        world.seconds(1);
+    }
+    assert_eq!(world.refusal(0, call("600")).code, "refused");
+    assert_eq!(rules(&world, 0).last().map(String::as_str), Some("limits.calls_per_minute"));
+    assert_eq!(world.phones[0].all("limit.reached").len(), 1);
+    world.seconds(60);
+    world.tell(0, call("600"));
+}
+
+#[test]
+fn the_longest_duration_ends_a_call() {
+    let mut world = World::new(1);
+    world.add_phone(config("1001", "", "[limits]\nmax_duration = \"30s\"\n"));
+    world.seconds(1);
+    world.tell(0, call("600"));
+    world.seconds(29);
+    assert_eq!(world.calls(0).len(), 1);
+    world.seconds(3);
+    assert!(world.calls(0).is_empty());
+    let ended = world.phones[0].all("call.ended");
+    let [Kind::CallEnded { cause, talk_us, .. }] = ended.as_slice() else { panic!("{ended:?}") };
+    assert!(cause.text.as_deref().is_some_and(|text| text.contains("longest duration")), "{cause:?}");
+    assert!((29_900_000..30_200_000).contains(talk_us), "{talk_us}");
+}
+
+#[test]
+fn help_is_called_whatever_the_rules_say() {
+    let mut world = World::new(1);
+    let tables = "[limits]\nallow = [\"600\"]\ndeny = [\"*\"]\ncalls_per_minute = 1\n[emergency]\nnumbers = [\"112\"]\n";
+    world.add_phone(config("1001", "dnd = true", tables));
+    world.pbx.set_number("112", tipring::demo::pbx::Service::Echo);
+    world.seconds(1);
+    assert_eq!(world.refusal(0, call("700")).code, "refused");
+    for _ in 0..3 {
+        world.tell(0, call("112"));
+        world.seconds(1);
+        assert_eq!(world.calls(0)[0].state, "active");
+        world.tell(0, HANG_UP);
+        world.seconds(1);
+    }
+    let told = world.phones[0].all("call.emergency");
+    assert_eq!(told.len(), 3);
+    let overruled = |kind: &Kind| match kind {
+        Kind::CallEmergency { overruled, .. } => overruled.clone(),
+        _ => Vec::new(),
+    };
+    assert!(!overruled(told[0]).is_empty(), "{told:?}");
+}
+
+#[test]
+fn whoever_was_called_for_help_may_call_back_through_do_not_disturb() {
+    let mut world = World::new(1);
+    world.add_phone(config("1001", "dnd = true", "[emergency]\nnumbers = [\"112\"]\n"));
+    world.add_phone(config("1002", "", ""));
+    world.pbx.set_number("112", tipring::demo::pbx::Service::Echo);
+    world.seconds(1);
+    world.tell(0, call("112"));
+    world.seconds(1);
+    world.tell(1, call("1001"));
+    world.seconds(1);
+    assert_eq!(world.calls(0).len(), 2);
+    assert_eq!(rules(&world, 0), Vec::<String>::new());
+}
+
+#[test]
+fn a_new_configuration_keeps_the_calls_of_lines_that_did_not_change() {
+    let line = |name: &str, user: &str, more: &str| {
+        format!(
+            "[[line]]\nname = \"{name}\"\nuser = \"{user}\"\ndomain = \"pbx.example\"\npassword = \"secret-{user}\"\n{more}\n"
+        )
+    };
+    let mut world = World::new(1);
+    world.add_phone(parse(&(line("a", "1001", "") + &line("b", "1003", ""))));
+    world.add_phone(config("1002", "", ""));
+    world.seconds(1);
+    world.connect();
+    world.tell(0, Command::Call { to: "600".into(), line: Some("b".into()) });
+    world.seconds(2);
+    assert_eq!(world.calls(0).len(), 2);
+    let held = world.calls(0)[0].id.clone();
+    let new = parse(&(line("a", "1001", "") + &line("c", "1004", "")));
+    let input = Input::Configured { file: "world.toml".into(), config: Box::new(new), warnings: 0 };
+    world.input(0, input);
+    world.seconds(2);
+    let calls = world.calls(0);
+    assert_eq!((calls.len(), calls[0].line.as_str()), (1, "a"), "{calls:?}");
+    let applied = world.phones[0].all("config.applied");
+    let [Kind::ConfigApplied { changed, removed, .. }] = applied.as_slice() else { panic!("{applied:?}") };
+    assert_eq!((changed.as_slice(), removed.as_slice()), (&["c".to_owned()][..], &["b".to_owned()][..]));
+    assert!(world.pbx.registrar().sources(world.now(), "1003").is_empty(), "the old line took its binding back");
+    assert_eq!(world.pbx.registrar().sources(world.now(), "1004").len(), 1);
+    world.tell(0, Command::Resume { call: Some(held) });
+    world.seconds(1);
+    world.talk(3);
+    world.assert_heard(1, 0);
+    world.assert_heard(0, 1);
+}
+
+#[test]
+fn an_orderly_end_hangs_up_and_unregisters() {
+    let mut world = World::with_phones(1, 2);
+    world.connect();
+    world.input(0, Input::Stop);
+    world.run(Duration::from_secs(3));
+    assert!(world.phones[0].stopped);
+    assert!(world.pbx.registrar().sources(world.now(), "1001").is_empty());
+    assert!(world.calls(1).is_empty());
+    let told = world.phones[0].told();
+    assert!(told.ends_with(&["call.ended", "call.closed"]) || told.ends_with(&["line.unregistered"]), "{told:?}");
+    assert!(world.phones[0].has("call.closed"));
+    assert_eq!(world.refusal(0, call("600")).code, "stopping");
+    assert_eq!(world.pbx.calls(), 0);
+}

@@ -1,0 +1,81 @@
+//! A sound card: its own clock asks for a period every 10 ms, more or less.
+
+use tipring::audio::speech::Speech;
+use tipring::media::Engine;
+use tipring::now::Now;
+
+/// Samples per second.
+pub const RATE: u32 = 16_000;
+/// Samples of a period.
+const PERIOD: usize = RATE as usize / 100;
+/// Seconds of speech that is said over and over.
+const SPEECH_S: usize = 20;
+
+/// A loudspeaker and a microphone that somebody speaks into.
+pub struct SoundCard {
+    /// Microseconds between two periods.
+    period_us: f64,
+    next_us: Option<f64>,
+    speech: Vec<i16>,
+    position: usize,
+    period: [i16; PERIOD],
+    /// What was said and heard since [`SoundCard::listen`].
+    pub said: Vec<i16>,
+    pub heard: Vec<i16>,
+    listening: bool,
+}
+
+impl SoundCard {
+    /// A card whose clock runs `drift_ppm` too fast (or too slow), with a voice from a seed.
+    pub fn new(seed: u64, drift_ppm: f64) -> SoundCard {
+        let mut speech = vec![0; RATE as usize * SPEECH_S];
+        Speech::new(seed, RATE).fill(&mut speech);
+        SoundCard {
+            period_us: 10_000.0 / (1.0 + drift_ppm / 1e6),
+            next_us: None,
+            speech,
+            position: 0,
+            period: [0; PERIOD],
+            said: Vec::new(),
+            heard: Vec::new(),
+            listening: false,
+        }
+    }
+
+    /// Forgets what was said and heard, and keeps it from now on, or no longer.
+    pub fn listen(&mut self, listening: bool) {
+        self.listening = listening;
+        if listening {
+            self.said.clear();
+            self.heard.clear();
+        }
+    }
+
+    /// When the next period is due; the card rests while no leg is open.
+    pub fn poll_timeout(&mut self, now: Now, engine: &Engine) -> Option<u64> {
+        if engine.legs() == 0 {
+            self.next_us = None;
+            return None;
+        }
+        Some(*self.next_us.get_or_insert(now.mono_us as f64) as u64)
+    }
+
+    /// Plays and captures what is due.
+    pub fn handle_timeout(&mut self, now: Now, engine: &mut Engine) {
+        while let Some(next_us) = self.next_us.filter(|next_us| *next_us as u64 <= now.mono_us) {
+            self.next_us = Some(next_us + self.period_us);
+            engine.play(now, &mut self.period);
+            if self.listening {
+                self.heard.extend_from_slice(&self.period);
+            }
+            for sample in &mut self.period {
+                *sample = self.speech[self.position];
+                self.position = (self.position + 1) % self.speech.len();
+            }
+            if self.listening {
+                self.said.extend_from_slice(&self.period);
+            }
+            engine.capture(now, &self.period);
+        }
+    }
+}

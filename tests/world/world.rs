@@ -1,0 +1,287 @@
+//! The world: phones, a PBX and the network between them, in virtual time. Nothing sleeps; the same seed gives the same
+//! story to the last byte.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use tipring::audio::similarity::{Similarity, similarity};
+use tipring::chance::Chance;
+use tipring::config::Config;
+use tipring::demo::pbx::{Output, Pbx, Settings, User};
+use tipring::events::Origin;
+use tipring::now::{Now, earliest};
+use tipring::phone::Input;
+use tipring::phone::command::{Command, Outcome, Refusal, Reply};
+use tipring::phone::snapshot::{CallView, Snapshot};
+use tipring::sip::network;
+
+use crate::clock::Clock;
+use crate::handset::{Handset, SIP};
+use crate::names::Names;
+use crate::network::Network;
+use crate::sound_card::{RATE, SoundCard};
+
+/// Where the PBX is.
+pub const PBX: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
+/// Steps of one moment; more means that something runs in a circle.
+const STEPS_MAX: usize = 10_000;
+
+/// Everything there is.
+pub struct World {
+    clock: Clock,
+    pub network: Network,
+    pub names: Names,
+    pub pbx: Pbx,
+    pub phones: Vec<Handset>,
+    chance: Chance,
+    seed: u64,
+}
+
+/// The configuration of a phone: the line of `user`, with more keys for that line and more tables.
+pub fn config(user: &str, line: &str, tables: &str) -> Config {
+    let line_of = |name: &str, user: &str| {
+        format!("[[line]]\nname = \"{name}\"\nuser = \"{user}\"\ndomain = \"pbx.example\"\npassword = \"secret-{user}\"\n")
+    };
+    parse(&format!("[device]\nserial = \"SERIAL-{user}\"\n\n{tables}\n{}{line}\n", line_of("office", user)))
+}
+
+/// A configuration that has to be right.
+pub fn parse(text: &str) -> Config {
+    match Config::parse(text, "world.toml") {
+        Ok(config) => config,
+        Err(findings) => panic!("{}\n{text}", findings.iter().map(|one| format!("{one}\n")).collect::<String>()),
+    }
+}
+
+/// Calls a number over the first line.
+pub fn call(to: &str) -> Command {
+    Command::Call { to: to.to_owned(), line: None }
+}
+
+/// Answers the one call that rings.
+pub const ANSWER: Command = Command::Answer { call: None };
+/// Ends the one call there is.
+pub const HANG_UP: Command = Command::HangUp { call: None };
+
+impl World {
+    /// A PBX whose users are 1001 to 1009, and nobody who uses it.
+    pub fn new(seed: u64) -> World {
+        let mut chance = Chance::from_number(seed);
+        let clock = Clock::new();
+        let users = (1001..=1009).map(|user| User::new(&user.to_string(), &format!("secret-{user}"))).collect();
+        let ports = (0..20).map(|index| 20_000 + 2 * index).collect();
+        let settings = Settings::new(SocketAddr::new(PBX, SIP), "pbx.example", users, ports);
+        let mut names = Names::default();
+        names.add_address("pbx.example", PBX);
+        World {
+            pbx: Pbx::new(clock.now(), settings, chance.fork()),
+            network: Network::new(chance.fork()),
+            clock,
+            names,
+            phones: Vec::new(),
+            chance,
+            seed,
+        }
+    }
+
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// Brings a phone with this configuration to life at its own public address; its number.
+    pub fn add_phone(&mut self, config: Config) -> usize {
+        let address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 11 + self.phones.len() as u8));
+        self.add_phone_at(address, config, 0.0)
+    }
+
+    /// The same at any address, with a sound card of another clock.
+    pub fn add_phone_at(&mut self, address: IpAddr, config: Config, drift_ppm: f64) -> usize {
+        let card = SoundCard::new(self.seed * 100 + self.phones.len() as u64, drift_ppm);
+        let handset = Handset::new(self.now(), address, config, card, self.chance.fork());
+        self.phones.push(handset);
+        self.drain();
+        self.phones.len() - 1
+    }
+
+    /// Phones 1001, 1002 … that are registered.
+    pub fn with_phones(seed: u64, count: usize) -> World {
+        let mut world = World::new(seed);
+        for index in 0..count {
+            world.add_phone(config(&(1001 + index).to_string(), "", ""));
+        }
+        world.seconds(1);
+        for phone in &world.phones {
+            assert!(phone.has("line.registered"), "{:?}", phone.told());
+        }
+        world
+    }
+
+    /// Lets the world live for a while.
+    pub fn run(&mut self, by: Duration) {
+        let end_us = self.now().deadline(by);
+        let mut steps = 0;
+        loop {
+            let now = self.now();
+            let due = self.next_due(now).filter(|due| *due <= end_us);
+            let Some(due) = due else {
+                self.clock.advance_to(end_us);
+                return;
+            };
+            steps = if due > now.mono_us { 0 } else { steps + 1 };
+            assert!(steps < STEPS_MAX, "the world runs in a circle");
+            self.clock.advance_to(due);
+            self.happen();
+        }
+    }
+
+    pub fn seconds(&mut self, seconds: u64) {
+        self.run(Duration::from_secs(seconds));
+    }
+
+    pub fn millis(&mut self, millis: u64) {
+        self.run(Duration::from_millis(millis));
+    }
+
+    fn next_due(&mut self, now: Now) -> Option<u64> {
+        let machines = earliest(self.network.next_arrival(), self.pbx.poll_timeout());
+        self.phones.iter_mut().fold(machines, |due, phone| earliest(due, phone.poll_timeout(now)))
+    }
+
+    /// Does what is due at this moment.
+    fn happen(&mut self) {
+        let now = self.now();
+        while let Some(datagram) = self.network.arrive(now.mono_us) {
+            let (from, to) = (datagram.from, datagram.to);
+            if to.ip() == PBX && to.port() == SIP {
+                let input = network::Input::Datagram { local: to, remote: from, bytes: &datagram.bytes };
+                self.pbx.handle(now, input);
+            } else if to.ip() == PBX {
+                self.pbx.handle_rtp(to.port(), from, &datagram.bytes);
+            } else if let Some(phone) = self.phones.iter_mut().find(|phone| phone.address == to.ip()) {
+                phone.receive(now, from, to.port(), datagram.bytes);
+            }
+            self.drain();
+        }
+        if self.pbx.poll_timeout().is_some_and(|due| due <= now.mono_us) {
+            self.pbx.handle_timeout(now);
+        }
+        for phone in &mut self.phones {
+            phone.handle_timeout(now);
+        }
+        self.drain();
+    }
+
+    /// Carries out what everybody asks.
+    pub fn drain(&mut self) {
+        let now = self.now();
+        for phone in &mut self.phones {
+            phone.drain(now, &mut self.network, &self.names);
+        }
+        while let Some(output) = self.pbx.poll_output() {
+            match output {
+                Output::Rtp { port, remote, bytes } => {
+                    self.network.send(now.mono_us, SocketAddr::new(PBX, port), remote, bytes);
+                }
+                Output::Sip(network::Output::Datagram { remote, bytes, .. }) => {
+                    self.network.send(now.mono_us, SocketAddr::new(PBX, SIP), remote, bytes);
+                }
+                Output::Sip(network::Output::RouteTo { query, .. }) => {
+                    self.pbx.handle(now, network::Input::LocalAddress { query, result: Ok(PBX) });
+                }
+                Output::Sip(network::Output::Query { query, question, .. }) => {
+                    let result = self.names.answer(&question);
+                    self.pbx.handle(now, network::Input::Answer { query, result });
+                }
+                Output::Sip(network::Output::Connect { connection, .. }) => {
+                    let why = "there are no connections in this world".to_owned();
+                    self.pbx.handle(now, network::Input::Closed { connection, why });
+                }
+                Output::Sip(network::Output::Stream { .. } | network::Output::Close { .. }) => {}
+            }
+        }
+    }
+
+    /// Somebody at a phone wants something.
+    pub fn ask(&mut self, phone: usize, command: Command) -> Outcome {
+        let now = self.now();
+        let outcome = self.phones[phone].phone.command(now, command, Origin::Api);
+        self.drain();
+        outcome
+    }
+
+    /// The same, where it has to be granted; the call that it was about, if the phone says.
+    pub fn tell(&mut self, phone: usize, command: Command) -> Option<CallView> {
+        match self.ask(phone, command.clone()) {
+            Ok(Reply::Call(view)) => Some(*view),
+            Ok(_) => None,
+            Err(refusal) => panic!("phone {phone} refuses {command:?}: {refusal}"),
+        }
+    }
+
+    /// Where it has to be refused: why.
+    pub fn refusal(&mut self, phone: usize, command: Command) -> Refusal {
+        match self.ask(phone, command.clone()) {
+            Err(refusal) => refusal,
+            Ok(reply) => panic!("phone {phone} grants {command:?}: {reply:?}"),
+        }
+    }
+
+    /// Something reaches a phone that is no SIP and no media.
+    pub fn input(&mut self, phone: usize, input: Input<'static>) {
+        let now = self.now();
+        self.phones[phone].phone.handle(now, input);
+        self.drain();
+    }
+
+    pub fn snapshot(&self, phone: usize) -> Snapshot {
+        self.phones[phone].phone.snapshot(self.now())
+    }
+
+    /// The calls of a phone.
+    pub fn calls(&self, phone: usize) -> Vec<CallView> {
+        self.snapshot(phone).calls
+    }
+
+    /// Phone 0 calls phone 1, which answers after a second; both talk.
+    pub fn connect(&mut self) {
+        self.tell(0, call("1002"));
+        self.seconds(1);
+        self.tell(1, ANSWER);
+        self.seconds(2);
+        for phone in 0..2 {
+            assert_eq!(self.calls(phone).len(), 1, "{:?}", self.phones[phone].told());
+            assert_eq!(self.calls(phone)[0].state, "active");
+        }
+    }
+
+    /// Lets everybody talk for a while and keeps what was said and heard.
+    pub fn talk(&mut self, seconds: u64) {
+        self.phones.iter_mut().for_each(|phone| phone.card.listen(true));
+        self.seconds(seconds);
+        self.phones.iter_mut().for_each(|phone| phone.card.listen(false));
+    }
+
+    /// How what one phone heard is like what another one said, in the last talk.
+    pub fn likeness(&self, said: usize, heard: usize) -> Option<Similarity> {
+        let (said, heard) = (&self.phones[said].card.said, &self.phones[heard].card.heard);
+        similarity(said, heard, RATE, RATE as usize)
+    }
+
+    /// Whether one phone hears another one, and its words are whole.
+    pub fn assert_heard(&self, said: usize, heard: usize) {
+        let likeness = self.likeness(said, heard);
+        assert!(
+            likeness.as_ref().is_some_and(|likeness| likeness.found > 0.9),
+            "phone {heard} does not hear phone {said}: {likeness:?}"
+        );
+    }
+
+    /// Whether a phone hears nothing at all of another one.
+    pub fn assert_not_heard(&self, said: usize, heard: usize) {
+        let likeness = self.likeness(said, heard);
+        assert!(
+            likeness.as_ref().is_none_or(|likeness| likeness.found < 0.2),
+            "phone {heard} hears phone {said}: {likeness:?}"
+        );
+    }
+}
