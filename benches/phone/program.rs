@@ -187,7 +187,7 @@ fn baresip_config(task: &Task<'_>, port: u16) -> String {
 
 fn baresip_account(task: &Task<'_>) -> String {
     let Task { user, registrar, codec, .. } = task;
-    let codec = if *codec == "opus" { "opus/48000/2" } else { codec };
+    let codec = if *codec == "opus" { "opus/48000/1" } else { codec };
     format!(
         "<sip:{user}@{registrar};transport=udp>;auth_user={user};auth_pass={PASSWORD};answermode=auto;regint=3600;\
          audio_codecs={codec}\n"

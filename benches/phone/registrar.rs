@@ -11,7 +11,7 @@ use md5::{Digest, Md5};
 use crate::message::Message;
 
 /// The password of every account.
-pub const PASSWORD: &str = "a long password";
+pub const PASSWORD: &str = "a-long-password";
 /// What challenges name.
 const REALM: &str = "bench";
 /// A request without an answer is sent again after this time (T1 of RFC 3261).

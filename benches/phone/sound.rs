@@ -55,7 +55,8 @@ pub fn payloads(codec: &str, seed: u64) -> Result<Payloads, String> {
     let rate = if codec.payload_type.is_some() { codec.sample_rate } else { WIDE };
     let parameters = Parameters { sample_rate: rate, bitrate: BITRATE, ..Parameters::of(codec) };
     let mut encoder = (codec.encoder)(&parameters).map_err(|error| error.to_string())?;
-    let packets = speech(seed, rate, 10).chunks_exact(rate as usize / 50).map(|frame| {
+    let pcm = speech(seed, rate, 10);
+    let packets = pcm.chunks_exact(rate as usize / 50).map(|frame| {
         let mut packet = Vec::new();
         encoder.encode(frame, &mut packet);
         packet

@@ -1,7 +1,9 @@
-//! Who may ask what: the local socket by the rights of its file and the peer's user, the network by token or password.
+//! Who may ask what: the local socket by the rights of its file and the peer's user, the network by token or
+//! password.
 //!
-//! A web page in a browser on this machine reaches loopback too, so a token is wanted there as well, `Host` must be a
-//! name that no stranger's DNS can point here, and a request that names an `Origin` must name this one.
+//! A web page in a browser on this machine reaches loopback too, so a token is wanted there as well, `Host`
+//! must be a name that no stranger's DNS can point here, and a request that names an `Origin` must name this
+//! one.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
@@ -175,8 +177,8 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
-/// Whether the request was meant for this place: its `Host` is no name that a stranger's DNS could have pointed here,
-/// and an `Origin` is this one.
+/// Whether the request was meant for this place: its `Host` is no name that a stranger's DNS could have
+/// pointed here, and an `Origin` is this one.
 fn same_place(headers: &HeaderMap, peer: Peer, device: Option<&str>) -> Result<(), Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -262,7 +264,8 @@ fn identify(headers: &HeaderMap, peer: Peer, admin: &Admin) -> Result<Caller, St
     found.ok_or(Stranger { given: true, user })
 }
 
-/// Whether two texts are the same, in a time that tells nothing about where they differ. An empty secret is nobody's.
+/// Whether two texts are the same, in a time that tells nothing about where they differ. An empty secret is
+/// nobody's.
 fn same_secret(shown: &str, secret: &str) -> bool {
     let (shown, hash) = (Sha256::digest(shown), Sha256::digest(secret));
     let differs = shown.iter().zip(hash.iter()).fold(0, |differs, (a, b)| differs | (a ^ b));

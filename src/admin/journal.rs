@@ -112,8 +112,8 @@ fn csv_response(page: &JournalPage) -> Response {
 }
 
 /// The columns of the CSV.
-const COLUMNS: &str = "started,call_id,line,direction,caller,caller_name,called,called_name,result,ring_s,talk_s,\
-                       status,q850,cause,codec,mos,recording_id\r\n";
+const COLUMNS: &str = "started,call_id,line,direction,caller,caller_name,called,called_name,result,\
+                       ring_s,talk_s,status,q850,cause,codec,mos,recording_id\r\n";
 
 /// Rows as RFC 4180 has them.
 fn csv(entries: &[Entry]) -> String {
@@ -155,7 +155,8 @@ fn seconds(us: u64) -> String {
     format!("{:.3}", us as f64 / 1e6)
 }
 
-/// A cell. What a stranger names itself must not become a formula in a spreadsheet; a telephone number stays one.
+/// A cell. What a stranger names itself must not become a formula in a spreadsheet; a telephone number stays
+/// one.
 fn quoted(cell: &str) -> String {
     let number = cell.strip_prefix('+').is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit()));
     let formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']) && !number;

@@ -1,5 +1,5 @@
-//! The doors: the local socket and the network address. One that can't be opened is tried again, and the appliance goes
-//! on without it.
+//! The doors: the local socket and the network address. One that can't be opened is tried again, and the
+//! appliance goes on without it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -123,7 +123,8 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Opens the local socket. A file that another run left behind is removed; one that somebody listens to is not.
+/// Opens the local socket. A file that another run left behind is removed; one that somebody listens to is
+/// not.
 fn open_socket(path: &Path) -> io::Result<UnixListener> {
     if let Ok(there) = std::fs::symlink_metadata(path) {
         if !there.file_type().is_socket() {
@@ -196,6 +197,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(LARGEST_HEAD)
+        .max_header_size(LARGEST_HEAD)
         .max_headers(FIELDS);
     let mut connection = pin!(server.serve_connection(TokioIo::new(Watched::new(stream)), service));
     let ended = tokio::select! {

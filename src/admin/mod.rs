@@ -1,9 +1,9 @@
-//! What people and monitors see: the HTTP API on the local socket and on `admin.listen`, the event stream, the metrics,
-//! and the commands that talk to them.
+//! What people and monitors see: the HTTP API on the local socket and on `admin.listen`, the event stream,
+//! the metrics, and the commands that talk to them.
 //!
-//! The room owns who may ask what ([`access`]), the routes ([`routes`] is the one table that the router, the rights and
-//! the description of the API come from), and how an answer looks. It decides nothing about calls: a wish goes to the
-//! [`Desk`], what happened comes from the [`Archive`], and both know nothing of HTTP.
+//! The room owns who may ask what ([`access`]), the routes ([`routes`] is the one table that the router, the
+//! rights and the description of the API come from), and how an answer looks. It decides nothing about calls:
+//! a wish goes to the [`Desk`], what happened comes from the [`Archive`], and both know nothing of HTTP.
 //!
 //! It must not know protocols, sound or the sockets of calls.
 #![allow(

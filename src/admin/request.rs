@@ -1,4 +1,5 @@
-//! What a request brings: its path, its query and its body, each refused in words that say what to write instead.
+//! What a request brings: its path, its query and its body, each refused in words that say what to write
+//! instead.
 
 use std::time::Duration;
 

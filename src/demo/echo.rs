@@ -1,7 +1,7 @@
 //! The echo: what arrives on an RTP port goes back to where it came from.
 //!
-//! Only the source identifier (SSRC) is changed, lest the sender takes the echo for a loop of its own stream (RFC 3550
-//! §8.2).
+//! Only the source identifier (SSRC) is changed, lest the sender takes the echo for a loop of its own stream
+//! (RFC 3550 §8.2).
 
 use std::net::SocketAddr;
 

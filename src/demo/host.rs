@@ -1,10 +1,13 @@
 //! The PBX on real sockets: a thread of its own on loopback, at ports that the system chooses.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "the demo's driver runs on the real machine")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the demo's driver runs on the real machine"
+)]
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -42,7 +45,8 @@ impl Host {
         let sip = socket()?;
         let echoes = (0..ECHO_PORTS).map(|_| socket()).collect::<io::Result<Vec<_>>>()?;
         let address = sip.local_addr()?;
-        let ports = echoes.iter().map(|echo| Ok(echo.local_addr()?.port())).collect::<io::Result<Vec<_>>>()?;
+        let ports =
+            echoes.iter().map(|echo| Ok(echo.local_addr()?.port())).collect::<io::Result<Vec<_>>>()?;
         let settings = Settings::new(address, &address.to_string(), users, ports.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
@@ -72,12 +76,14 @@ async fn serve(
     mut stopped: oneshot::Receiver<()>,
 ) -> io::Result<()> {
     let local = sip.local_addr()?;
+    // What leaves goes past the event loop, which would first have to find out that the socket takes it.
+    let way_out = sip.try_clone()?;
     let sip = tokio::net::UdpSocket::from_std(sip)?;
     let (heard, mut packets) = mpsc::channel(QUEUE);
     let mut voices = BTreeMap::new();
     for (port, socket) in echoes {
-        let socket = Arc::new(tokio::net::UdpSocket::from_std(socket)?);
-        voices.insert(port, Arc::clone(&socket));
+        voices.insert(port, socket.try_clone()?);
+        let socket = tokio::net::UdpSocket::from_std(socket)?;
         let heard = heard.clone();
         tokio::spawn(async move {
             let mut datagram = vec![0; DATAGRAM];
@@ -91,7 +97,7 @@ async fn serve(
     }
     let mut datagram = vec![0; DATAGRAM];
     loop {
-        drain(&mut pbx, &sip, &voices);
+        drain(&mut pbx, &way_out, &voices);
         let due = pbx.poll_timeout().unwrap_or(u64::MAX).saturating_sub(clock::now().mono_us);
         let sleep = Duration::from_micros(due).min(Duration::from_secs(3600));
         tokio::select! {
@@ -110,16 +116,16 @@ async fn serve(
 }
 
 /// Carries out what the PBX asks. What the network refuses is lost like any datagram.
-fn drain(pbx: &mut Pbx, sip: &tokio::net::UdpSocket, voices: &BTreeMap<u16, Arc<tokio::net::UdpSocket>>) {
+fn drain(pbx: &mut Pbx, sip: &UdpSocket, voices: &BTreeMap<u16, UdpSocket>) {
     while let Some(output) = pbx.poll_output() {
         match output {
             Output::Rtp { port, remote, bytes } => {
                 if let Some(voice) = voices.get(&port) {
-                    let _ = voice.try_send_to(&bytes, remote);
+                    let _ = voice.send_to(&bytes, remote);
                 }
             }
             Output::Sip(network::Output::Datagram { remote, bytes, .. }) => {
-                let _ = sip.try_send_to(&bytes, remote);
+                let _ = sip.send_to(&bytes, remote);
             }
             Output::Sip(network::Output::RouteTo { query, .. }) => {
                 let result = Ok(Ipv4Addr::LOCALHOST.into());

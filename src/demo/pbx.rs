@@ -1,7 +1,7 @@
 //! The embedded PBX: a registrar, an echo to call, and a switch between the phones that are registered.
 //!
-//! A state machine: SIP of both sides is the same user agent that the phone is made of; RTP of the echo goes through
-//! [`Pbx::handle_rtp`], RTP between two phones goes past it. It knows no sockets.
+//! A state machine: SIP of both sides is the same user agent that the phone is made of; RTP of the echo goes
+//! through [`Pbx::handle_rtp`], RTP between two phones goes past it. It knows no sockets.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -193,7 +193,8 @@ impl Pbx {
         self.conversations.len() + self.bridges.len()
     }
 
-    /// Calls a user from the echo, with more header fields in the INVITE; `None` if the user is not registered.
+    /// Calls a user from the echo, with more header fields in the INVITE; `None` if the user is not
+    /// registered.
     pub fn call(&mut self, now: Now, user: &str, fields: &[(&str, &str)]) -> Option<CallId> {
         let target = self.registrar.reach(now, user).into_iter().next()?;
         let account = *self.lines.get("pbx")?;
@@ -236,7 +237,8 @@ impl Pbx {
 
     /// A datagram came in at one of the echo's ports.
     pub fn handle_rtp(&mut self, port: u16, from: SocketAddr, datagram: &[u8]) {
-        let back = self.echoes.get_mut(&port).filter(|_| !self.silent).and_then(|echo| echo.handle(from, datagram));
+        let back =
+            self.echoes.get_mut(&port).filter(|_| !self.silent).and_then(|echo| echo.handle(from, datagram));
         if let Some(bytes) = back {
             self.outputs.push_back(Output::Rtp { port, remote: from, bytes });
         }
@@ -244,7 +246,8 @@ impl Pbx {
 
     /// When [`Pbx::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<u64> {
-        let answers = self.conversations.values().filter_map(|one| one.answer_at.as_ref().map(|(at, _)| *at)).min();
+        let answers =
+            self.conversations.values().filter_map(|one| one.answer_at.as_ref().map(|(at, _)| *at)).min();
         earliest(self.agent.poll_timeout(), answers)
     }
 
@@ -280,7 +283,9 @@ impl Pbx {
                     let response = self.registrar.handle(now, &request, remote);
                     self.agent.respond(now, transaction, response);
                 }
-                Event::Call { call, event: CallEvent::Incoming(incoming) } => self.incoming(now, call, *incoming),
+                Event::Call { call, event: CallEvent::Incoming(incoming) } => {
+                    self.incoming(now, call, *incoming)
+                }
                 Event::Call { call, event } if self.conversations.contains_key(&call) => {
                     self.converse(now, call, event);
                 }
@@ -300,7 +305,9 @@ impl Pbx {
                     let challenges = self.registrar.challenges(now, verdict == Verdict::Stale);
                     let fields: Vec<(String, String)> = challenges
                         .into_iter()
-                        .map(|value| ("Proxy-Authenticate".to_owned(), String::from_utf8_lossy(&value).into_owned()))
+                        .map(|value| {
+                            ("Proxy-Authenticate".to_owned(), String::from_utf8_lossy(&value).into_owned())
+                        })
                         .collect();
                     // A caller that has gone needs no answer.
                     let _ = self.agent.reject(now, call, 407, None, &fields);
@@ -404,7 +411,8 @@ impl Pbx {
                 // A call that has ended meanwhile needs no answer.
                 let _ = self.agent.reply_offer(now, call, reply);
             }
-            CallEvent::Answered { sdp: Some(Description::Answer(sdp)), .. } | CallEvent::Answer { sdp, .. } => {
+            CallEvent::Answered { sdp: Some(Description::Answer(sdp)), .. }
+            | CallEvent::Answer { sdp, .. } => {
                 if negotiation.accept(&sdp).is_err() {
                     let _ = self.agent.hang_up(now, call, None);
                 }
@@ -425,7 +433,8 @@ fn account(settings: &Settings, user: &User) -> Account {
     let HostPort { host, .. } = HostPort::parse(&settings.domain)
         .unwrap_or_else(|| HostPort { host: Host::Name(settings.domain.clone()), port: None });
     let mut account = Account::new(SipUri::new(Some(&user.name), host));
-    account.registrar = Some(SipUri::new(None, Host::from(settings.address.ip())).with_port(Some(settings.address.port())));
+    account.registrar =
+        Some(SipUri::new(None, Host::from(settings.address.ip())).with_port(Some(settings.address.port())));
     account.display_name = user.display.clone();
     account.register = false;
     account.catch_all = true;

@@ -1,4 +1,5 @@
-//! The registrar: who is a user here, what proves it, and where each one can be reached (RFC 3261 §10.3, RFC 7616).
+//! The registrar: who is a user here, what proves it, and where each one can be reached (RFC 3261 §10.3, RFC
+//! 7616).
 //!
 //! A state machine in requests and responses. It knows no sockets and no calls.
 
@@ -188,6 +189,8 @@ impl Registrar {
         let default = request.fields.number("Expires").map_err(|_| 400u16)?;
         let contacts = match request.fields.contacts().map_err(|_| 400u16)? {
             None => return Ok(()),
+            // RFC 3261 §10.2.2.
+            Some(Contacts::Star) if default != Some(0) => return Err(400),
             Some(Contacts::Star) => {
                 self.bindings.remove(user);
                 return Ok(());
@@ -195,11 +198,11 @@ impl Registrar {
             Some(Contacts::List(contacts)) => contacts,
         };
         let longest = u32::try_from(self.manners.longest.as_secs()).unwrap_or(u32::MAX);
-        let wishes: Vec<(Uri, u32)> = contacts
-            .into_iter()
-            .map(|contact| (contact.expires().or(default).unwrap_or(longest), contact.uri))
-            .map(|(expires, uri)| (uri, expires))
-            .collect();
+        let wish = |contact: NameAddr| {
+            let expires = contact.expires().or(default).unwrap_or(longest);
+            (contact.uri, expires)
+        };
+        let wishes: Vec<(Uri, u32)> = contacts.into_iter().map(wish).collect();
         let too_brief = |expires: u32| expires > 0 && u64::from(expires) < self.manners.shortest.as_secs();
         if wishes.iter().any(|(_, expires)| too_brief(*expires)) {
             return Err(423);
@@ -230,9 +233,8 @@ impl Registrar {
             return Verdict::Missing;
         };
         let password = self.passwords.get(&given.username_text()).filter(|_| given.username_text() == user);
-        let right = password.is_some_and(|password| {
-            digest::verify(&given, password, request.method.as_str(), &request.body)
-        });
+        let right = password
+            .is_some_and(|password| digest::verify(&given, password, request.method.as_str(), &request.body));
         if !right {
             return Verdict::Wrong;
         }
@@ -250,7 +252,8 @@ impl Registrar {
     pub fn challenges(&mut self, now: Now, stale: bool) -> Vec<Vec<u8>> {
         self.nonces.retain(|_, nonce| nonce.until > now.mono_us);
         while self.nonces.len() >= NONCES {
-            let oldest = self.nonces.iter().min_by_key(|(_, nonce)| nonce.until).map(|(nonce, _)| nonce.clone());
+            let oldest =
+                self.nonces.iter().min_by_key(|(_, nonce)| nonce.until).map(|(nonce, _)| nonce.clone());
             match oldest {
                 Some(oldest) => self.nonces.remove(&oldest),
                 None => break,
@@ -373,6 +376,12 @@ mod tests {
         let long = ask(&mut registrar, at(0), &request("<sip:1001@10.0.0.2>;expires=99999999"));
         assert_eq!(long.fields.text("Contact").unwrap(), "<sip:1001@10.0.0.2>;expires=3600");
         ask(&mut registrar, at(0), &request("<sip:1001@10.0.0.2>;expires=0"));
+        assert!(registrar.reach(at(0), "1001").is_empty());
+        ask(&mut registrar, at(0), &request("<sip:1001@10.0.0.2>"));
+        let mut all = request("*");
+        assert_eq!(ask(&mut registrar, at(0), &all).status, 400, "only an end may be for all");
+        all.fields.push("Expires", "0");
+        assert_eq!(ask(&mut registrar, at(0), &all).status, 200);
         assert!(registrar.reach(at(0), "1001").is_empty());
     }
 

@@ -1,4 +1,5 @@
-//! What the tour found, as a table for people and as JSON for programs; and how the event stream looks on the way.
+//! What the tour found, as a table for people and as JSON for programs; and how the event stream looks on the
+//! way.
 
 use std::io::{self, Write};
 
@@ -80,14 +81,10 @@ const YELLOW: &str = "33";
 const CYAN: &str = "36";
 
 impl Stage {
-    /// A stage on stdout. `terminal`: somebody watches; `colours`: and likes them; `quiet`: nothing but the final JSON.
+    /// A stage on stdout. `terminal`: somebody watches; `colours`: and likes them; `quiet`: nothing but the
+    /// final JSON.
     pub fn new(terminal: bool, colours: bool, quiet: bool) -> Stage {
         Stage { colours: terminal && colours && !quiet, live: terminal && !quiet, quiet, moving: false }
-    }
-
-    /// Whether a moving line is of use.
-    pub fn is_live(&self) -> bool {
-        self.live
     }
 
     fn paint(&self, colour: &str, text: &str) -> String {
@@ -202,7 +199,11 @@ fn details(event: &Event) -> String {
     match &event.kind {
         Kind::LineRegistered { registrar, transport, .. } => format!("at {transport}:{registrar}"),
         Kind::LineRejected { cause, cure, .. } => {
-            format!("{} {}; {cure}", cause.status.unwrap_or_default(), cause.text.as_deref().unwrap_or_default())
+            format!(
+                "{} {}; {cure}",
+                cause.status.unwrap_or_default(),
+                cause.text.as_deref().unwrap_or_default()
+            )
         }
         Kind::CallNew { leg, .. } => format!("{} calls {}", number(&leg.caller), number(&leg.called)),
         Kind::CallAnswered { ring_us, .. } => format!("after {:.1} ms", *ring_us as f64 / 1e3),

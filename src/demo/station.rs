@@ -1,6 +1,10 @@
-//! A phone of the tour: the real appliance with a configuration of its own, a temporary data folder, and files in place of
-//! a sound card.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "the demo's driver runs on the real machine")]
+//! A phone of the tour: the real appliance with a configuration of its own, a temporary data folder, and
+//! files in place of a sound card.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the demo's driver runs on the real machine"
+)]
 
 use std::fs;
 use std::io;
@@ -49,7 +53,9 @@ impl Station {
         let file = folder.join("tipring.toml");
         prepare(&folder, &input, &speech)
             .and_then(|()| fs::write(&file, configuration(user, pbx, &folder)))
-            .map_err(|error| format!("{}: {error}; make room in the folder for temporary files", folder.display()))?;
+            .map_err(|error| {
+                format!("{}: {error}; make room in the folder for temporary files", folder.display())
+            })?;
         let Settings { config, .. } = settings::load(&file).map_err(|error| error.to_string())?;
         let (tell, told) = mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -69,7 +75,8 @@ impl Station {
         Ok(Station { user: user.name.clone(), handles, speech, output, thread })
     }
 
-    /// The share of `other`'s words that this phone heard in its last call, 0 to 1. Waits until the file is there.
+    /// The share of `other`'s words that this phone heard in its last call, 0 to 1. Waits until the file is
+    /// there.
     pub fn heard(&self, other: &Station) -> f32 {
         let begun = Instant::now();
         let mut best = 0.0f32;
@@ -110,7 +117,8 @@ impl Station {
 
 fn prepare(folder: &Path, input: &Path, speech: &[i16]) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    let mut writer = WavWriter::new(io::BufWriter::new(fs::File::create(input)?), RATE, 1).map_err(io::Error::other)?;
+    let mut writer =
+        WavWriter::new(io::BufWriter::new(fs::File::create(input)?), RATE, 1).map_err(io::Error::other)?;
     writer.write(speech).map_err(io::Error::other)?;
     writer.finish().map_err(io::Error::other)?;
     Ok(())

@@ -1,7 +1,8 @@
 //! The switch: one caller, the phones of whoever is called, and what is carried between them.
 //!
-//! Session descriptions pass through as they are, so RTP flows between the phones and not through here. Several phones
-//! of one user ring at once; the first to answer has the call, the others are told that somebody else took it.
+//! Session descriptions pass through as they are, so RTP flows between the phones and not through here.
+//! Several phones of one user ring at once; the first to answer has the call, the others are told that
+//! somebody else took it.
 
 use crate::demo::pbx::Pbx;
 use crate::now::Now;
@@ -31,7 +32,11 @@ pub(super) struct Bridge {
 
 impl Bridge {
     fn other(&self, call: CallId) -> Option<CallId> {
-        if call == self.caller { self.callees.first().copied().filter(|_| self.answered) } else { Some(self.caller) }
+        if call == self.caller {
+            self.callees.first().copied().filter(|_| self.answered)
+        } else {
+            Some(self.caller)
+        }
     }
 
     fn side(&self, call: CallId) -> usize {
@@ -79,8 +84,8 @@ impl Pbx {
         });
     }
 
-    /// Something happened in a call that goes through here. What can't be carried over because the other side has just
-    /// ended needs no remedy: that end is the next event.
+    /// Something happened in a call that goes through here. What can't be carried over because the other side
+    /// has just ended needs no remedy: that end is the next event.
     pub(super) fn handle_bridged(&mut self, now: Now, call: CallId, event: CallEvent) {
         let belongs = |bridge: &Bridge| bridge.caller == call || bridge.callees.contains(&call);
         let Some(index) = self.bridges.iter().position(belongs) else { return };
@@ -125,9 +130,11 @@ impl Pbx {
                 }
             }
             CallEvent::OfferWanted => {
+                // With nothing to carry over it is the session that needs a refresh.
                 let offer = match &bridge.pending {
                     Some((to, sdp)) if *to == call => Some(sdp.clone()),
-                    _ => bridge.last[1 - bridge.side(call)].clone(),
+                    Some(_) => None,
+                    None => bridge.last[1 - bridge.side(call)].clone(),
                 };
                 if let Some(sdp) = offer {
                     let _ = self.agent().offer(now, call, sdp);
@@ -173,6 +180,10 @@ impl Pbx {
             return;
         };
         match sdp {
+            // Both want to change the call at once: one waits for its turn (RFC 3261 §14.1).
+            Some(_) if bridge.asking.is_some() => {
+                let _ = self.agent().reply_offer(now, call, Err(491));
+            }
             Some(sdp) => {
                 bridge.last[side] = Some(sdp.clone());
                 bridge.asking = Some(call);

@@ -161,12 +161,16 @@ impl Control {
                     remote: *remote,
                 }
             }
-            Reported::Stream { connection, bytes } => network::Input::Stream { connection: *connection, bytes },
+            Reported::Stream { connection, bytes } => {
+                network::Input::Stream { connection: *connection, bytes }
+            }
             Reported::Closed { connection, why } => {
                 self.network.forget(*connection);
                 network::Input::Closed { connection: *connection, why: why.clone() }
             }
-            Reported::Answer { query, result } => network::Input::Answer { query: *query, result: result.clone() },
+            Reported::Answer { query, result } => {
+                network::Input::Answer { query: *query, result: result.clone() }
+            }
             Reported::Unsent { remote, why } => network::Input::Unsent { remote: *remote, why: why.clone() },
             Reported::LocalAddress { query, result } => {
                 network::Input::LocalAddress { query: *query, result: result.clone() }
@@ -195,8 +199,11 @@ impl Control {
             }
             Notice::Sound(sound_thread::Notice::Failed(why)) => {
                 self.media.order(media_thread::Order::Sound(None));
-                let silent =
-                    media::Terminal::Timer { rate: 8_000, input: media::TerminalInput::Silence, output: None };
+                let silent = media::Terminal::Timer {
+                    rate: 8_000,
+                    input: media::TerminalInput::Silence,
+                    output: None,
+                };
                 self.media.order(media_thread::Order::Engine(media::Command::Terminal(silent)));
                 let (what, cure) = why.split_once("; ").unwrap_or((why.as_str(), "see [audio]"));
                 part("sound", what.to_owned(), cure)
@@ -264,14 +271,18 @@ impl Control {
     /// What can only be changed by starting anew.
     fn unchangeable(&self, new: &Config) -> Option<&'static str> {
         let old = &self.config;
-        if (old.sip.bind, old.sip.port_udp, old.sip.port_tcp) != (new.sip.bind, new.sip.port_udp, new.sip.port_tcp) {
+        if (old.sip.bind, old.sip.port_udp, old.sip.port_tcp)
+            != (new.sip.bind, new.sip.port_udp, new.sip.port_tcp)
+        {
             return Some("[sip] bind and ports change only by a restart; restart tipring, or put them back");
         }
         if old.device.data != new.device.data {
             return Some("[device] data changes only by a restart; restart tipring, or put it back");
         }
         if (old.admin.listen, &old.admin.socket) != (new.admin.listen, &new.admin.socket) {
-            return Some("[admin] listen and socket change only by a restart; restart tipring, or put them back");
+            return Some(
+                "[admin] listen and socket change only by a restart; restart tipring, or put them back",
+            );
         }
         None
     }
@@ -309,7 +320,8 @@ impl Control {
         let now = clock::now();
         if now.utc_us < EARLIEST_CREDIBLE_US {
             let what = "the clock of this device was never set: certificates can't be checked";
-            self.phone.handle(now, part("clock", what.into(), "let it reach a time server, or set it by hand"));
+            self.phone
+                .handle(now, part("clock", what.into(), "let it reach a time server, or set it by hand"));
         }
     }
 
@@ -318,16 +330,29 @@ impl Control {
         self.phone.handle(clock::now(), Input::Stop);
     }
 
-    /// Does everything that the phone asks.
+    /// Does what the phone asks. Messages leave first, because somebody waits for them: to wake the other threads takes
+    /// time, and they may take this thread's processor.
     fn drain(&mut self) {
+        let (mut later, mut ordered) = (Vec::new(), false);
         while let Some(output) = self.phone.poll_output() {
             match output {
                 Output::Sip(output) => self.network.perform(output),
                 Output::Media(command) => {
-                    if !self.media.order(media_thread::Order::Engine(command)) {
+                    ordered = true;
+                    if !self.media.line_up(media_thread::Order::Engine(command)) {
                         tracing::error!("the media thread does not keep up; an order was lost");
                     }
                 }
+                output => later.push(output),
+            }
+        }
+        if ordered {
+            self.media.wake();
+        }
+        for output in later {
+            match output {
+                // These have gone ahead.
+                Output::Sip(_) | Output::Media(_) => {}
                 Output::Keep(write) => {
                     log(&write);
                     self.store.keep(write);

@@ -8,28 +8,35 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll};
 
 use super::clock;
 use super::rtp_port::{Binding, Component, RtpPort};
 use super::sound::SoundPort;
 use crate::chance::Chance;
 use crate::media::{Command, Engine, Event, PortId, Recorded, Settings};
+use crate::now::Now;
 
-/// Pairs of sockets that wait for a call. A burst of calls beyond it waits for the next ones, a millisecond each.
-const PORTS_AHEAD: usize = 4;
+/// Pairs of sockets that wait for a call: so many can come at the same instant.
+const PORTS_AHEAD: usize = 16;
 /// Orders and notices that may wait in a queue before the sender is told that it is full.
 const QUEUE: usize = 4096;
-/// Datagrams read from one socket before the others get their turn.
-const READS_PER_TURN: usize = 64;
+/// Rounds over the sockets, a datagram of each, before orders and deadlines get their turn.
+const ROUNDS_PER_TURN: usize = 64;
+/// While the engine wants to be called this soon, packets wait in their sockets until then, in microseconds:
+/// nothing is done with them earlier, and the kernel has stamped their arrival. One wake-up serves all calls.
+const SOON_US: u64 = 25_000;
+/// More rounds than this in one turn are a flood: it would fill a socket before the next turn, and push speech
+/// out of it.
+const ROUNDS_OF_A_FLOOD: usize = 8;
+/// After a flood every packet is read as it comes, for this long.
+const ALERT_US: u64 = 1_000_000;
 /// Readiness of this many sockets is fetched at once.
 const EVENTS_PER_WAIT: usize = 64;
 /// Larger than any datagram that is looked at: what is longer is cut, and refused by the engine.
 const DATAGRAM: usize = 2048;
 /// The nice value of the media thread.
 const NICE: i32 = -16;
-/// The number under which the wake-up descriptor is known to epoll.
-const WAKE: u64 = u64::MAX;
 
 /// What the media thread is asked to do.
 pub enum Order {
@@ -98,7 +105,6 @@ impl MediaThread {
         let (orders, inbox) = sync_channel(QUEUE);
         let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&poll, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
         let mut desk = Desk {
             engine: Engine::new(settings, chance.clone()),
             poll,
@@ -109,6 +115,7 @@ impl MediaThread {
             range,
             chance,
             sound: None,
+            alert_us: 0,
             notices: Box::new(notices),
             taped: Box::new(taped),
             samples: Vec::with_capacity(4096),
@@ -122,12 +129,22 @@ impl MediaThread {
 
     /// Hands over an order; false if the thread is so far behind that its queue is full.
     pub fn order(&self, order: Order) -> bool {
-        let sent = match self.orders.try_send(order) {
+        let sent = self.line_up(order);
+        self.wake();
+        sent
+    }
+
+    /// The same without waking the thread, which [`MediaThread::wake`] does when everything is in line.
+    pub fn line_up(&self, order: Order) -> bool {
+        match self.orders.try_send(order) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
-        };
+        }
+    }
+
+    /// Wakes the thread.
+    pub fn wake(&self) {
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
-        sent
     }
 
     /// Closes every leg and waits for the thread's end.
@@ -161,6 +178,8 @@ struct Desk {
     range: PortRange,
     chance: Chance,
     sound: Option<SoundPort>,
+    /// Until then packets are read as they come.
+    alert_us: u64,
     notices: Box<dyn Fn(Notice) + Send>,
     taped: Box<dyn Fn(Taped) + Send>,
     samples: Vec<i16>,
@@ -173,22 +192,25 @@ impl Desk {
         let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec);
         self.open_ahead();
         loop {
-            let timeout = self.until_next();
-            events.clear();
-            match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return,
-            }
-            for event in &events {
-                match event.data.u64() {
-                    WAKE => {
-                        let _ = rustix::io::read(&self.wake, &mut [0u8; 8]);
-                    }
-                    name => self.read(name, &mut datagram, &mut control),
-                }
-            }
-            if !self.obey(inbox) {
+            // Orders before packets: the first packet of a call may be there already when its leg is opened.
+            if self.wait().is_err() || !self.obey(inbox) {
                 return;
+            }
+            for round in 0..ROUNDS_PER_TURN {
+                events.clear();
+                let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+                match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), Some(&none)) {
+                    Ok(0) => break,
+                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                    Err(_) => return,
+                }
+                let now = clock::now();
+                if round >= ROUNDS_OF_A_FLOOD {
+                    self.alert_us = now.mono_us + ALERT_US;
+                }
+                for event in &events {
+                    self.read(now, event.data.u64(), &mut datagram, &mut control);
+                }
             }
             let now = clock::now();
             if let Some(sound) = &mut self.sound {
@@ -201,13 +223,34 @@ impl Desk {
         }
     }
 
-    fn until_next(&self) -> Option<rustix::event::Timespec> {
-        let due = crate::now::earliest(self.engine.poll_timeout(), self.sound.as_ref().map(SoundPort::poll_timeout))?;
-        let us = due.saturating_sub(clock::now().mono_us);
-        Some(rustix::event::Timespec {
+    /// Sleeps until an order, a deadline, or, where no deadline is near, a packet.
+    fn wait(&self) -> rustix::io::Result<()> {
+        let due = crate::now::earliest(
+            self.engine.poll_timeout(),
+            self.sound.as_ref().map(SoundPort::poll_timeout),
+        );
+        let now_us = clock::now().mono_us;
+        let left_us = due.map(|due| due.saturating_sub(now_us));
+        let timeout = left_us.map(|us| Timespec {
             tv_sec: i64::try_from(us / 1_000_000).unwrap_or(i64::MAX),
             tv_nsec: i64::try_from(us % 1_000_000 * 1_000).unwrap_or(0),
-        })
+        });
+        let soon = left_us.is_some_and(|us| us <= SOON_US) && self.alert_us <= now_us;
+        let order = PollFd::new(&self.wake, PollFlags::IN);
+        let packet = PollFd::new(&self.poll, PollFlags::IN);
+        let woken = match soon {
+            true => poll(&mut [order], timeout.as_ref()),
+            false => poll(&mut [order, packet], timeout.as_ref()),
+        };
+        match woken {
+            Ok(0) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Ok(_) => {
+                // There is nothing to read if it was a packet.
+                let _ = rustix::io::read(&self.wake, &mut [0u8; 8]);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Obeys what waits; false when the thread shall end.
@@ -232,24 +275,22 @@ impl Desk {
         }
     }
 
-    fn read(&mut self, name: u64, datagram: &mut [u8], control: &mut [u8]) {
+    fn read(&mut self, now: Now, name: u64, datagram: &mut [u8], control: &mut [u8]) {
         let component = if name & 1 == 0 { Component::Rtp } else { Component::Rtcp };
         let id = (name >> 1) as u32;
-        for _ in 0..READS_PER_TURN {
-            let Some(seat) = self.ports.get(&id) else { return };
-            let Some(arrived) = seat.port.receive(component, datagram, control) else { return };
-            let at = clock::arrival(clock::now(), arrived.stamp_utc_us);
-            if let Some(bytes) = datagram.get_mut(..arrived.len) {
-                self.engine.handle_packet(at, PortId(id), component, arrived.from, bytes);
-            }
-            self.drain();
+        let Some(seat) = self.ports.get(&id) else { return };
+        let Some(arrived) = seat.port.receive(component, datagram, control) else { return };
+        let at = clock::arrival(now, arrived.stamp_utc_us);
+        if let Some(bytes) = datagram.get_mut(..arrived.len) {
+            self.engine.handle_packet(at, PortId(id), component, arrived.from, bytes);
         }
     }
 
     fn drain(&mut self) {
         let mut packet = [0; DATAGRAM];
         while let Some(transmit) = self.engine.poll_transmit(&mut packet) {
-            if let (Some(seat), Some(bytes)) = (self.ports.get(&transmit.port.0), packet.get(..transmit.len)) {
+            if let (Some(seat), Some(bytes)) = (self.ports.get(&transmit.port.0), packet.get(..transmit.len))
+            {
                 seat.port.send(transmit.component, transmit.to, bytes);
             }
         }
@@ -262,7 +303,8 @@ impl Desk {
             (self.taped)(taped);
         }
         while let Some(event) = self.engine.poll_event() {
-            let closed = if let Event::Closed { port, .. } = &event { self.ports.remove(&port.0) } else { None };
+            let closed =
+                if let Event::Closed { port, .. } = &event { self.ports.remove(&port.0) } else { None };
             (self.notices)(Notice::Event(event));
             if closed.is_some() {
                 self.open_ahead();

@@ -8,7 +8,11 @@
 //! * *sound* ([`sound_thread`]) opens sound devices and writes recordings, both of which may block;
 //! * *store* ([`store_thread`]) commits events to the database before anybody is told;
 //! * *office* belongs to `admin` and is started by `main.rs`.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this room is where the machine is touched")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this room is where the machine is touched"
+)]
 
 pub mod clock;
 pub mod control;
@@ -40,7 +44,9 @@ pub use control::Progress;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A SIP port can't be had.
-    #[error("SIP can't be received at {address}: {error}; end the program that uses the port, or change [sip] bind and ports")]
+    #[error(
+        "SIP can't be received at {address}: {error}; end the program that uses the port, or change [sip] bind and ports"
+    )]
     Bind {
         /// Where.
         address: String,
@@ -83,19 +89,24 @@ impl Appliance {
         let (notices, inbox) = control::notices();
         let tell = notices.clone();
         let data = PathBuf::from(&config.device.data);
-        let (store, archive, remembered) = store_thread::StoreThread::start(&data, config.journal.clone(), move |notice| {
-            let _ = tell.blocking_send(control::Notice::Store(notice));
-        })
-        .map_err(system("a thread"))?;
+        let (store, archive, remembered) =
+            store_thread::StoreThread::start(&data, config.journal.clone(), move |notice| {
+                let _ = tell.blocking_send(control::Notice::Store(notice));
+            })
+            .map_err(system("a thread"))?;
         let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| StartError::System { what: "randomness", error: error.into() })?;
+        getrandom::fill(&mut seed)
+            .map_err(|error| StartError::System { what: "randomness", error: error.into() })?;
         let mut chance = Chance::from_seed(seed);
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("an event loop"))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(system("an event loop"))?;
         let binding = control::binding(&config, config.sip.dscp);
         let (udp_port, tcp_port) = (config.sip.port_udp, config.sip.port_tcp);
         let tcp_port = Some(tcp_port).filter(|port| *port != 0);
-        let address = format!("{}, UDP port {udp_port} and TCP port {}", binding.address, config.sip.port_tcp);
+        let address =
+            format!("{}, UDP port {udp_port} and TCP port {}", binding.address, config.sip.port_tcp);
         let (network, reports) = runtime
             .block_on(async { sip_network::SipNetwork::bind(binding, udp_port, tcp_port) })
             .map_err(|error| StartError::Bind { address, error })?;
@@ -111,7 +122,10 @@ impl Appliance {
         let tape = sound.clone();
         let media = media_thread::MediaThread::start(
             control::port_range(&config),
-            crate::media::Settings { country: config.device.country.clone(), ..crate::media::Settings::default() },
+            crate::media::Settings {
+                country: config.device.country.clone(),
+                ..crate::media::Settings::default()
+            },
             chance.fork(),
             move |notice| {
                 // The media thread never waits: a control thread that is this far behind has lost its calls anyway.
@@ -127,7 +141,8 @@ impl Appliance {
         )
         .map_err(system("a thread"))?;
         let remembered = remembered.recv().unwrap_or_default();
-        let phone = Phone::new(clock::now(), config.clone(), network.udp_local(), tcp_port, remembered, chance);
+        let phone =
+            Phone::new(clock::now(), config.clone(), network.udp_local(), tcp_port, remembered, chance);
         let handles = Handles { desk, archive, config: new_config };
         let control = control::Control {
             file,

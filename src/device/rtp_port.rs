@@ -64,10 +64,19 @@ impl RtpPort {
         let socket = self.socket(component).as_raw_fd();
         loop {
             let mut slices = [IoSliceMut::new(buffer)];
-            let message = match recvmsg::<SockaddrStorage>(socket, &mut slices, Some(control), MsgFlags::MSG_DONTWAIT) {
+            let message = match recvmsg::<SockaddrStorage>(
+                socket,
+                &mut slices,
+                Some(control),
+                MsgFlags::MSG_DONTWAIT,
+            ) {
                 Ok(message) => message,
                 // An ICMP error of something sent earlier is reported once by the next read: it is no end.
-                Err(nix::errno::Errno::ECONNREFUSED | nix::errno::Errno::EHOSTUNREACH | nix::errno::Errno::EINTR) => continue,
+                Err(
+                    nix::errno::Errno::ECONNREFUSED
+                    | nix::errno::Errno::EHOSTUNREACH
+                    | nix::errno::Errno::EINTR,
+                ) => continue,
                 Err(_) => return None,
             };
             let stamp_utc_us = message.cmsgs().ok().and_then(|messages| {

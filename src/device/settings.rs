@@ -63,7 +63,8 @@ pub fn load(file: &Path) -> Result<Settings, SettingsError> {
 /// Everything that is to be said of the configuration, and the settings if nothing of it is a mistake.
 pub fn read(file: &Path) -> Result<(Option<Config>, Vec<Finding>), SettingsError> {
     let shown = file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|error| SettingsError::Unreadable { file: shown.clone(), error })?;
+    let text =
+        fs::read_to_string(file).map_err(|error| SettingsError::Unreadable { file: shown.clone(), error })?;
     let folder = file.parent().unwrap_or(Path::new("."));
     // A relative path starts from the folder of the configuration.
     let reading = Config::read(&text, &shown, &mut |path: &str| secret(&folder.join(path)));

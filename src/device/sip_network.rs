@@ -68,7 +68,11 @@ pub struct SipNetwork {
 
 impl SipNetwork {
     /// Binds the UDP socket and, where a port is given, the TCP listener. Reports come out of the receiver.
-    pub fn bind(binding: Binding, udp_port: u16, tcp_port: Option<u16>) -> io::Result<(SipNetwork, Receiver<Reported>)> {
+    pub fn bind(
+        binding: Binding,
+        udp_port: u16,
+        tcp_port: Option<u16>,
+    ) -> io::Result<(SipNetwork, Receiver<Reported>)> {
         let (socket, udp_mapped) = udp_socket(binding, udp_port)?;
         // Without these an ICMP error of an unconnected socket is never told.
         let _ = setsockopt(&socket, Ipv4RecvErr, &true);
@@ -134,7 +138,8 @@ impl SipNetwork {
         let mut slices = [IoSliceMut::new(&mut quoted)];
         let mut control = nix::cmsg_space!([u8; 128]);
         let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
-        let message = recvmsg::<SockaddrStorage>(self.udp.as_raw_fd(), &mut slices, Some(&mut control), flags)?;
+        let message =
+            recvmsg::<SockaddrStorage>(self.udp.as_raw_fd(), &mut slices, Some(&mut control), flags)?;
         let remote = message.address.as_ref().and_then(socket_address);
         let why = message.cmsgs().ok().and_then(|messages| {
             messages.into_iter().find_map(|message| {
@@ -145,7 +150,8 @@ impl SipNetwork {
                 }
             })
         });
-        let why = io::Error::from_raw_os_error(why.unwrap_or(nix::errno::Errno::EHOSTUNREACH as i32)).to_string();
+        let why =
+            io::Error::from_raw_os_error(why.unwrap_or(nix::errno::Errno::EHOSTUNREACH as i32)).to_string();
         Ok(remote.map(|remote| (remote, why)))
     }
 
@@ -157,7 +163,8 @@ impl SipNetwork {
                 self.connect(connection, transport, remote, server_name, account);
             }
             Output::Stream { connection, bytes } => {
-                let stuck = self.connections.get(&connection).is_some_and(|outbox| outbox.try_send(bytes).is_err());
+                let stuck =
+                    self.connections.get(&connection).is_some_and(|outbox| outbox.try_send(bytes).is_err());
                 if stuck {
                     self.close(connection);
                     self.report(Reported::Closed { connection, why: "the peer does not read".into() });
@@ -314,7 +321,8 @@ async fn accept(listener: TcpListener, dscp: u8, reports: Sender<Reported>) {
 
 /// The address that packets to `remote` carry: the kernel's routing says, nothing is sent.
 fn local_address(remote: IpAddr) -> io::Result<IpAddr> {
-    let any: IpAddr = if remote.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr =
+        if remote.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = std::net::UdpSocket::bind((any, 0))?;
     socket.connect((remote, 9))?;
     Ok(socket.local_addr()?.ip())
@@ -325,7 +333,8 @@ fn prepare(socket: &socket2::SockRef<'_>, v6: bool, dscp: u8) {
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_tcp_user_timeout(Some(SILENT_DEATH));
     let _ = socket.set_keepalive(true);
-    let _ = if v6 { socket.set_tclass_v6(u32::from(dscp) << 2) } else { socket.set_tos_v4(u32::from(dscp) << 2) };
+    let _ =
+        if v6 { socket.set_tclass_v6(u32::from(dscp) << 2) } else { socket.set_tos_v4(u32::from(dscp) << 2) };
 }
 
 async fn secure(
@@ -337,7 +346,8 @@ async fn secure(
     let name = ServerName::try_from(server_name.trim_matches(['[', ']']).to_owned())
         .map_err(|_| format!("`{server_name}` is no name that a certificate can carry"))?;
     TlsConnector::from(Arc::clone(&config)).connect(name, stream).await.map_err(|error| {
-        let hint = if error.to_string().contains("NotValidYet") || error.to_string().contains("not valid yet") {
+        let hint = if error.to_string().contains("NotValidYet") || error.to_string().contains("not valid yet")
+        {
             "; is the clock of this device right?"
         } else {
             ""

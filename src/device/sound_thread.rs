@@ -102,8 +102,17 @@ impl SoundThread {
     ) -> std::io::Result<(SoundThread, std::thread::JoinHandle<()>)> {
         let (orders, inbox) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("sound".into()).spawn(move || {
-            Studio { notices: Box::new(notices), audio: None, keep: None, output: None, tapes: HashMap::new(), retry: None, shelf: None, pruned: None }
-                .run(&inbox);
+            Studio {
+                notices: Box::new(notices),
+                audio: None,
+                keep: None,
+                output: None,
+                tapes: HashMap::new(),
+                retry: None,
+                shelf: None,
+                pruned: None,
+            }
+            .run(&inbox);
         })?;
         Ok((SoundThread(orders), thread))
     }
@@ -188,7 +197,8 @@ impl Studio {
         if let Some(trouble) = trouble {
             self.keep = None;
             self.retry = Some(Instant::now() + RETRY);
-            let why = format!("the sound device is gone: {}; plug it in again, it is tried every 5 s", trouble.why);
+            let why =
+                format!("the sound device is gone: {}; plug it in again, it is tried every 5 s", trouble.why);
             (self.notices)(Notice::Failed(why));
         }
         if self.retry.is_some_and(|at| at <= Instant::now()) {
@@ -239,7 +249,10 @@ impl Studio {
                 }
             }
             Taped::Samples(Recorded::Samples { recording }, samples) => {
-                let Some(writer) = self.tapes.get_mut(&recording).and_then(|tape| tape.writer.as_mut()) else { return };
+                let Some(writer) = self.tapes.get_mut(&recording).and_then(|tape| tape.writer.as_mut())
+                else {
+                    return;
+                };
                 if let Err(error) = writer.write(&samples) {
                     self.give_up(recording, &error.to_string());
                 }

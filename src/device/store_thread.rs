@@ -185,8 +185,12 @@ impl Keeper {
                 }
                 self.waiting.push_back(write);
             }
-            Job::Events { since, limit, reply } => drop(reply.send(self.with(|store| store.events_since(since, limit)))),
-            Job::EventsOfCall { call, reply } => drop(reply.send(self.with(|store| store.events_of_call(&call)))),
+            Job::Events { since, limit, reply } => {
+                drop(reply.send(self.with(|store| store.events_since(since, limit))))
+            }
+            Job::EventsOfCall { call, reply } => {
+                drop(reply.send(self.with(|store| store.events_of_call(&call))))
+            }
             Job::Journal { query, reply } => drop(reply.send(self.with(|store| store.journal(&query)))),
             Job::Call { call, reply } => drop(reply.send(self.with(|store| store.call(&call)))),
             Job::Erase { whose, now_utc_us, reply } => {

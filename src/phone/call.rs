@@ -244,7 +244,6 @@ impl Path {
             report: None,
         }
     }
-
 }
 
 /// The figures of the engine in the words of the events.
@@ -252,7 +251,11 @@ pub(super) fn quality(report: &Report) -> Quality {
     let us = |ms: f32| (f64::from(ms.max(0.0)) * 1000.0) as u64;
     let heard_ms = report.duration_ms.max(1) as f64;
     Quality {
-        codec: report.codec_received.or(report.codec_sent).map(|codec| codec.name.to_owned()).unwrap_or_default(),
+        codec: report
+            .codec_received
+            .or(report.codec_sent)
+            .map(|codec| codec.name.to_owned())
+            .unwrap_or_default(),
         mos: (report.packets_received > 0).then_some(f64::from(report.mos)),
         mos_scale: (report.packets_received > 0).then(|| report.mos_scale.to_owned()),
         packets_sent: report.packets_sent,

@@ -89,7 +89,12 @@ pub enum Blame {
 
 impl Refusal {
     /// A refusal in one line.
-    pub fn new(blame: Blame, code: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Refusal {
+    pub fn new(
+        blame: Blame,
+        code: &'static str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Refusal {
         Refusal { blame, code, message: message.into(), hint: hint.into() }
     }
 }

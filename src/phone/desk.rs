@@ -98,5 +98,10 @@ impl Desk {
 }
 
 fn busy() -> Refusal {
-    Refusal::new(Blame::Environment, "busy", "the phone does not answer", "it is stopping or overloaded: try again")
+    Refusal::new(
+        Blame::Environment,
+        "busy",
+        "the phone does not answer",
+        "it is stopping or overloaded: try again",
+    )
 }

@@ -45,7 +45,9 @@ impl Phone {
     }
 
     pub(super) fn media_lost(&mut self, now: Now, leg: LegId) {
-        let Some(index) = self.calls.iter().position(|call| call.path.leg == leg && call.is_active()) else { return };
+        let Some(index) = self.calls.iter().position(|call| call.path.leg == leg && call.is_active()) else {
+            return;
+        };
         let call = &mut self.calls[index];
         if call.held || call.held_by_peer {
             return;
@@ -90,7 +92,8 @@ impl Phone {
             call.hold_us += now.mono_us.saturating_sub(since.mono_us);
         }
         let open = call.path.plan.is_some();
-        let busy_tone = call.facts.direction == Direction::Out && answered.is_none() && result != CallResult::Cancelled;
+        let busy_tone =
+            call.facts.direction == Direction::Out && answered.is_none() && result != CallResult::Cancelled;
         let give_up_at = now.deadline(LAST_FIGURES_WITHIN);
         call.phase = Phase::Ending { give_up_at, result, cause, at: now, answered };
         let leg = call.path.leg;
@@ -125,7 +128,11 @@ impl Phone {
             talk_us,
             hold_us: call.hold_us,
             quality: call.quality(),
-            recording_id: call.recording.as_ref().map(|recording| recording.id.clone()).or_else(|| call.recorded.clone()),
+            recording_id: call
+                .recording
+                .as_ref()
+                .map(|recording| recording.id.clone())
+                .or_else(|| call.recorded.clone()),
             ..call.entry()
         };
         if call.facts.direction == Direction::Out {
@@ -150,7 +157,8 @@ impl Phone {
     /// Ends the story of a call that was going on when the power went.
     pub(super) fn tell_interrupted(&mut self, now: Now, entry: Entry) {
         let cause = Cause::network("the device lost its power or was killed during the call");
-        let result = Some(if entry.answered_utc_us.is_some() { CallResult::Answered } else { CallResult::Failed });
+        let result =
+            Some(if entry.answered_utc_us.is_some() { CallResult::Answered } else { CallResult::Failed });
         self.tell_end(now, Entry { ended_utc_us: Some(now.utc_us), result, cause, ..entry });
     }
 
@@ -174,7 +182,15 @@ impl Phone {
         self.tell_closed(now, &id, entry.leg, result, total_us, talk_us);
     }
 
-    fn tell_closed(&mut self, now: Now, id: &str, facts: Leg, result: CallResult, total_us: u64, talk_us: u64) {
+    fn tell_closed(
+        &mut self,
+        now: Now,
+        id: &str,
+        facts: Leg,
+        result: CallResult,
+        total_us: u64,
+        talk_us: u64,
+    ) {
         let missed = facts.direction == Direction::In && result.is_missed();
         let closed = Kind::CallClosed {
             line: facts.line,

@@ -19,7 +19,8 @@ const LONGEST_INFO: usize = 256;
 impl Call {
     /// Makes the next offer or answer say what hold wants.
     pub(super) fn set_direction(&mut self) {
-        self.negotiation.capability_mut().direction = if self.held { Direction::SendOnly } else { Direction::SendRecv };
+        self.negotiation.capability_mut().direction =
+            if self.held { Direction::SendOnly } else { Direction::SendRecv };
     }
 }
 
@@ -73,13 +74,16 @@ impl Phone {
     }
 
     pub(super) fn dtmf(&mut self, now: Now, id: Option<&str>, digits: &str) -> Outcome {
-        let valid = |digit: char| digit.is_ascii_digit() || matches!(digit.to_ascii_uppercase(), '*' | '#' | 'A'..='D' | ',');
+        let valid = |digit: char| {
+            digit.is_ascii_digit() || matches!(digit.to_ascii_uppercase(), '*' | '#' | 'A'..='D' | ',')
+        };
         if digits.is_empty() || digits.len() > MOST_DIGITS || !digits.chars().all(valid) {
             let message = format!("`{}` are no DTMF digits", digits.escape_debug());
             let hint = "use 0–9, *, #, A–D, and a comma for a pause; 64 at most";
             return Err(Refusal::new(Blame::Wish, "wrong_digits", message, hint));
         }
-        let index = self.find(id, "active", |call| call.path.plan.is_some() && (id.is_some() || !call.held))?;
+        let index =
+            self.find(id, "active", |call| call.path.plan.is_some() && (id.is_some() || !call.held))?;
         let by_info = self.sends_digits_by_info(index);
         let call = &mut self.calls[index];
         if by_info {
@@ -149,7 +153,12 @@ impl Phone {
             RecordAction::Start => {}
             _ if !running => {
                 let hint = "start it with `tipring record CALL start`";
-                return Err(Refusal::new(Blame::State, "not_recording", "the call is not being recorded", hint));
+                return Err(Refusal::new(
+                    Blame::State,
+                    "not_recording",
+                    "the call is not being recorded",
+                    hint,
+                ));
             }
             RecordAction::Pause if !paused => self.pause_recording(now, index, true),
             RecordAction::Resume if paused => self.pause_recording(now, index, false),
@@ -248,8 +257,14 @@ mod tests {
 
     #[test]
     fn both_forms_of_info_are_read() {
-        assert_eq!(info_digit("application/dtmf-relay", b"Signal=5\r\nDuration=160\r\n"), Some(('5', Some(160_000))));
-        assert_eq!(info_digit("application/dtmf-relay", b"signal = * \nduration= 90"), Some(('*', Some(90_000))));
+        assert_eq!(
+            info_digit("application/dtmf-relay", b"Signal=5\r\nDuration=160\r\n"),
+            Some(('5', Some(160_000)))
+        );
+        assert_eq!(
+            info_digit("application/dtmf-relay", b"signal = * \nduration= 90"),
+            Some(('*', Some(90_000)))
+        );
         assert_eq!(info_digit("application/dtmf-relay", b"Signal=11"), Some(('#', None)));
         assert_eq!(info_digit("application/dtmf", b"d\r\n"), Some(('D', None)));
         assert_eq!(info_digit("application/dtmf", b"x"), None);

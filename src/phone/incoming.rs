@@ -1,9 +1,9 @@
 //! A call that comes in: whose is it, may it ring, and what the person at the device does with it.
 
+use super::Phone;
 use super::call::{Call, Path, Phase};
 use super::command::{Blame, Outcome, Refusal, Reply};
 use super::media_plan::capability;
-use super::Phone;
 use crate::config::AutoAnswer;
 use crate::config::dialing::e164;
 use crate::events::store::Write;
@@ -36,7 +36,10 @@ impl Phone {
         let refused = self.refuse_incoming(&name);
         let address = self.agent.local_address(account);
         let id = self.chance.token(6);
-        let new = Kind::CallNew { leg: Leg { leg_id: format!("{id}-1"), ..facts.clone() }, origin: Origin::Network };
+        let new = Kind::CallNew {
+            leg: Leg { leg_id: format!("{id}-1"), ..facts.clone() },
+            origin: Origin::Network,
+        };
         let place = match (refused, address, self.ports.pop_front()) {
             (None, Some(address), Some(port)) => Ok((address, port)),
             (refused, _, port) => {
@@ -58,8 +61,10 @@ impl Phone {
             }
         };
         let Some(line) = self.line(&name) else { return };
-        let negotiation =
-            Negotiation::new(capability(&line.config, &self.config.rtp, address, number), self.chance.next_u64());
+        let negotiation = Negotiation::new(
+            capability(&line.config, &self.config.rtp, address, number),
+            self.chance.next_u64(),
+        );
         // An offer that can't be answered is refused before anybody is disturbed.
         if let Some(offer) = &incoming.offer
             && let Err(refusal) = negotiation.clone().answer(offer, &mut self.chance)
@@ -153,12 +158,14 @@ impl Phone {
     pub(super) fn party(&self, identity: &Identity) -> Party {
         let shown = identity.shown();
         // Who is anonymous by name (RFC 3323 §4.1.1.3) is nobody that could be called back.
-        let unnamed = shown.uri.host().is_some_and(|host| host.to_string().eq_ignore_ascii_case("anonymous.invalid"));
+        let unnamed =
+            shown.uri.host().is_some_and(|host| host.to_string().eq_ignore_ascii_case("anonymous.invalid"));
         if identity.private || unnamed {
             return Party::default();
         }
         let number = number_of(shown).map(|number| self.known(number));
-        let name = shown.display.clone().or_else(|| identity.from.display.clone()).filter(|name| !name.is_empty());
+        let name =
+            shown.display.clone().or_else(|| identity.from.display.clone()).filter(|name| !name.is_empty());
         Party { number, name, uri: Some(shown.uri.to_string()) }
     }
 
@@ -175,20 +182,29 @@ impl Phone {
         self.quiet_others(now);
         let call = &mut self.calls[index];
         let sdp = match call.offer.take() {
-            Some(offer) => call.negotiation.answer(&offer, &mut self.chance).map(|(answer, agreed)| (answer, Some(agreed))),
+            Some(offer) => call
+                .negotiation
+                .answer(&offer, &mut self.chance)
+                .map(|(answer, agreed)| (answer, Some(agreed))),
             None => Ok((call.negotiation.offer(&mut self.chance), None)),
         };
         let (sdp, agreed) = match sdp {
             Ok(sdp) => sdp,
             Err(refusal) => {
                 let _ = self.agent.reject(now, call.sip, refusal.status(), None, &[]);
-                let hint = "the caller's phone offers nothing that this line can use; see its codecs and srtp";
+                let hint =
+                    "the caller's phone offers nothing that this line can use; see its codecs and srtp";
                 return Err(Refusal::new(Blame::State, "no_media", refusal.to_string(), hint));
             }
         };
         let sip = call.sip;
         if let Err(error) = self.agent.answer(now, sip, sdp) {
-            return Err(Refusal::new(Blame::State, "not_ringing", error.to_string(), "the caller may have given up"));
+            return Err(Refusal::new(
+                Blame::State,
+                "not_ringing",
+                error.to_string(),
+                "the caller may have given up",
+            ));
         }
         if let Some(agreed) = agreed {
             self.agree(now, index, &agreed);
@@ -200,7 +216,12 @@ impl Phone {
     pub(super) fn reject(&mut self, now: Now, id: Option<&str>, status: u16) -> Outcome {
         if !matches!(status, 480 | 486 | 600 | 603) {
             let hint = "use 486 (busy here), 603 (decline), 480 or 600";
-            return Err(Refusal::new(Blame::Wish, "wrong_status", format!("{status} does not refuse a call"), hint));
+            return Err(Refusal::new(
+                Blame::Wish,
+                "wrong_status",
+                format!("{status} does not refuse a call"),
+                hint,
+            ));
         }
         let index = self.find(id, "ringing", Call::is_ringing_here)?;
         let result = if matches!(status, 486 | 600) { CallResult::Busy } else { CallResult::Rejected };

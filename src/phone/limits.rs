@@ -74,7 +74,9 @@ impl Guard {
     ) -> Verdict {
         let refused = self.refuse(now, limits, country, number);
         if emergency.number(&digits(number)).is_some() {
-            return Verdict::Emergency { overruled: refused.into_iter().map(|refused| refused.rule.to_owned()).collect() };
+            return Verdict::Emergency {
+                overruled: refused.into_iter().map(|refused| refused.rule.to_owned()).collect(),
+            };
         }
         match refused {
             None => Verdict::Allowed,
@@ -86,13 +88,7 @@ impl Guard {
         }
     }
 
-    fn refuse(
-        &mut self,
-        now: Now,
-        limits: &config::Limits,
-        country: &str,
-        number: &str,
-    ) -> Option<Refused> {
+    fn refuse(&mut self, now: Now, limits: &config::Limits, country: &str, number: &str) -> Option<Refused> {
         let refused = |rule, value, text: String| Some(Refused { rule, value, text, first_today: false });
         if let Err(rule) = limits.permits(number, country) {
             return refused(rule, None, format!("{number} may not be called"));
@@ -110,11 +106,19 @@ impl Guard {
         }
         let per_day = limits.calls_per_day;
         if reached(per_day, self.calls) {
-            return refused("limits.calls_per_day", Some(per_day.into()), format!("{per_day} calls were made today"));
+            return refused(
+                "limits.calls_per_day",
+                Some(per_day.into()),
+                format!("{per_day} calls were made today"),
+            );
         }
         let minutes = limits.minutes_per_day;
         if reached(minutes, self.talk_us / MINUTE_US) {
-            return refused("limits.minutes_per_day", Some(minutes.into()), format!("{minutes} minutes are used today"));
+            return refused(
+                "limits.minutes_per_day",
+                Some(minutes.into()),
+                format!("{minutes} minutes are used today"),
+            );
         }
         None
     }

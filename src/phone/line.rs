@@ -52,7 +52,9 @@ impl Line {
     pub fn trouble(&self) -> Option<String> {
         let name = &self.config.name;
         match &self.state {
-            RegistrationState::Failing { reason, .. } => Some(format!("line {name}: {reason}; it is tried again")),
+            RegistrationState::Failing { reason, .. } => {
+                Some(format!("line {name}: {reason}; it is tried again"))
+            }
             RegistrationState::Rejected { status, reason } => {
                 Some(format!("line {name}: the PBX refuses it ({status} {reason}); {}", cure(*status)))
             }
@@ -66,7 +68,9 @@ impl Line {
             RegistrationState::Registering => ("registering", None),
             RegistrationState::Registered { .. } => ("registered", None),
             RegistrationState::Failing { reason, .. } => ("retrying", Some(reason.clone())),
-            RegistrationState::Rejected { status, reason } => ("rejected", Some(format!("{status} {reason}"))),
+            RegistrationState::Rejected { status, reason } => {
+                ("rejected", Some(format!("{status} {reason}")))
+            }
             RegistrationState::Unregistered => ("unregistered", None),
         };
         let expires_s = match (&self.state, self.granted) {
@@ -102,7 +106,8 @@ impl Phone {
         if !config.enabled {
             return;
         }
-        let dnd = remembered.settings.get(&dnd_setting(&config.name)).map_or(config.dnd, |value| value == "on");
+        let dnd =
+            remembered.settings.get(&dnd_setting(&config.name)).map_or(config.dnd, |value| value == "on");
         let mut account = self.account(&config);
         // A contact under another address of record is somebody else's by now.
         account.old_binding = remembered
@@ -140,8 +145,15 @@ impl Phone {
                     changed.push(name);
                 }
                 None => {
-                    for call in (0..self.calls.len()).filter(|call| self.calls[*call].facts.line == name).collect::<Vec<_>>() {
-                        self.end_call(now, call, Some(Cause::local("the line was removed from the configuration")));
+                    for call in (0..self.calls.len())
+                        .filter(|call| self.calls[*call].facts.line == name)
+                        .collect::<Vec<_>>()
+                    {
+                        self.end_call(
+                            now,
+                            call,
+                            Some(Cause::local("the line was removed from the configuration")),
+                        );
                     }
                     let line = self.lines.remove(index);
                     self.agent.remove_account(now, line.account);
@@ -187,7 +199,10 @@ impl Phone {
         account.trust = match &self.config.sip.trusted {
             config::Trusted::Registered => Trust::Registered,
             config::Trusted::Networks(networks) => Trust::Networks(
-                networks.iter().map(|network| Network { address: network.address, prefix: network.prefix }).collect(),
+                networks
+                    .iter()
+                    .map(|network| Network { address: network.address, prefix: network.prefix })
+                    .collect(),
             ),
         };
         account.calls = CallSettings {
@@ -196,7 +211,11 @@ impl Phone {
                 config::Policy::Optional => Prack::Supported,
                 config::Policy::Required => Prack::Required,
             },
-            session_timer: if line.session_timer.is_zero() { SessionTimer::Off } else { SessionTimer::Supported },
+            session_timer: if line.session_timer.is_zero() {
+                SessionTimer::Off
+            } else {
+                SessionTimer::Supported
+            },
             session_expires: line.session_timer.max(SHORTEST_SESSION),
             ..CallSettings::default()
         };
@@ -306,7 +325,8 @@ impl Phone {
         let value = if on { "on" } else { "off" };
         for line in self.lines.iter_mut().filter(|line| name.is_none_or(|name| line.config.name == name)) {
             line.dnd = on;
-            let setting = Write::Setting { name: dnd_setting(&line.config.name), value: Some(value.to_owned()) };
+            let setting =
+                Write::Setting { name: dnd_setting(&line.config.name), value: Some(value.to_owned()) };
             self.outputs.push_back(Output::Keep(setting));
         }
         Ok(Reply::Done)
@@ -315,7 +335,11 @@ impl Phone {
     pub(super) fn known_line(&self, name: &str) -> Result<&Line, Refusal> {
         self.line(name).ok_or_else(|| {
             let known: Vec<_> = self.lines.iter().map(|line| line.config.name.as_str()).collect();
-            let hint = if known.is_empty() { "no line is configured".to_owned() } else { format!("lines are: {}", known.join(", ")) };
+            let hint = if known.is_empty() {
+                "no line is configured".to_owned()
+            } else {
+                format!("lines are: {}", known.join(", "))
+            };
             Refusal::new(Blame::NotFound, "no_such_line", format!("there is no line `{name}`"), hint)
         })
     }

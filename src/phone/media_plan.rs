@@ -54,9 +54,8 @@ pub fn plan(
     rtp: &config::Rtp,
     signalling: Option<IpAddr>,
 ) -> Option<(Plan, DigitsBy)> {
-    let format = |name: &str, payload_type: u8| {
-        Codec::by_name(name).map(|codec| Format { payload_type, codec })
-    };
+    let format =
+        |name: &str, payload_type: u8| Codec::by_name(name).map(|codec| Format { payload_type, codec });
     let send = agreed.codecs.iter().find_map(|codec| format(&codec.codec.name, codec.send_payload_type));
     let receive = agreed
         .codecs
@@ -69,9 +68,9 @@ pub fn plan(
         .iter()
         .map(|event| TelephoneEvent { payload_type: event.receive_payload_type, clock: event.clock })
         .collect();
-    let event = agreed
-        .event()
-        .map(|event| DtmfPath::Rfc4733(TelephoneEvent { payload_type: event.send_payload_type, clock: event.clock }));
+    let event = agreed.event().map(|event| {
+        DtmfPath::Rfc4733(TelephoneEvent { payload_type: event.send_payload_type, clock: event.clock })
+    });
     let (dtmf, digits) = match line.dtmf {
         config::Dtmf::Info => (DtmfPath::None, DigitsBy::Info),
         config::Dtmf::Inband => (DtmfPath::Inband, DigitsBy::Media),

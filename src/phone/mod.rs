@@ -356,14 +356,19 @@ impl Phone {
 
     fn handle_agent(&mut self, now: Now, event: ua_event::Event) {
         match event {
-            ua_event::Event::Registration { account, state } => self.handle_registration(now, account, &state),
+            ua_event::Event::Registration { account, state } => {
+                self.handle_registration(now, account, &state)
+            }
             ua_event::Event::AuthenticationFailed { account, realm, why } => {
                 self.authentication_failed(account, &realm, &why);
             }
-            ua_event::Event::Located { .. } | ua_event::Event::Request { .. } | ua_event::Event::Response { .. } => {}
+            ua_event::Event::Located { .. }
+            | ua_event::Event::Request { .. }
+            | ua_event::Event::Response { .. } => {}
             ua_event::Event::Call { call, event } => self.handle_call(now, call, event),
             ua_event::Event::Trace(trace) => {
-                let line = self.line_of_message(trace.remote, &trace.bytes).map(|line| line.config.name.clone());
+                let line =
+                    self.line_of_message(trace.remote, &trace.bytes).map(|line| line.config.name.clone());
                 let border = Border {
                     line,
                     sent: trace.sent,

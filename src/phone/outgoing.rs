@@ -1,11 +1,11 @@
 //! A call that begins here: who is meant, may it be, over which line – and the INVITE.
 
+use super::Phone;
 use super::call::{Call, Path, Phase};
 use super::command::{Blame, Outcome, Refusal, Reply};
 use super::limits::Verdict;
 use super::line::{Line, address};
 use super::media_plan::capability;
-use super::Phone;
 use crate::config::{self, CallerId};
 use crate::events::store::Write;
 use crate::events::{Direction, Event, Kind, Leg, Number, Origin, Party};
@@ -39,7 +39,13 @@ impl Phone {
             )
         })?;
         let facts = self.outgoing_facts(&name, &called, &target);
-        let verdict = self.guard.check(now, &self.config.limits, &self.config.emergency, &self.config.device.country, &called);
+        let verdict = self.guard.check(
+            now,
+            &self.config.limits,
+            &self.config.emergency,
+            &self.config.device.country,
+            &called,
+        );
         if let Verdict::Refused(refused) = &verdict {
             let id = self.chance.token(6);
             let text = refused.text.clone();
@@ -49,8 +55,16 @@ impl Phone {
                 self.tell(now, Event::new(kind));
             }
             let leg = Leg { leg_id: format!("{id}-1"), ..facts };
-            self.tell(now, Event::of_call(id, Kind::CallRefused { leg, origin, rule: rule.clone(), text: text.clone() }));
-            return Err(Refusal::new(Blame::Rule, "refused", text, format!("[limits] decides this: see `{rule}`")));
+            self.tell(
+                now,
+                Event::of_call(id, Kind::CallRefused { leg, origin, rule: rule.clone(), text: text.clone() }),
+            );
+            return Err(Refusal::new(
+                Blame::Rule,
+                "refused",
+                text,
+                format!("[limits] decides this: see `{rule}`"),
+            ));
         }
         let Some((port, number)) = self.ports.pop_front() else {
             return Err(Refusal::new(
@@ -71,14 +85,15 @@ impl Phone {
         };
         let mut negotiation = Negotiation::new(capability, self.chance.next_u64());
         let offer = negotiation.offer(&mut self.chance);
-        let sip = match self.agent.invite(now, account, target, InviteOptions { offer: Some(offer), ..options }) {
-            Ok(sip) => sip,
-            Err(error) => {
-                self.ports.push_back((port, number));
-                let hint = "wait until a call has ended";
-                return Err(Refusal::new(Blame::Environment, "not_started", error.to_string(), hint));
-            }
-        };
+        let sip =
+            match self.agent.invite(now, account, target, InviteOptions { offer: Some(offer), ..options }) {
+                Ok(sip) => sip,
+                Err(error) => {
+                    self.ports.push_back((port, number));
+                    let hint = "wait until a call has ended";
+                    return Err(Refusal::new(Blame::Environment, "not_started", error.to_string(), hint));
+                }
+            };
         let usage = self.guard.started(now, &name);
         self.keep(Write::Usage(usage));
         let id = self.chance.token(6);
@@ -103,7 +118,12 @@ impl Phone {
     fn choose_line(&self, name: Option<&str>, emergency: bool) -> Result<&Line, Refusal> {
         let line = match name {
             Some(name) => self.known_line(name)?,
-            None => match self.lines.iter().find(|line| line.is_usable()).or(self.lines.first().filter(|_| emergency)) {
+            None => match self
+                .lines
+                .iter()
+                .find(|line| line.is_usable())
+                .or(self.lines.first().filter(|_| emergency))
+            {
                 Some(line) => line,
                 None => {
                     return Err(Refusal::new(
@@ -115,10 +135,16 @@ impl Phone {
                 }
             },
         };
-        let busy = self.calls.iter().filter(|call| call.facts.line == line.config.name && !call.is_over()).count();
+        let busy =
+            self.calls.iter().filter(|call| call.facts.line == line.config.name && !call.is_over()).count();
         if busy >= usize::from(line.config.max_calls) && !emergency {
             let message = format!("line {} has {busy} calls", line.config.name);
-            return Err(Refusal::new(Blame::State, "line_busy", message, "end one, or raise the line's max_calls"));
+            return Err(Refusal::new(
+                Blame::State,
+                "line_busy",
+                message,
+                "end one, or raise the line's max_calls",
+            ));
         }
         Ok(line)
     }
@@ -172,9 +198,7 @@ fn target(to: &str, line: &Line) -> Result<Uri, Refusal> {
 /// The number that the line shows instead of its own, as the PBX has to be told.
 fn identity(line: &config::Line) -> Option<NameAddr> {
     match &line.caller_id {
-        CallerId::Number(number) => {
-            Some(NameAddr::new(Uri::Sip(address(number, &line.domain))))
-        }
+        CallerId::Number(number) => Some(NameAddr::new(Uri::Sip(address(number, &line.domain)))),
         CallerId::Show | CallerId::Hide => None,
     }
 }

@@ -5,7 +5,7 @@ use super::media_plan::{DigitsBy, plan};
 use super::{Output, Phone};
 use crate::config::Backend;
 use crate::events::store::Write;
-use crate::events::{CallResult, Cause, Direction, Event, EndedBy, Kind, Side};
+use crate::events::{CallResult, Cause, Direction, EndedBy, Event, Kind, Side};
 use crate::media::{self, Command, DtmfSource, LegId};
 use crate::now::Now;
 use crate::sip::call::{CallEvent, Description, DialogKey, Identity};
@@ -23,11 +23,17 @@ impl Phone {
             }
             return;
         }
-        let Some(index) = self.calls.iter().position(|call| call.sip == sip && !call.is_over()) else { return };
+        let Some(index) = self.calls.iter().position(|call| call.sip == sip && !call.is_over()) else {
+            return;
+        };
         match event {
             CallEvent::Incoming(_) | CallEvent::Trying | CallEvent::Established | CallEvent::Refreshed => {}
-            CallEvent::Progress { status, dialog, sdp, .. } => self.progress(now, index, status, &dialog, sdp.as_ref()),
-            CallEvent::Answered { dialog, sdp, identity } => self.far_end_answered(now, index, &dialog, sdp.as_ref(), &identity),
+            CallEvent::Progress { status, dialog, sdp, .. } => {
+                self.progress(now, index, status, &dialog, sdp.as_ref())
+            }
+            CallEvent::Answered { dialog, sdp, identity } => {
+                self.far_end_answered(now, index, &dialog, sdp.as_ref(), &identity)
+            }
             CallEvent::Offer { sdp, .. } => self.far_end_offers(now, index, sdp.as_deref()),
             CallEvent::Answer { sdp, dialog } => self.far_end_agrees(now, index, &dialog, &sdp),
             CallEvent::OfferFailed { .. } => self.offer_failed(now, index),
@@ -39,7 +45,14 @@ impl Phone {
         }
     }
 
-    fn progress(&mut self, now: Now, index: usize, status: u16, dialog: &DialogKey, sdp: Option<&Description>) {
+    fn progress(
+        &mut self,
+        now: Now,
+        index: usize,
+        status: u16,
+        dialog: &DialogKey,
+        sdp: Option<&Description>,
+    ) {
         let call = &mut self.calls[index];
         let mut agreed = None;
         if let Some(Description::Answer(sdp)) = sdp {
@@ -92,9 +105,13 @@ impl Phone {
         }
         call.forks.clear();
         let agreed = match sdp {
-            Some(Description::Answer(sdp)) => call.negotiation.accept(sdp).map_err(|refusal| refusal.to_string()),
+            Some(Description::Answer(sdp)) => {
+                call.negotiation.accept(sdp).map_err(|refusal| refusal.to_string())
+            }
             Some(Description::Offer(_)) => Err("the answer carried an offer".to_owned()),
-            None => call.negotiation.agreed().cloned().ok_or_else(|| "the answer had no description".to_owned()),
+            None => {
+                call.negotiation.agreed().cloned().ok_or_else(|| "the answer had no description".to_owned())
+            }
         };
         self.connected(index, identity);
         match agreed {
@@ -103,7 +120,8 @@ impl Phone {
                 self.answered(now, index);
             }
             Err(why) => {
-                let cause = Cause { by: Some(EndedBy::Local), ..Cause::network(format!("no common media: {why}")) };
+                let cause =
+                    Cause { by: Some(EndedBy::Local), ..Cause::network(format!("no common media: {why}")) };
                 self.calls[index].verdict = Some((CallResult::Failed, cause));
                 let sip = self.calls[index].sip;
                 let _ = self.agent.hang_up(now, sip, None);
@@ -169,7 +187,10 @@ impl Phone {
                 }
             }
             Err(refusal) => {
-                let cause = Cause { by: Some(EndedBy::Local), ..Cause::network(format!("unusable answer: {refusal}")) };
+                let cause = Cause {
+                    by: Some(EndedBy::Local),
+                    ..Cause::network(format!("unusable answer: {refusal}"))
+                };
                 call.verdict = Some((CallResult::Answered, cause));
                 let sip = call.sip;
                 let _ = self.agent.hang_up(now, sip, None);
@@ -207,14 +228,20 @@ impl Phone {
             Direction::In => &facts.caller,
             Direction::Out => &facts.called,
         };
-        if party.number.is_some() && party.number.as_ref().map(|number| &number.dialled) != known.number.as_ref().map(|number| &number.dialled) {
+        if party.number.is_some()
+            && party.number.as_ref().map(|number| &number.dialled)
+                != known.number.as_ref().map(|number| &number.dialled)
+        {
             facts.connected = Some(party);
         }
     }
 
     /// Tells the engine what was agreed on, and people what it means for them.
     pub(super) fn agree(&mut self, now: Now, index: usize, agreed: &Negotiated) {
-        let Some(line) = self.lines.iter().find(|line| line.config.name == self.calls[index].facts.line) else { return };
+        let Some(line) = self.lines.iter().find(|line| line.config.name == self.calls[index].facts.line)
+        else {
+            return;
+        };
         let signalling = self.agent.server(line.account).map(|(_, server)| server.ip());
         let Some((plan, digits)) = plan(agreed, &line.config, &self.config.rtp, signalling) else {
             // Keys that can't be used must not become a call in clear.
@@ -264,7 +291,14 @@ impl Phone {
                     DtmfSource::Rfc4733 => "rfc4733",
                     DtmfSource::Inband => "inband",
                 };
-                self.tell_digits(now, index, Side::Remote, digit.to_string(), Some(u64::from(duration_ms) * 1000), method);
+                self.tell_digits(
+                    now,
+                    index,
+                    Side::Remote,
+                    digit.to_string(),
+                    Some(u64::from(duration_ms) * 1000),
+                    method,
+                );
             }
             media::Event::Quality { leg, report } => {
                 let Some(index) = self.call_of_leg(leg) else { return };
@@ -300,8 +334,10 @@ impl Phone {
         }
         let (Some(since), Some(heard)) = (call.answered(), call.path.heard) else { return };
         let plan = call.path.plan.as_ref();
-        let codec = plan.and_then(|plan| plan.send).map(|format| format.codec.name.to_owned()).unwrap_or_default();
-        let srtp = plan.and_then(|plan| plan.srtp.as_ref()).map(|srtp| srtp.send.profile().as_str().to_owned());
+        let codec =
+            plan.and_then(|plan| plan.send).map(|format| format.codec.name.to_owned()).unwrap_or_default();
+        let srtp =
+            plan.and_then(|plan| plan.srtp.as_ref()).map(|srtp| srtp.send.profile().as_str().to_owned());
         let after_answer_us = heard.mono_us.saturating_sub(since.mono_us);
         let (id, leg) = (call.id.clone(), call.facts.clone());
         self.tell(now, Event::of_call(id, Kind::CallMedia { leg, codec, srtp, after_answer_us }));
@@ -310,8 +346,12 @@ impl Phone {
     /// A real sound device has one pair of ears: whoever is talked to waits while another call is taken or made.
     pub(super) fn quiet_others(&mut self, now: Now) {
         if self.has_one_pair_of_ears() {
-            let heard: Vec<_> =
-                self.calls.iter().filter(|call| call.is_active() && !call.held).map(|call| call.id.clone()).collect();
+            let heard: Vec<_> = self
+                .calls
+                .iter()
+                .filter(|call| call.is_active() && !call.held)
+                .map(|call| call.id.clone())
+                .collect();
             for id in heard {
                 let _ = self.hold(now, Some(&id));
             }

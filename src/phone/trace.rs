@@ -139,9 +139,15 @@ pub fn mask(message: &[u8]) -> String {
 }
 
 fn is_secret(line: &str) -> bool {
-    const SECRET: [&str; 5] =
-        ["authorization", "proxy-authorization", "authentication-info", "proxy-authentication-info", "identity"];
-    line.split_once(':').is_some_and(|(name, _)| SECRET.iter().any(|secret| name.trim().eq_ignore_ascii_case(secret)))
+    const SECRET: [&str; 5] = [
+        "authorization",
+        "proxy-authorization",
+        "authentication-info",
+        "proxy-authentication-info",
+        "identity",
+    ];
+    line.split_once(':')
+        .is_some_and(|(name, _)| SECRET.iter().any(|secret| name.trim().eq_ignore_ascii_case(secret)))
 }
 
 fn mask_sdp(body: &str) -> String {

@@ -1,5 +1,5 @@
-//! The API over real sockets on loopback, and the commands that talk to it. The phone behind it is a script, the store
-//! is the real one.
+//! The API over real sockets on loopback, and the commands that talk to it. The phone behind it is a script,
+//! the store is the real one.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "these tests talk to real sockets")]
 
 mod commands;

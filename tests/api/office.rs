@@ -182,7 +182,7 @@ fn store_thread(file: PathBuf, jobs: Receiver<Job>, committed: watch::Sender<u64
             match job {
                 Job::Keep(write) => {
                     store.commit(std::slice::from_ref(&write)).expect("a commit");
-                    committed.send_replace(store.last_sequence());
+                    committed.send_replace(store.last_sequence().expect("a number"));
                 }
                 Job::Events { since, limit, reply } => drop(reply.send(store.events_since(since, limit))),
                 Job::EventsOfCall { call, reply } => drop(reply.send(store.events_of_call(&call))),
@@ -210,7 +210,8 @@ impl Paper {
              [admin]\nlisten = \"{address}\"\nsocket = {socket:?}\n\
              tokens = [{{ name = \"crm\", token = \"{TOKEN}\", role = \"operate\" }}]\n\
              users = [{{ name = \"anna\", password = \"{PASSWORD}\", role = \"view\" }}]\n\
-             [[line]]\nname = \"main\"\nuser = \"1001\"\ndomain = \"pbx.example\"\npassword = \"{LINE_PASSWORD}\"\n",
+             [[line]]\nname = \"main\"\nuser = \"1001\"\ndomain = \"pbx.example\"\n\
+             password = \"{LINE_PASSWORD}\"\n",
             data = folder.join("data"),
             socket = folder.join("api.sock"),
         );
@@ -289,8 +290,9 @@ impl Paper {
     fn end(&mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
-            let office = self.threads.pop();
-            office.map(|thread| thread.join().expect("the office ends in order"));
+            if let Some(office) = self.threads.pop() {
+                office.join().expect("the office ends in order");
+            }
             let _ = self.jobs.send(Job::Stop);
         }
     }

@@ -1,17 +1,17 @@
 //! What is fuzzed: one file per room, one function per parser.
 
-#[path = "targets/sdp.rs"]
-pub mod sdp;
-#[path = "targets/call.rs"]
-pub mod call;
 #[path = "targets/audio.rs"]
 pub mod audio;
+#[path = "targets/call.rs"]
+pub mod call;
+#[path = "targets/config.rs"]
+pub mod config;
 #[path = "targets/media.rs"]
 pub mod media;
 #[path = "targets/rtp.rs"]
 pub mod rtp;
-#[path = "targets/config.rs"]
-pub mod config;
+#[path = "targets/sdp.rs"]
+pub mod sdp;
 #[path = "targets/sip.rs"]
 pub mod sip;
 
@@ -29,14 +29,6 @@ pub struct Target {
 
 /// The targets of every room.
 pub fn rooms() -> impl Iterator<Item = &'static [Target]> {
-    [
-        audio::TARGETS,
-        call::TARGETS,
-        config::TARGETS,
-        media::TARGETS,
-        rtp::TARGETS,
-        sdp::TARGETS,
-        sip::TARGETS,
-    ]
-    .into_iter()
+    [audio::TARGETS, call::TARGETS, config::TARGETS, media::TARGETS, rtp::TARGETS, sdp::TARGETS, sip::TARGETS]
+        .into_iter()
 }

@@ -179,15 +179,19 @@ fn optional_srtp_finds_its_way() {
 #[test]
 fn a_session_timer_is_refreshed_and_the_call_lives_on() {
     let Some((lab, mut asterisk, host)) = stage("session timers") else { return };
-    let phone = Setup::new("1501", PBX).line(r#"codecs = ["PCMA"]"#).start(&lab, &host);
+    let phone = Setup::new("1501", PBX)
+        .line(r#"codecs = ["PCMA"]"#)
+        .line(r#"session_timer = "90s""#)
+        .start(&lab, &host);
     asterisk.command("pjsip set logger on");
     let call = phone.call("603");
     phone.wait_event("call.media");
+    let invites = asterisk.log().matches("\nINVITE sip:").count();
     // The interval is 90 s: whoever refreshes does so by half of it.
     seconds(52.0);
     let log = asterisk.log();
-    let refreshes = log.matches("UPDATE sip:").count() + log.matches("INVITE sip:").count();
-    assert!(refreshes >= 2, "no refresh within 52 s");
+    let refreshed = log.contains("\nUPDATE sip:") || log.matches("\nINVITE sip:").count() > invites;
+    assert!(refreshed, "no refresh within 52 s");
     phone.hang_up(&call);
     asterisk.idle();
     let heard = phone.heard();
@@ -200,8 +204,8 @@ fn after_a_power_cut_and_an_address_change_the_full_account_is_taken_back() {
     let Some((lab, mut asterisk, host)) = stage("contact full") else { return };
     let mut phone = Setup::new("1503", PBX).start(&lab, &host);
     asterisk.registered("1503");
+    host.run("ip", &["addr", "flush", "dev", "eth0"]);
     host.run("ip", &["addr", "add", "203.0.113.59/24", "dev", "eth0"]);
-    host.run("ip", &["addr", "del", "203.0.113.50/24", "dev", "eth0"]);
     phone.power_cut();
     phone.ready();
     let contact = asterisk.contact("1503").expect("it is registered");

@@ -235,8 +235,14 @@ impl Phone {
 
     /// How many events of this type there have been so far.
     pub fn count(&self, kind: &str) -> usize {
+        self.count_that(kind, |_| true)
+    }
+
+    /// How many of them fit.
+    pub fn count_that(&self, kind: &str, fits: impl Fn(&Value) -> bool) -> usize {
         self.drain(Duration::from_millis(200));
-        self.seen.borrow().iter().filter(|event| event["type"] == format!("tipring.{kind}")).count()
+        let full = format!("tipring.{kind}");
+        self.seen.borrow().iter().filter(|event| event["type"] == full && fits(event)).count()
     }
 
     /// All events so far, short, for the message of a failed check.

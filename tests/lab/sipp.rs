@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::netns::{Host, Lab};
-use crate::process::Process;
+use crate::process::{Process, within};
 
 /// A running SIPp; it plays its scenario once.
 pub struct Sipp {
@@ -17,7 +17,11 @@ pub struct Sipp {
 impl Sipp {
     /// Waits for a call at port 5060 of `host` and plays `scenario` (the text of an XML file).
     pub fn serve(lab: &Lab, host: &Host, name: &str, scenario: &str) -> Sipp {
-        Sipp::start(lab, host, name, scenario, &[])
+        let sipp = Sipp::start(lab, host, name, scenario, &[]);
+        within("SIPp listens", Duration::from_secs(5), || {
+            host.run("ss", &["-lnu"]).contains(&format!("{}:5060", host.address)).then_some(())
+        });
+        sipp
     }
 
     /// Calls `target` (address:port) and plays `scenario`.

@@ -139,7 +139,10 @@ fn a_box_with_another_address_is_noticed_at_the_next_registration() {
         assert!(world.calls(0).is_empty());
     }
     let sources = world.pbx.registrar().sources(world.now(), "1001");
-    assert!(sources.iter().all(|source| source.ip() == public(2)), "old bindings were taken back: {sources:?}");
+    assert!(
+        sources.iter().all(|source| source.ip() == public(2)),
+        "old bindings were taken back: {sources:?}"
+    );
 }
 
 #[test]

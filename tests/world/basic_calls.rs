@@ -32,7 +32,11 @@ fn two_phones_talk_and_hear_each_other() {
     world.millis(500);
     assert_eq!(world.calls(0)[0].state, "ringing");
     assert_eq!((world.calls(1)[0].state, world.calls(1)[0].number.as_str()), ("ringing", "1001"));
-    assert!(world.phones[0].tones.contains(&(Sounder::Terminal, Some(Tone::RingBack))), "{:?}", world.phones[0].tones);
+    assert!(
+        world.phones[0].tones.contains(&(Sounder::Terminal, Some(Tone::RingBack))),
+        "{:?}",
+        world.phones[0].tones
+    );
     assert_eq!(world.phones[1].tones, [(Sounder::Ringer, Some(Tone::Ring))]);
     world.tell(1, ANSWER);
     world.seconds(1);
@@ -49,7 +53,9 @@ fn two_phones_talk_and_hear_each_other() {
         assert!(world.calls(phone).is_empty());
         assert_eq!(results(&world, phone), [(CallResult::Answered, None, false)]);
         let ended = world.phones[phone].all("call.ended");
-        let [Kind::CallEnded { cause, talk_us, quality: Some(quality), .. }] = ended.as_slice() else { panic!("{ended:?}") };
+        let [Kind::CallEnded { cause, talk_us, quality: Some(quality), .. }] = ended.as_slice() else {
+            panic!("{ended:?}")
+        };
         assert_eq!(cause.by, Some(if phone == 0 { EndedBy::Local } else { EndedBy::Remote }));
         assert!((5_900_000..6_200_000).contains(talk_us), "{talk_us}");
         assert_eq!((quality.codec.as_str(), quality.packets_lost), ("opus", 0));
@@ -71,7 +77,10 @@ fn every_codec_carries_the_words() {
         world.assert_heard(0, 1);
         world.assert_heard(1, 0);
         let media = world.phones[0].all("call.media");
-        assert!(matches!(media.as_slice(), [Kind::CallMedia { codec: told, .. }] if told == codec), "{media:?}");
+        assert!(
+            matches!(media.as_slice(), [Kind::CallMedia { codec: told, .. }] if told == codec),
+            "{media:?}"
+        );
     }
 }
 

@@ -23,7 +23,9 @@ fn holds(world: &World, phone: usize) -> Vec<(&'static str, Side)> {
 /// The digits that a phone was sent, and how they came.
 fn digits(world: &World, phone: usize) -> Vec<(String, String)> {
     let told = world.phones[phone].all("call.dtmf").into_iter().filter_map(|kind| match kind {
-        Kind::CallDtmf { by: Side::Remote, digits: Some(digits), method, .. } => Some((digits.clone(), method.clone())),
+        Kind::CallDtmf { by: Side::Remote, digits: Some(digits), method, .. } => {
+            Some((digits.clone(), method.clone()))
+        }
         _ => None,
     });
     told.collect()
@@ -43,7 +45,10 @@ fn a_held_call_is_silent_and_comes_back() {
         world.assert_not_heard(1, 0);
         world.tell(holder, RESUME);
         world.seconds(1);
-        assert_eq!((world.calls(holder)[0].state, world.calls(1 - holder)[0].held_by_peer), ("active", false));
+        assert_eq!(
+            (world.calls(holder)[0].state, world.calls(1 - holder)[0].held_by_peer),
+            ("active", false)
+        );
         world.talk(3);
         world.assert_heard(0, 1);
         world.assert_heard(1, 0);
@@ -83,7 +88,10 @@ fn a_second_call_waits_is_taken_and_swapped() {
     world.tell(2, call("1001"));
     world.millis(500);
     assert!(world.phones[0].tones.contains(&(Sounder::Terminal, Some(Tone::CallWaiting))));
-    assert!(!world.phones[0].tones.contains(&(Sounder::Ringer, Some(Tone::Ring))), "nobody rings into an ear");
+    assert!(
+        !world.phones[0].tones.contains(&(Sounder::Ringer, Some(Tone::Ring))),
+        "nobody rings into an ear"
+    );
     let first = world.calls(0)[0].id.clone();
     world.tell(0, ANSWER);
     world.seconds(1);
@@ -174,6 +182,9 @@ fn a_wish_that_fits_no_call_is_refused_with_the_next_step() {
     assert_eq!(world.refusal(0, ANSWER).code, "no_call");
     assert_eq!(world.refusal(0, Command::Dtmf { call: None, digits: "x".into() }).code, "wrong_digits");
     assert_eq!(world.refusal(0, Command::Hold { call: Some("nonsense".into()) }).code, "no_such_call");
-    assert_eq!(world.refusal(0, Command::Call { to: "1".into(), line: Some("none".into()) }).code, "no_such_line");
+    assert_eq!(
+        world.refusal(0, Command::Call { to: "1".into(), line: Some("none".into()) }).code,
+        "no_such_line"
+    );
     assert_eq!(world.refusal(0, call("  ")).code, "wrong_target");
 }

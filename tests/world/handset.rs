@@ -1,5 +1,5 @@
-//! A whole phone of the world: the application, its media engine and its sound card, put together as the control and
-//! media threads of the device do it.
+//! A whole phone of the world: the application, its media engine and its sound card, put together as the
+//! control and media threads of the device do it.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -43,11 +43,13 @@ pub struct Handset {
 
 impl Handset {
     pub fn new(now: Now, address: IpAddr, config: Config, card: SoundCard, mut chance: Chance) -> Handset {
-        let settings = media::Settings { country: config.device.country.clone(), ..media::Settings::default() };
+        let settings =
+            media::Settings { country: config.device.country.clone(), ..media::Settings::default() };
         let mut engine = Engine::new(settings, chance.fork());
         engine.handle(now, Command::Terminal(Terminal::Device { rate: RATE, ring: None }));
         let udp = SocketAddr::new(address, SIP);
-        let phone = Phone::new(now, config, udp, None, Remembered { clean: true, ..Remembered::default() }, chance);
+        let phone =
+            Phone::new(now, config, udp, None, Remembered { clean: true, ..Remembered::default() }, chance);
         let mut handset = Handset {
             address,
             phone,
@@ -80,7 +82,8 @@ impl Handset {
     pub fn receive(&mut self, now: Now, from: SocketAddr, port: u16, mut bytes: Vec<u8>) {
         if port == SIP {
             let local = SocketAddr::new(self.address, SIP);
-            self.phone.handle(now, Input::Sip(network::Input::Datagram { local, remote: from, bytes: &bytes }));
+            self.phone
+                .handle(now, Input::Sip(network::Input::Datagram { local, remote: from, bytes: &bytes }));
             return;
         }
         let component = if port % 2 == 0 { Component::Rtp } else { Component::Rtcp };

@@ -1,5 +1,5 @@
-//! The world that the phone is tested in: whole phones, a PBX, NAT boxes and bad weather, in virtual time and from a
-//! seed. Nothing here opens a socket or sleeps.
+//! The world that the phone is tested in: whole phones, a PBX, NAT boxes and bad weather, in virtual time and
+//! from a seed. Nothing here opens a socket or sleeps.
 
 mod clock;
 mod handset;
@@ -9,6 +9,7 @@ mod network;
 mod sound_card;
 mod world;
 
+mod bad_input;
 mod bad_network;
 mod basic_calls;
 mod during_calls;

@@ -78,7 +78,13 @@ impl Nat {
             self.mappings.iter().position(|one| one.inside == inside && dependence.same(one.made_for, peer));
         let index = known.unwrap_or_else(|| {
             let outside = self.free_port(inside.port());
-            self.mappings.push(Mapping { inside, made_for: peer, outside, spoken_to: Vec::new(), used_us: now_us });
+            self.mappings.push(Mapping {
+                inside,
+                made_for: peer,
+                outside,
+                spoken_to: Vec::new(),
+                used_us: now_us,
+            });
             self.mappings.len() - 1
         });
         let mapping = &mut self.mappings[index];
@@ -143,9 +149,11 @@ fn box_of(mapping: Dependence, filtering: Dependence) -> Nat {
 fn one_mapping_serves_every_peer_or_each_has_its_own() {
     use Dependence::{AddressAndPortDependent, AddressDependent, EndpointIndependent};
     let inside = at("10.0.0.2:5060");
-    for (mapping, same_host, other_host) in
-        [(EndpointIndependent, true, true), (AddressDependent, true, false), (AddressAndPortDependent, false, false)]
-    {
+    for (mapping, same_host, other_host) in [
+        (EndpointIndependent, true, true),
+        (AddressDependent, true, false),
+        (AddressAndPortDependent, false, false),
+    ] {
         let mut nat = box_of(mapping, EndpointIndependent);
         let first = nat.outbound(0, inside, at("198.51.100.1:5060"));
         assert_eq!(nat.outbound(1, inside, at("198.51.100.1:7000")) == first, same_host, "{mapping:?}");
@@ -156,9 +164,11 @@ fn one_mapping_serves_every_peer_or_each_has_its_own() {
 #[test]
 fn only_who_was_spoken_to_comes_in() {
     use Dependence::{AddressAndPortDependent, AddressDependent, EndpointIndependent};
-    for (filtering, stranger, other_port) in
-        [(EndpointIndependent, true, true), (AddressDependent, false, true), (AddressAndPortDependent, false, false)]
-    {
+    for (filtering, stranger, other_port) in [
+        (EndpointIndependent, true, true),
+        (AddressDependent, false, true),
+        (AddressAndPortDependent, false, false),
+    ] {
         let mut nat = box_of(EndpointIndependent, filtering);
         let outside = nat.outbound(0, at("10.0.0.2:5060"), at("198.51.100.1:5060")).port();
         assert_eq!(nat.inbound(1, at("198.51.100.1:5060"), outside), Some(at("10.0.0.2:5060")));

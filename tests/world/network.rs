@@ -37,7 +37,15 @@ pub struct Link {
 
 impl Default for Link {
     fn default() -> Link {
-        Link { delay_us: 2_000, jitter_us: 0, loss: 0.0, bursts: None, reorder: 0.0, duplicate: 0.0, rate: None }
+        Link {
+            delay_us: 2_000,
+            jitter_us: 0,
+            loss: 0.0,
+            bursts: None,
+            reorder: 0.0,
+            duplicate: 0.0,
+            rate: None,
+        }
     }
 }
 
@@ -234,7 +242,8 @@ fn the_weather_is_what_was_ordered() {
     let twice = arrivals(Link { duplicate: 0.2, ..Link::default() }, 1000).len() - 1000;
     assert!((150..250).contains(&twice), "{twice}");
     let delays: Vec<_> = arrivals(Link { jitter_us: 15_000, ..Link::default() }, 200);
-    let delays: Vec<u64> = delays.iter().enumerate().map(|(index, (at, _))| at - index as u64 * 20_000).collect();
+    let delays: Vec<u64> =
+        delays.iter().enumerate().map(|(index, (at, _))| at - index as u64 * 20_000).collect();
     assert!(delays.iter().all(|delay| (2_000..=17_000).contains(delay)));
     assert!(delays.iter().any(|delay| *delay > 14_000) && delays.iter().any(|delay| *delay < 5_000));
     let overtaken = arrivals(Link { reorder: 0.1, ..Link::default() }, 200);

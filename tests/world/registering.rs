@@ -9,9 +9,11 @@ use crate::world::{World, config};
 
 #[test]
 fn a_line_registers_with_digest() {
-    for (challenge, seed) in
-        [(vec![Algorithm::MD5], 1), (vec![Algorithm::SHA_256], 2), (vec![Algorithm::SHA_512_256, Algorithm::MD5], 3)]
-    {
+    for (challenge, seed) in [
+        (vec![Algorithm::MD5], 1),
+        (vec![Algorithm::SHA_256], 2),
+        (vec![Algorithm::SHA_512_256, Algorithm::MD5], 3),
+    ] {
         let mut world = World::new(seed);
         world.pbx.manners().challenge = challenge;
         world.add_phone(config("1001", "", ""));
@@ -49,7 +51,11 @@ fn a_wrong_password_stops_the_line_and_says_what_to_do() {
         .clone();
     world.add_phone(config);
     world.seconds(3600);
-    assert!(world.pbx.registrar().wrong <= 2, "an office is locked out by more: {}", world.pbx.registrar().wrong);
+    assert!(
+        world.pbx.registrar().wrong <= 2,
+        "an office is locked out by more: {}",
+        world.pbx.registrar().wrong
+    );
     let rejected = world.phones[0].all("line.rejected");
     let [Kind::LineRejected { cause, cure, .. }] = rejected.as_slice() else { panic!("{rejected:?}") };
     assert_eq!(cause.status, Some(403));
@@ -75,7 +81,9 @@ fn an_overloaded_registrar_is_left_alone_as_long_as_it_says() {
     world.add_phone(config("1001", "", ""));
     world.seconds(1);
     let unregistered = world.phones[0].all("line.unregistered");
-    let [Kind::LineUnregistered { cause, retry_us, .. }] = unregistered.as_slice() else { panic!("{unregistered:?}") };
+    let [Kind::LineUnregistered { cause, retry_us, .. }] = unregistered.as_slice() else {
+        panic!("{unregistered:?}")
+    };
     assert_eq!(cause.status, Some(503));
     assert!(retry_us.is_some_and(|retry_us| retry_us >= 119_000_000), "{retry_us:?}");
     world.pbx.manners().refuse = None;

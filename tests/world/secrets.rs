@@ -10,11 +10,17 @@ fn story(seed: u64) -> (World, String) {
     let mut world = World::new(seed);
     world.network.seen = Some(Vec::new());
     for user in ["1001", "1002"] {
-        world.add_phone(config(user, "srtp = \"required\"", "[[admin.tokens]]\nname = \"crm\"\ntoken = \"planted-token-0123456789\"\n"));
+        world.add_phone(config(
+            user,
+            "srtp = \"required\"",
+            "[[admin.tokens]]\nname = \"crm\"\ntoken = \"planted-token-0123456789\"\n",
+        ));
     }
     for phone in 0..2 {
         let address = world.phones[phone].address;
-        world.network.set_link(address, Link { loss: 0.02, jitter_us: 20_000, reorder: 0.02, ..Link::default() });
+        world
+            .network
+            .set_link(address, Link { loss: 0.02, jitter_us: 20_000, reorder: 0.02, ..Link::default() });
     }
     world.seconds(40);
     for _ in 0..2 {
@@ -53,7 +59,8 @@ fn planted_secrets_leave_by_no_door() {
         let trace = world.phones[phone].phone.trace(0, None, None);
         assert!(trace.len() > 20, "{}", trace.len());
         told += &trace.iter().map(|traced| format!("{traced:?}")).collect::<String>();
-        told += &trace.iter().map(|traced| serde_json::to_string(traced).expect("a trace")).collect::<String>();
+        told +=
+            &trace.iter().map(|traced| serde_json::to_string(traced).expect("a trace")).collect::<String>();
     }
     // What was on the wire: keys of SRTP and answers to challenges.
     let wire = world.network.seen.as_ref().expect("the wire was watched");
@@ -62,7 +69,9 @@ fn planted_secrets_leave_by_no_door() {
         ["secret-1001", "secret-1002", "planted-token-0123456789", "9182736450"].map(str::to_owned).into();
     for text in texts {
         for (before, after) in [("inline:", &['|', '\r', ' '][..]), ("response=\"", &['"'][..])] {
-            secrets.extend(text.split(before).skip(1).filter_map(|rest| rest.split(after).next()).map(str::to_owned));
+            secrets.extend(
+                text.split(before).skip(1).filter_map(|rest| rest.split(after).next()).map(str::to_owned),
+            );
         }
     }
     assert!(secrets.len() > 12, "keys and digests were on the wire: {}", secrets.len());

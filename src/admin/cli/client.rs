@@ -40,7 +40,8 @@ pub enum Place {
 pub enum ClientError {
     /// Nobody is there.
     #[error(
-        "no running tipring was found at {place}: {error}; start it with `tipring run`, or name it with --api URL"
+        "no running tipring was found at {place}: {error}; \
+         start it with `tipring run`, or name it with --api URL"
     )]
     Absent {
         /// Where it was looked for.

@@ -191,7 +191,8 @@ mod tests {
     use super::*;
 
     fn message(sent: bool, remote: &str, text: &str) -> Value {
-        json!({ "utc_us": 1_795_248_001_123_456i64, "sent": sent, "transport": "udp", "remote": remote, "text": text })
+        let utc_us = 1_795_248_001_123_456i64;
+        json!({ "utc_us": utc_us, "sent": sent, "transport": "udp", "remote": remote, "text": text })
     }
 
     #[test]
@@ -199,8 +200,8 @@ mod tests {
         let mut ladder = Ladder::new(Paint::none());
         let pbx = "192.0.2.10:5060";
         let invite = "INVITE sip:600@pbx SIP/2.0\r\nCSeq: 1 INVITE\r\nAuthorization: ***\r\n\r\nv=0\r\n\
-                      c=IN IP4 192.0.2.1\r\nm=audio 10000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\n\
-                      a=sendonly\r\n";
+                      c=IN IP4 192.0.2.1\r\nm=audio 10000 RTP/AVP 8 101\r\n\
+                      a=rtpmap:101 telephone-event/8000\r\na=sendonly\r\n";
         let mut drawn = ladder.draw(&message(true, pbx, invite));
         drawn.push_str(&ladder.draw(&message(false, pbx, "SIP/2.0 486 Busy Here\r\nCSeq: 1 INVITE\r\n\r\n")));
         let lines: Vec<&str> = drawn.lines().skip(1).collect();

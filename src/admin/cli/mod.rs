@@ -1,7 +1,8 @@
 //! The commands that talk to a running appliance over its API.
 //!
-//! [`Command`] is what can be typed, [`run`] does it. Answers go to stdout, a reason for failure to stderr; what the
-//! network says is printed without control characters, so that nobody's display name paints a terminal.
+//! [`Command`] is what can be typed, [`run`] does it. Answers go to stdout, a reason for failure to stderr;
+//! what the network says is printed without control characters, so that nobody's display name paints a
+//! terminal.
 
 pub mod client;
 mod follow;
@@ -356,7 +357,7 @@ async fn line(terminal: &Terminal, name: &str, action: LineAction) -> Result<(),
         }
         .into());
     };
-    terminal.answer(line, || show::lines(&[line.clone()], terminal.paint))
+    terminal.answer(line, || show::lines(std::slice::from_ref(line), terminal.paint))
 }
 
 async fn calls(terminal: &Terminal, search: Search) -> Result<(), CommandError> {

@@ -4,6 +4,9 @@ use serde_json::Value;
 
 use super::table::{Mood, Paint, Table, clean};
 
+/// What is said of a call where it is so.
+const WORDS: [(&str, &str); 4] =
+    [("muted", "muted"), ("held_by_peer", "held by peer"), ("silent", "silent"), ("srtp", "encrypted")];
 /// What is written where nothing is known.
 const NOTHING: &str = "-";
 
@@ -79,7 +82,7 @@ fn current(calls: &[Value], paint: Paint) -> String {
     let mut table = Table::new(&["CALL", "LINE", "", "NUMBER", "NAME", "STATE", "TIME", "CODEC", "MOS"]);
     for call in calls {
         let mut state = cell(&call["state"]);
-        for (key, word) in [("muted", "muted"), ("held_by_peer", "held by peer"), ("srtp", "encrypted")] {
+        for (key, word) in WORDS {
             if call[key] == true {
                 state.push_str(", ");
                 state.push_str(word);
@@ -349,11 +352,12 @@ mod tests {
     fn a_status_tells_lines_calls_and_troubles() {
         let shown = status(
             &json!({
-                "name": "Reception", "version": "0.1.0", "serial": "T1", "started": "2026-11-21T08:00:00.000000Z",
-                "lines": [{ "name": "main", "aor": "sip:1001@pbx", "state": "registered", "via": "udp:192.0.2.1:5060",
-                            "expires_s": 300, "dnd": false, "reason": null }],
-                "calls": [{ "id": "c1", "line": "main", "direction": "in", "number": "1002", "name": "Anna\x1b[2J",
-                            "state": "active", "muted": true, "recording": "on", "duration_us": 61_000_000,
+                "name": "Reception", "version": "0.1.0", "serial": "T1",
+                "started": "2026-11-21T08:00:00.000000Z",
+                "lines": [{ "name": "main", "aor": "sip:1001@pbx", "state": "registered",
+                            "via": "udp:192.0.2.1:5060", "expires_s": 300, "dnd": false, "reason": null }],
+                "calls": [{ "id": "c1", "line": "main", "direction": "in", "number": "1002",
+                            "name": "Anna\x1b[2J", "state": "active", "muted": true, "recording": "on", "duration_us": 61_000_000,
                             "codec": "opus/48000", "quality": { "mos": 4.21 } }],
                 "degraded": ["sound: no device; plug one in"],
             }),
@@ -378,8 +382,8 @@ mod tests {
             &json!({
                 "type": "tipring.call.ended", "sequence": "00000000000000000042", "subject": "c1",
                 "time": "2026-11-21T08:00:01.123456Z",
-                "data": { "line": "main", "direction": "out", "called": { "dialled": "600" }, "result": "busy",
-                          "cause": { "status": 486, "text": "Busy\nHere" }, "talk_us": 0 },
+                "data": { "line": "main", "direction": "out", "called": { "dialled": "600" },
+                          "result": "busy", "cause": { "status": 486, "text": "Busy\nHere" }, "talk_us": 0 },
             }),
             Paint::none(),
         );

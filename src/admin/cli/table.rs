@@ -100,7 +100,8 @@ fn width(text: &str) -> usize {
     text.chars().count()
 }
 
-/// A text without what a terminal would obey: control characters, and those that turn the direction of writing.
+/// A text without what a terminal would obey: control characters, and those that turn the direction of
+/// writing.
 pub fn clean(text: &str) -> String {
     text.chars().map(|c| if obeyed(c) { '\u{fffd}' } else { c }).collect()
 }

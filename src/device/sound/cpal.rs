@@ -3,7 +3,9 @@
 use std::sync::mpsc::SyncSender;
 
 use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
-use cpal::{BufferSize, Device, ErrorKind, FromSample, Host, Sample, SampleFormat, SizedSample, Stream, StreamConfig};
+use cpal::{
+    BufferSize, Device, ErrorKind, FromSample, Host, Sample, SampleFormat, SizedSample, Stream, StreamConfig,
+};
 
 use super::port::{Microphone, SoundPort, Speaker};
 use super::{Backend, Opened, SoundError, Trouble};
@@ -69,10 +71,7 @@ fn find(name: &str, output: bool) -> Result<Device, SoundError> {
         return device.ok_or_else(missing);
     }
     let devices = host.devices().map_err(|error| blame(name, &error))?;
-    devices
-        .into_iter()
-        .find(|device| names(device).iter().any(|known| known == name))
-        .ok_or_else(missing)
+    devices.into_iter().find(|device| names(device).iter().any(|known| known == name)).ok_or_else(missing)
 }
 
 #[cfg(feature = "pulseaudio")]
@@ -132,8 +131,11 @@ fn choose(device: &Device, output: bool, rate: Option<u32>) -> Result<(u32, Form
             .min_by_key(|offer| (offer.sample_format() != SampleFormat::I16, offer.channels()));
         if let Some(offer) = best {
             let block = rate / 50;
-            let config =
-                StreamConfig { channels: offer.channels(), sample_rate: rate, buffer_size: BufferSize::Fixed(block) };
+            let config = StreamConfig {
+                channels: offer.channels(),
+                sample_rate: rate,
+                buffer_size: BufferSize::Fixed(block),
+            };
             return Ok((rate, Format { config, sample: offer.sample_format() }, block as usize));
         }
     }
@@ -145,7 +147,12 @@ struct Format {
     sample: SampleFormat,
 }
 
-fn play(device: &Device, format: &Format, speaker: Speaker, troubles: SyncSender<Trouble>) -> Result<Stream, SoundError> {
+fn play(
+    device: &Device,
+    format: &Format,
+    speaker: Speaker,
+    troubles: SyncSender<Trouble>,
+) -> Result<Stream, SoundError> {
     match format.sample {
         SampleFormat::I16 => play_as::<i16>(device, &format.config, speaker, troubles),
         SampleFormat::I32 => play_as::<i32>(device, &format.config, speaker, troubles),

@@ -46,7 +46,8 @@ impl Backend for FileBackend {
 fn load(path: &PathBuf) -> Result<(u32, TerminalInput), SoundError> {
     let refuse = |why: String| SoundError::File { file: path.display().to_string(), why };
     let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
-    let (samples, found) = wav::read_all(BufReader::new(file), LONGEST).map_err(|error| refuse(error.to_string()))?;
+    let (samples, found) =
+        wav::read_all(BufReader::new(file), LONGEST).map_err(|error| refuse(error.to_string()))?;
     if samples.is_empty() {
         return Err(refuse("it has no samples".into()));
     }

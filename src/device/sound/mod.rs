@@ -59,7 +59,9 @@ pub enum SoundError {
         known: Vec<String>,
     },
     /// The device is there and refuses.
-    #[error("the sound device `{device}` can't be opened: {why}; is it used by another program, may this user use it?")]
+    #[error(
+        "the sound device `{device}` can't be opened: {why}; is it used by another program, may this user use it?"
+    )]
     Refused {
         /// As configured.
         device: String,
@@ -73,7 +75,9 @@ pub enum SoundError {
         device: String,
     },
     /// Built without PulseAudio.
-    #[error("this program was built without PulseAudio; name an ALSA device, or build with the feature `pulseaudio`")]
+    #[error(
+        "this program was built without PulseAudio; name an ALSA device, or build with the feature `pulseaudio`"
+    )]
     NoPulse,
     /// The input file can't be used.
     #[error("{file} can't be played into calls: {why}; [audio] input must be a WAV file of PCM or G.711")]

@@ -88,7 +88,15 @@ impl SoundPort {
         let (playback, speaker) = RingBuffer::new(fill + 4 * period);
         let (microphone, capture) = RingBuffer::new((block.max(period)) * 4 + 4 * period);
         let slips = Arc::new(Slips::default());
-        let port = SoundPort { playback, capture: Some(capture), ring: None, period, ring_period: 0, fill, due_us: 0 };
+        let port = SoundPort {
+            playback,
+            capture: Some(capture),
+            ring: None,
+            period,
+            ring_period: 0,
+            fill,
+            due_us: 0,
+        };
         Ends {
             port,
             speaker: Speaker { ring: speaker, slips: Arc::clone(&slips) },
