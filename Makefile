@@ -1,7 +1,7 @@
 # make demo and make test do everything on a fresh Debian or Ubuntu machine with Rust; `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick cross fmt setup clean
+.PHONY: help demo test test-quick cross bench fmt setup clean
 
 help:        ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -20,6 +20,12 @@ test-quick:  ## the inner loop: formatting, clippy, unit and world tests
 cross:       ## the program for the ARM boards, and its demo under qemu
 	@scripts/setup build cross
 	@scripts/cross $(ARGS)
+
+bench:       ## speed and size beside baresip, and the jitter buffer (ARGS=--full takes longer)
+	@scripts/setup build peers
+	@cargo build --locked --profile device --bin tipring
+	@cargo bench --locked --quiet --bench phone -- $(ARGS)
+	@cargo bench --locked --quiet --bench jitter
 
 fmt:         ## format the sources
 	@cargo fmt --all

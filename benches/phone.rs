@@ -114,7 +114,8 @@ fn row(what: &str, ours: String, theirs: String, target: &str, reached: bool, fi
 }
 
 fn spread(values: &[f64]) -> String {
-    format!("{:.2} ms (p95 {:.2})", median(values), percentile(values, 95))
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    format!("{:.2} ms (min {least:.2}, p95 {:.2})", median(values), percentile(values, 95))
 }
 
 fn start(bench: &mut Bench) -> Result<Vec<Row>, String> {

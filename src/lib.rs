@@ -11,10 +11,12 @@
 //!     │      media             the path of one leg and the bridge of several, in packets and periods
 //!     └───┬────┘
 //!       phone ── config, events     the application: lines, calls, limits; the only room that knows what a call is
-//!         │
-//!   device   admin   demo      sockets, clocks, threads, sound · the API people use · an embedded PBX to call
-//!         └────┬────┘
-//!           main.rs            the command line
+//!     ┌───┴────┐
+//!   device   admin             sockets, clocks, threads, sound · the API and the command line that people use
+//!     │        │
+//!   demo       │               an embedded PBX and a tour of the appliance on it; the same PBX serves the tests
+//!     └───┬────┘
+//!      main.rs                 the front door
 //! ```
 //!
 //! An arrow goes only from the lower line to the upper one; `tests/house.rs` reads the sources and fails on any other.

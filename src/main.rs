@@ -137,7 +137,10 @@ fn run(file: PathBuf) -> u8 {
     drop(close);
     let _ = office.join();
     match ended {
-        Ok(()) => DONE,
+        Ok(ended) => {
+            ended.close();
+            DONE
+        }
         Err(error) => {
             eprintln!("{error}");
             FAILED

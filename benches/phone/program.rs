@@ -1,7 +1,7 @@
 //! The two programs that are measured: started with a configuration that asks the same of both.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -151,8 +151,12 @@ fn modules() -> &'static str {
     .unwrap_or("/usr/lib/baresip/modules")
 }
 
+/// A port that is free for UDP and TCP, below those that the system gives to whoever asks for any.
 fn free_port() -> std::io::Result<u16> {
-    Ok(UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port())
+    let free = |port: &u16| {
+        UdpSocket::bind(("127.0.0.1", *port)).and(TcpListener::bind(("127.0.0.1", *port))).is_ok()
+    };
+    (20_000..30_000).find(free).ok_or_else(|| std::io::ErrorKind::AddrInUse.into())
 }
 
 fn tipring_toml(task: &Task<'_>, folder: &Path, port: u16) -> String {
@@ -177,7 +181,7 @@ fn baresip_config(task: &Task<'_>, port: u16) -> String {
         "sip_listen 127.0.0.1:{port}\nnet_interface 127.0.0.1\nmodule_path {modules}\nmodule uuid.so\nmodule g711.so\n\
          module opus.so\nmodule aufile.so\nmodule_app account.so\naudio_source aufile,{wav}\n\
          ausrc_srate {rate}\nauplay_srate {rate}\nausrc_channels 1\nauplay_channels 1\naudio_level no\n\
-         call_max_calls 64\nrtp_ports 32000-32999\nrtp_stats no\n\
+         call_max_calls 64\nrtp_ports 31000-31999\nrtp_stats no\n\
          opus_stereo no\nopus_sprop_stereo no\nopus_bitrate 24000\nopus_complexity 5\nopus_inbandfec yes\n\
          opus_packet_loss 5\nopus_cbr no\nopus_dtx no\nopus_application voip\n",
         modules = modules(),

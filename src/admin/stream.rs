@@ -102,7 +102,10 @@ impl Reader {
                 Err(_) if ending => return,
                 Err(error) => {
                     tracing::debug!("a reader of events waits for the store: {error}");
-                    tokio::time::sleep(AGAIN).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(AGAIN) => {}
+                        () = ended(&mut self.closing) => {}
+                    }
                 }
             }
             tokio::select! {

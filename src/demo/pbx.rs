@@ -412,11 +412,11 @@ impl Pbx {
                 let _ = self.agent.reply_offer(now, call, reply);
             }
             CallEvent::Answered { sdp: Some(Description::Answer(sdp)), .. }
-            | CallEvent::Answer { sdp, .. } => {
-                if negotiation.accept(&sdp).is_err() {
-                    let _ = self.agent.hang_up(now, call, None);
-                }
-            }
+            | CallEvent::Answer { sdp, .. } => match negotiation.accept(&sdp) {
+                Ok(_) => {}
+                // Without a common codec there is nothing to echo.
+                Err(_) => drop(self.agent.hang_up(now, call, None)),
+            },
             CallEvent::OfferFailed { .. } => negotiation.withdraw(),
             CallEvent::Ended(_) => {
                 if let Some(ended) = self.conversations.remove(&call) {

@@ -64,7 +64,9 @@ impl Station {
                 Ok(appliance) => {
                     let _ = tell.send(Ok(appliance.handles()));
                     // How it goes is told by its events.
-                    let _ = appliance.run(|_| {});
+                    if let Ok(ended) = appliance.run(|_| {}) {
+                        ended.close();
+                    }
                 }
                 Err(error) => {
                     let _ = tell.send(Err(error.to_string()));

@@ -19,8 +19,9 @@ use crate::now::Now;
 
 /// Pairs of sockets that wait for a call: so many can come at the same instant.
 const PORTS_AHEAD: usize = 16;
-/// Orders and notices that may wait in a queue before the sender is told that it is full.
-const QUEUE: usize = 4096;
+/// Orders and notices that may wait in a queue before the sender is told that it is full. The queue takes
+/// its memory at once, some 120 bytes for each.
+const QUEUE: usize = 1024;
 /// Rounds over the sockets, a datagram of each, before orders and deadlines get their turn.
 const ROUNDS_PER_TURN: usize = 64;
 /// While the engine wants to be called this soon, packets wait in their sockets until then, in microseconds:

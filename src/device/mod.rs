@@ -169,16 +169,25 @@ impl Appliance {
     }
 
     /// Runs until somebody asks it to end; then ends in order. `progress` is told when everything is up.
-    pub fn run(self, progress: impl FnMut(Progress)) -> Result<(), StartError> {
+    pub fn run(self, progress: impl FnMut(Progress)) -> Result<Ended, StartError> {
         let Appliance { control, runtime, sound, handles } = self;
         drop(handles);
         let parts = runtime
             .block_on(control.run(progress))
             .map_err(|error| StartError::System { what: "signals", error })?;
         parts.media.stop();
-        parts.sound.order(sound_thread::Order::Stop);
+        parts.sound.stop();
         let _ = sound.join();
-        parts.store.stop();
-        Ok(())
+        Ok(Ended(parts.store))
+    }
+}
+
+/// An appliance that has ended, but for its store: readers can still fetch the last events.
+pub struct Ended(store_thread::StoreThread);
+
+impl Ended {
+    /// Closes the store.
+    pub fn close(self) {
+        self.0.stop();
     }
 }

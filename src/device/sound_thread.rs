@@ -18,8 +18,8 @@ use crate::audio::wav::WavWriter;
 use crate::config::{self, Audio};
 use crate::media::{Recorded, RecordingId, Terminal};
 
-/// Pieces of recordings that may wait for the disk: ten seconds of a few calls.
-const QUEUE: usize = 4096;
+/// Pieces of recordings that may wait for the disk: ten seconds of a few calls. The queue takes its memory at once.
+const QUEUE: usize = 2048;
 /// A back-end that could not be opened, or went away, is tried again after this long.
 const RETRY: Duration = Duration::from_secs(5);
 /// How often open files are looked after when nothing happens.
@@ -115,6 +115,12 @@ impl SoundThread {
             .run(&inbox);
         })?;
         Ok((SoundThread(orders), thread))
+    }
+
+    /// Asks for the end; what waits before is still written.
+    pub fn stop(&self) {
+        // Waits where the queue is full: the order to stop must get in.
+        let _ = self.0.send(Order::Stop);
     }
 
     /// Hands over an order; false if the disk is so far behind that the queue is full.

@@ -16,8 +16,8 @@ use crate::events::archive::{Archive, Job};
 use crate::events::store::{Store, StoreError, Write};
 use crate::phone::Remembered;
 
-/// Jobs that may wait.
-const QUEUE: usize = 8192;
+/// Jobs that may wait. The queue takes its memory at once, some 100 bytes for each.
+const QUEUE: usize = 2048;
 /// What is held back in memory while the disk refuses; past it the oldest is given up.
 const MOST_WAITING: usize = 20_000;
 /// One commit takes this much at most, so that questions between commits are answered soon.
@@ -177,7 +177,6 @@ impl Keeper {
 
     /// Does one job; false when it is the last.
     fn take(&mut self, job: Job) -> bool {
-        // Who asked may have gone away meanwhile: an answer that nobody takes is no fault.
         match job {
             Job::Keep(write) => {
                 if self.waiting.len() >= MOST_WAITING {
@@ -185,20 +184,30 @@ impl Keeper {
                 }
                 self.waiting.push_back(write);
             }
+            Job::Stop => return false,
+            question => self.answer(question),
+        }
+        true
+    }
+
+    /// Answers a question, once what was handed over before it has been kept.
+    fn answer(&mut self, question: Job) {
+        self.commit();
+        // Who asked may have gone away meanwhile: an answer that nobody takes is no fault.
+        match question {
             Job::Events { since, limit, reply } => {
-                drop(reply.send(self.with(|store| store.events_since(since, limit))))
+                drop(reply.send(self.with(|store| store.events_since(since, limit))));
             }
             Job::EventsOfCall { call, reply } => {
-                drop(reply.send(self.with(|store| store.events_of_call(&call))))
+                drop(reply.send(self.with(|store| store.events_of_call(&call))));
             }
             Job::Journal { query, reply } => drop(reply.send(self.with(|store| store.journal(&query)))),
             Job::Call { call, reply } => drop(reply.send(self.with(|store| store.call(&call)))),
             Job::Erase { whose, now_utc_us, reply } => {
                 drop(reply.send(self.with(|store| store.erase(&whose, now_utc_us))));
             }
-            Job::Stop => return false,
+            Job::Keep(_) | Job::Stop => {}
         }
-        true
     }
 
     fn with<T>(&mut self, ask: impl FnOnce(&mut Store) -> Result<T, StoreError>) -> Result<T, StoreError> {

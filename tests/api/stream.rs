@@ -89,6 +89,6 @@ fn the_end_of_the_appliance_ends_the_streams_after_the_last_event() {
     let (id, _) = reader.event();
     assert_eq!(id, 1);
     paper.close();
-    assert_eq!(reader.next("id: "), None, "the stream ended in order");
+    assert_eq!(reader.next("0\r\n"), Some(String::new()), "the stream ended in order");
     assert!(!socket.exists(), "the socket is gone");
 }

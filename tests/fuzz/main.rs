@@ -6,6 +6,10 @@
 //!
 //! `TIPRING_FUZZ_INPUTS=100000 cargo test --test fuzz` replays more, `TIPRING_FUZZ_SEED=7` other ones,
 //! `TIPRING_FUZZ_TARGET=sip_uri` those of one target.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the replay is told by the environment what to run, and reads a corpus"
+)]
 
 mod mutator;
 mod targets;

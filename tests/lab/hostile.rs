@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::friendly::{self, stage};
 use crate::phone::Setup;
+use crate::process::within;
 use crate::sound::{Wav, sine};
 
 const PBX: &str = "203.0.113.10";
@@ -115,11 +116,13 @@ fn direct(accounts: [&str; 2], srtp: &str, hold: bool) {
     let call = a.call(two);
     a.wait_event("call.media");
     b.wait_event("call.media");
-    seconds(2.0);
-    // Asterisk has sent both to each other: its own counters stand still while both hear.
-    let before = asterisk.packets_received();
-    seconds(1.5);
-    let after = asterisk.packets_received();
+    // Asterisk sends both to each other: its own counters stand still while both hear.
+    within("media goes from phone to phone", Duration::from_secs(10), || {
+        let before = asterisk.packets_received();
+        seconds(1.0);
+        (asterisk.packets_received() - before < 10).then_some(())
+    });
+    seconds(2.5);
     if hold {
         a.act(&call, "hold");
         a.wait_event("call.held");
@@ -131,7 +134,6 @@ fn direct(accounts: [&str; 2], srtp: &str, hold: bool) {
     a.hang_up(&call);
     b.closed();
     asterisk.idle();
-    assert!(after - before < 10, "{} packets went through the PBX", after - before);
     let (at_a, at_b) = (a.heard(), b.heard());
     assert!(at_a.seconds_of(660.0) > 3.0, "A heard {} s of 660 Hz", at_a.seconds_of(660.0));
     assert!(at_b.seconds_of(440.0) > 3.0, "B heard {} s of 440 Hz", at_b.seconds_of(440.0));

@@ -15,7 +15,7 @@ use tipring::sip::network;
 
 use crate::names::Names;
 use crate::network::Network;
-use crate::sound_card::{RATE, SoundCard};
+use crate::sound_card::SoundCard;
 
 /// The port of SIP.
 pub const SIP: u16 = 5060;
@@ -46,7 +46,7 @@ impl Handset {
         let settings =
             media::Settings { country: config.device.country.clone(), ..media::Settings::default() };
         let mut engine = Engine::new(settings, chance.fork());
-        engine.handle(now, Command::Terminal(Terminal::Device { rate: RATE, ring: None }));
+        engine.handle(now, Command::Terminal(Terminal::Device { rate: card.rate, ring: None }));
         let udp = SocketAddr::new(address, SIP);
         let phone =
             Phone::new(now, config, udp, None, Remembered { clean: true, ..Remembered::default() }, chance);
@@ -86,7 +86,7 @@ impl Handset {
                 .handle(now, Input::Sip(network::Input::Datagram { local, remote: from, bytes: &bytes }));
             return;
         }
-        let component = if port % 2 == 0 { Component::Rtp } else { Component::Rtcp };
+        let component = if port.is_multiple_of(2) { Component::Rtp } else { Component::Rtcp };
         if let Some(id) = self.numbers.get(&(port & !1)) {
             self.engine.handle_packet(now, PortId(*id), component, from, &mut bytes);
         }
@@ -128,11 +128,14 @@ impl Handset {
             while self.engine.poll_recording(&mut samples).is_some() {}
             while let Some(event) = self.engine.poll_event() {
                 quiet = false;
-                if let media::Event::Closed { port, .. } = &event {
-                    if let Some(number) = self.ports.remove(&port.0) {
-                        self.numbers.remove(&number);
-                        self.open_port(now);
-                    }
+                let closed = if let media::Event::Closed { port, .. } = &event {
+                    self.ports.remove(&port.0)
+                } else {
+                    None
+                };
+                if let Some(number) = closed {
+                    self.numbers.remove(&number);
+                    self.open_port(now);
                 }
                 self.phone.handle(now, Input::Media(event));
             }

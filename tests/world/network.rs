@@ -127,12 +127,12 @@ impl Network {
             seen.push(bytes.clone());
         }
         let mut source = from;
-        if let Some(nat) = self.behind.get(&from.ip()).copied() {
-            if self.behind.get(&to.ip()) != Some(&nat) {
-                source = self.nats[nat].outbound(now_us, from, to);
-                if to.ip() == self.nats[nat].public && !self.nats[nat].hairpins {
-                    return;
-                }
+        let nat = self.behind.get(&from.ip()).copied();
+        // Two behind one box reach each other past it.
+        if let Some(nat) = nat.filter(|nat| self.behind.get(&to.ip()) != Some(nat)) {
+            source = self.nats[nat].outbound(now_us, from, to);
+            if to.ip() == self.nats[nat].public && !self.nats[nat].hairpins {
+                return;
             }
         }
         let Some(at_us) = self.pass(now_us, from.ip(), true, bytes.len()) else { return };
@@ -251,4 +251,32 @@ fn the_weather_is_what_was_ordered() {
     // 29 bytes at 8 kbit/s take 29 ms: every datagram of 20 ms waits longer.
     let slow = arrivals(Link { rate: Some(8_000), ..Link::default() }, 10);
     assert_eq!(slow[9].0, 10 * 29_000 + 2_000);
+}
+
+#[test]
+fn neighbours_behind_one_box_meet_inside_and_outside_only_if_it_hairpins() {
+    use crate::nat::Dependence::EndpointIndependent;
+    let (one, two) = (address("10.0.0.2:5060"), address("10.0.0.3:5060"));
+    for hairpins in [false, true] {
+        let mut network = Network::new(Chance::from_number(3));
+        let public: IpAddr = "203.0.113.1".parse().expect("an address");
+        let number = network.put_behind(one.ip(), Nat::new(public, EndpointIndependent, EndpointIndependent));
+        network.put_beside(two.ip(), number);
+        network.nat(number).hairpins = hairpins;
+        network.send(0, one, two, b"inside".to_vec());
+        let outside = network.nat(number).outbound(0, two, address("198.51.100.1:5060"));
+        network.send(0, one, outside, b"outside".to_vec());
+        let mut arrived = Vec::new();
+        while let Some(at_us) = network.next_arrival() {
+            while let Some(datagram) = network.arrive(at_us) {
+                assert_eq!(datagram.to, two);
+                arrived.push((datagram.from.ip(), datagram.bytes));
+            }
+        }
+        let mut expected = vec![(one.ip(), b"inside".to_vec())];
+        if hairpins {
+            expected.push((public, b"outside".to_vec()));
+        }
+        assert_eq!(arrived, expected);
+    }
 }

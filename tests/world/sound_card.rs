@@ -4,21 +4,21 @@ use tipring::audio::speech::Speech;
 use tipring::media::Engine;
 use tipring::now::Now;
 
-/// Samples per second.
+/// Samples per second of most cards.
 pub const RATE: u32 = 16_000;
-/// Samples of a period.
-const PERIOD: usize = RATE as usize / 100;
 /// Seconds of speech that is said over and over.
 const SPEECH_S: usize = 20;
 
 /// A loudspeaker and a microphone that somebody speaks into.
 pub struct SoundCard {
+    /// Samples per second.
+    pub rate: u32,
     /// Microseconds between two periods.
     period_us: f64,
     next_us: Option<f64>,
     speech: Vec<i16>,
     position: usize,
-    period: [i16; PERIOD],
+    period: Vec<i16>,
     /// What was said and heard since [`SoundCard::listen`].
     pub said: Vec<i16>,
     pub heard: Vec<i16>,
@@ -27,15 +27,16 @@ pub struct SoundCard {
 
 impl SoundCard {
     /// A card whose clock runs `drift_ppm` too fast (or too slow), with a voice from a seed.
-    pub fn new(seed: u64, drift_ppm: f64) -> SoundCard {
-        let mut speech = vec![0; RATE as usize * SPEECH_S];
-        Speech::new(seed, RATE).fill(&mut speech);
+    pub fn new(seed: u64, rate: u32, drift_ppm: f64) -> SoundCard {
+        let mut speech = vec![0; rate as usize * SPEECH_S];
+        Speech::new(seed, rate).fill(&mut speech);
         SoundCard {
+            rate,
             period_us: 10_000.0 / (1.0 + drift_ppm / 1e6),
             next_us: None,
             speech,
             position: 0,
-            period: [0; PERIOD],
+            period: vec![0; rate as usize / 100],
             said: Vec::new(),
             heard: Vec::new(),
             listening: false,

@@ -39,6 +39,8 @@ pub struct World {
     pub phones: Vec<Handset>,
     chance: Chance,
     seed: u64,
+    /// Samples per second of the sound cards of phones to come.
+    pub card_rate: u32,
 }
 
 /// The configuration of a phone: the line of `user`, with more keys for that line and more tables.
@@ -90,6 +92,7 @@ impl World {
             phones: Vec::new(),
             chance,
             seed,
+            card_rate: RATE,
         }
     }
 
@@ -105,7 +108,7 @@ impl World {
 
     /// The same at any address, with a sound card of another clock.
     pub fn add_phone_at(&mut self, address: IpAddr, config: Config, drift_ppm: f64) -> usize {
-        let card = SoundCard::new(self.seed * 100 + self.phones.len() as u64, drift_ppm);
+        let card = SoundCard::new(self.seed * 100 + self.phones.len() as u64, self.card_rate, drift_ppm);
         let handset = Handset::new(self.now(), address, config, card, self.chance.fork());
         self.phones.push(handset);
         self.drain();
@@ -272,8 +275,9 @@ impl World {
 
     /// How what one phone heard is like what another one said, in the last talk.
     pub fn likeness(&self, said: usize, heard: usize) -> Option<Similarity> {
+        let rate = self.phones[heard].card.rate;
         let (said, heard) = (&self.phones[said].card.said, &self.phones[heard].card.heard);
-        similarity(said, heard, RATE, RATE as usize)
+        similarity(said, heard, rate, rate as usize)
     }
 
     /// Whether one phone hears another one, and its words are whole.

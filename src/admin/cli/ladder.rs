@@ -208,10 +208,10 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "              tipring             udp 192.0.2.10:5060",
-                "08:00:01.123  │───── INVITE sip:600@pbx +auth ───────▶│",
+                "              tipring               udp 192.0.2.10:5060",
+                "08:00:01.123  │────── INVITE sip:600@pbx +auth ──────▶│",
                 "                SDP 192.0.2.1:10000 PCMA/8000 telephone-event/8000 sendonly",
-                "08:00:01.123  │◀────── 486 Busy Here (INVITE) ────────│",
+                "08:00:01.123  │◀─────── 486 Busy Here (INVITE) ───────│",
             ]
         );
     }
