@@ -1,16 +1,23 @@
 //! The two clocks of the machine, read together.
 
-use rustix::time::{ClockId, clock_gettime};
+use std::sync::LazyLock;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::now::Now;
+use crate::now::{Now, micros};
 
-/// This moment: CLOCK_MONOTONIC and CLOCK_REALTIME.
+/// The monotonic clock counts from the first reading, which gets this value: before it there is room for the age of what
+/// arrived earlier.
+const FIRST_US: u64 = 10_000_000;
+
+/// This moment: the monotonic clock and UTC.
 pub fn now() -> Now {
-    let micros = |clock| {
-        let time = clock_gettime(clock);
-        time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_nsec / 1_000)
+    static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let first = *FIRST;
+    let utc_us = match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+        Err(before) => -i64::try_from(before.duration().as_micros()).unwrap_or(i64::MAX),
     };
-    Now { mono_us: u64::try_from(micros(ClockId::Monotonic)).unwrap_or(0), utc_us: micros(ClockId::Realtime) }
+    Now { mono_us: FIRST_US.saturating_add(micros(first.elapsed())), utc_us }
 }
 
 /// The moment at which the kernel took a packet that is read only now.

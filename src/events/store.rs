@@ -79,6 +79,9 @@ const STEPS: &[&str] = &["
     ) WITHOUT ROWID;
 "];
 
+/// The value of SQLite's `auto_vacuum` that gives pages back bit by bit.
+const INCREMENTAL: i64 = 2;
+
 /// Events in one page at most.
 const LARGEST_PAGE: u32 = 10_000;
 
@@ -155,11 +158,14 @@ impl Store {
         connection.busy_timeout(Duration::from_secs(1))?;
         connection.execute_batch(
             "PRAGMA locking_mode = EXCLUSIVE;
-             PRAGMA auto_vacuum = INCREMENTAL;
              PRAGMA secure_delete = ON;
              PRAGMA temp_store = MEMORY;
              PRAGMA cache_size = -512;",
         )?;
+        // Written only where it is not so yet: on an existing database this pragma costs a commit at every start.
+        if connection.query_row("PRAGMA auto_vacuum", [], |row| row.get::<_, i64>(0))? != INCREMENTAL {
+            connection.pragma_update(None, "auto_vacuum", INCREMENTAL)?;
+        }
         connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
         connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 4194304;")?;
         let mut store = Store { connection, digits: Digits::Hidden };

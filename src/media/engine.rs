@@ -24,6 +24,8 @@ const EVENTS_MAX: usize = 4096;
 
 /// A period of the sound terminal and the finest step of the engine's timer, in milliseconds.
 const PERIOD_MS: u32 = 10;
+/// The same in microseconds.
+const PERIOD_US: u64 = PERIOD_MS as u64 * 1000;
 
 /// The timer catches up so much time in periods; what lies further back is passed over.
 const CATCH_UP_US: u64 = 200_000;
@@ -45,11 +47,10 @@ impl Default for Settings {
     }
 }
 
-/// The one timer of all legs without a sound device: ticks of one or two periods on a common grid.
+/// The one timer of all legs without a sound device: ticks of one period on a common grid.
 #[derive(Clone, Copy)]
 struct Grid {
     next_us: u64,
-    step_ms: u32,
 }
 
 /// Legs that hear each other, by their places in the list of legs.
@@ -212,13 +213,11 @@ impl Engine {
             }
         }
         let by_timer = !self.sound.is_device() || self.legs.iter().any(|leg| leg.room != Room::Terminal);
-        let coarse = self.legs.iter().all(Leg::is_coarse);
-        let step_ms = if coarse { 2 * PERIOD_MS } else { PERIOD_MS };
         self.grid = if self.legs.is_empty() {
             None
         } else if by_timer || self.is_stale(now) {
             let next_us = self.grid.map_or(now.mono_us, |grid| grid.next_us);
-            Some(Grid { next_us, step_ms })
+            Some(Grid { next_us })
         } else {
             None
         };
@@ -269,10 +268,9 @@ impl Engine {
             let late_us = now.mono_us.saturating_sub(grid.next_us);
             if late_us > CATCH_UP_US {
                 // The machine slept: the streams go on where they would be.
-                let step_us = u64::from(grid.step_ms) * 1000;
-                let skipped = late_us / step_us;
-                grid.next_us += skipped * step_us;
-                let ms = u32::try_from(skipped * u64::from(grid.step_ms)).unwrap_or(u32::MAX);
+                let skipped = late_us / PERIOD_US;
+                grid.next_us += skipped * PERIOD_US;
+                let ms = u32::try_from(skipped * u64::from(PERIOD_MS)).unwrap_or(u32::MAX);
                 for leg in &mut self.legs {
                     leg.skip(ms);
                 }
@@ -282,9 +280,8 @@ impl Engine {
             if grid.next_us > now.mono_us {
                 break;
             }
-            grid.next_us += u64::from(grid.step_ms) * 1000;
-            let step_ms = grid.step_ms;
-            self.tick(now, step_ms);
+            grid.next_us += PERIOD_US;
+            self.tick(now, PERIOD_MS);
         }
         if self.slow_us.is_some_and(|slow| slow <= now.mono_us) {
             self.slow(now);

@@ -207,11 +207,6 @@ impl Leg {
         self.plan.direction.sends() && self.plan.send.is_some()
     }
 
-    /// Whether ticks of 20 ms are as good for this leg as ticks of 10.
-    pub(super) fn is_coarse(&self) -> bool {
-        self.sending.as_ref().is_none_or(|sending| sending.frame_ms() % 20 == 0)
-    }
-
     /// The earliest moment at which `handle_timeout` is wanted.
     pub(super) fn deadline(&self) -> Option<u64> {
         let own = earliest(self.watch.deadline(), self.quality_us);

@@ -76,8 +76,16 @@ impl Latch {
             if let Some(pair) = self.expected.media.zip(left) {
                 self.before = Some(pair);
             }
-            self.stale =
-                left.or(self.stale).filter(|stale| !expected.matches(*stale) && self.source != Some(*stale));
+            // Where SDP told the truth about the source so far, its new word is believed too: the PBX that leaves the
+            // path (direct media) still sends for a moment, and must not be taken for the one who comes, though it is
+            // where the signalling comes from.
+            let was_told =
+                |source: SocketAddr| self.expected.media.is_some_and(|media| media.ip() == source.ip());
+            let is_told = |source: SocketAddr| expected.media.is_some_and(|media| media.ip() == source.ip());
+            self.stale = left.or(self.stale).filter(|stale| {
+                let left_the_path = was_told(*stale) && !is_told(*stale);
+                (left_the_path || !expected.matches(*stale)) && self.source != Some(*stale)
+            });
         }
         self.expected = expected;
         self.probation = None;
@@ -199,6 +207,24 @@ mod tests {
         assert_eq!(talks(&mut latch, "192.0.2.1:4002", 1, 0, 1), Verdict::Moved);
         assert_eq!(talks(&mut latch, "192.0.2.1:4002", 1, 20, 1), Verdict::Accept);
         assert_eq!(latch.destination(), Some(at("192.0.2.1:4002")));
+    }
+
+    #[test]
+    fn a_pbx_that_leaves_the_path_is_not_taken_for_the_one_who_comes() {
+        let mut latch = Latch::default();
+        let signalling = Some("203.0.113.10".parse().unwrap());
+        latch.arm(0, Expectation { signalling, ..expecting("203.0.113.10:10000") });
+        assert_eq!(talks(&mut latch, "203.0.113.10:10000", 1, 0, 20), Verdict::Accept);
+        latch.arm(400 * MS, Expectation { signalling, ..expecting("203.0.113.50:20000") });
+        assert_eq!(
+            talks(&mut latch, "203.0.113.10:10000", 1, 410, 10),
+            Verdict::Refuse,
+            "what was on its way"
+        );
+        assert_eq!(latch.destination(), Some(at("203.0.113.50:20000")));
+        assert_eq!(talks(&mut latch, "203.0.113.50:20000", 2, 620, 1), Verdict::Moved);
+        latch.arm(900 * MS, Expectation { signalling, ..expecting("203.0.113.10:10000") });
+        assert_eq!(talks(&mut latch, "203.0.113.10:10000", 1, 910, 1), Verdict::Accept, "back at the PBX");
     }
 
     #[test]

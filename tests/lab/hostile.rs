@@ -113,6 +113,7 @@ fn direct(accounts: [&str; 2], srtp: &str, hold: bool) {
         .start(&lab, &other);
     asterisk.registered(one);
     asterisk.registered(two);
+    asterisk.command("pjsip set logger on");
     let call = a.call(two);
     a.wait_event("call.media");
     b.wait_event("call.media");

@@ -63,7 +63,7 @@ impl Backend for CpalBackend {
 fn find(name: &str, output: bool) -> Result<Device, SoundError> {
     let (host, name) = match name.strip_prefix(PULSE) {
         Some(name) => (pulse()?, name),
-        None => (cpal::default_host(), name),
+        None => (alsa_host()?, name),
     };
     let missing = || SoundError::Missing { device: name.to_owned(), known: known(&host, output) };
     if name == "default" {
@@ -72,6 +72,11 @@ fn find(name: &str, output: bool) -> Result<Device, SoundError> {
     }
     let devices = host.devices().map_err(|error| blame(name, &error))?;
     devices.into_iter().find(|device| names(device).iter().any(|known| known == name)).ok_or_else(missing)
+}
+
+/// ALSA asked for by name: the default host panics where the machine has no ALSA configuration.
+fn alsa_host() -> Result<Host, SoundError> {
+    cpal::host_from_id(cpal::HostId::Alsa).map_err(|error| blame("alsa", &error))
 }
 
 #[cfg(feature = "pulseaudio")]

@@ -3,7 +3,7 @@
 //! | back-end | captures | plays | clock |
 //! |---|---|---|---|
 //! | [`cpal`] | microphone | loudspeaker | the device's |
-//! | [`file`] | a WAV file in a loop | a WAV file | the engine's timer |
+//! | [`mod@file`] | a WAV file in a loop | a WAV file | the engine's timer |
 //! | [`tone`] | a sine | nothing | the engine's timer |
 //! | [`none`] | silence | nothing | the engine's timer |
 
