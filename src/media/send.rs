@@ -104,11 +104,6 @@ impl Sending {
         self.rate
     }
 
-    /// Milliseconds per packet.
-    pub(super) fn frame_ms(&self) -> u32 {
-        self.frame_ms
-    }
-
     /// Loss at the far end, for codecs that can do something about it.
     pub(super) fn expect_loss(&mut self, percent: u8) {
         self.encoder.expect_loss(percent);
