@@ -14,6 +14,9 @@ use tipring::admin::cli::{self, DONE, FAILED, Terminal, WRONG};
 use tipring::admin::{Office, serve};
 use tipring::device::settings::{self, SettingsError};
 use tipring::device::{Appliance, Handles, Progress};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Where the local socket is if the configuration can't be read.
 const SOCKET: &str = "/run/tipring.sock";
@@ -104,11 +107,11 @@ fn run(file: PathBuf) -> u8 {
     for finding in &settings.findings {
         eprintln!("{finding}");
     }
-    tracing_subscriber::fmt()
-        .with_env_filter(filter(settings.config.log.level.as_str()))
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .init();
+        .with_filter(filter(settings.config.log.level.as_str()));
+    tracing_subscriber::registry().with(log).init();
     let appliance = match Appliance::start(file, settings.config) {
         Ok(appliance) => appliance,
         Err(error) => {
@@ -148,15 +151,19 @@ fn run(file: PathBuf) -> u8 {
     }
 }
 
-/// What is logged: $TIPRING_LOG, as a level or as a filter of tracing, else the level of the configuration.
-fn filter(configured: &str) -> tracing_subscriber::EnvFilter {
+/// What is logged: $TIPRING_LOG, as a level or as `target=level,…`, else the level of the configuration.
+fn filter(configured: &str) -> Targets {
     let wanted = std::env::var("TIPRING_LOG").ok().filter(|wanted| !wanted.trim().is_empty());
     let wanted = wanted.unwrap_or_else(|| configured.to_owned());
-    let level = wanted.parse::<tracing::Level>().is_ok();
-    let text = if level { format!("warn,tipring={wanted}") } else { wanted };
-    tracing_subscriber::EnvFilter::try_new(text).unwrap_or_else(|error| {
+    let own = |level: tracing::Level| {
+        Targets::new().with_default(tracing::Level::WARN).with_target("tipring", level)
+    };
+    if let Ok(level) = wanted.parse() {
+        return own(level);
+    }
+    wanted.parse().unwrap_or_else(|error| {
         eprintln!("TIPRING_LOG can't be read: {error}; write a level such as debug");
-        tracing_subscriber::EnvFilter::new(format!("warn,tipring={configured}"))
+        own(configured.parse().unwrap_or(tracing::Level::INFO))
     })
 }
 

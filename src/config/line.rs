@@ -137,13 +137,14 @@ fn valid_name(name: &String) -> Result<(), Mistake> {
 
 #[expect(clippy::ptr_arg, reason = "a check takes the value as it is")]
 fn valid_user(user: &String) -> Result<(), Mistake> {
-    if let Some((user, host)) = user.split_once('@') {
+    let bare = ["sip:", "sips:"].iter().find_map(|scheme| user.strip_prefix(scheme));
+    if let Some((user, host)) = bare.unwrap_or(user).split_once('@') {
         return Err((
             "has a domain in it".into(),
             format!("write user = \"{user}\" and domain = \"{host}\""),
         ));
     }
-    if let Some(user) = user.strip_prefix("sip:") {
+    if let Some(user) = bare {
         return Err(("has a scheme in it".into(), format!("write user = \"{user}\"")));
     }
     if user.contains([' ', '<', '>', '"']) {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::outgoing::digits;
+use super::dial_string::digits;
 use crate::config;
 use crate::events::cloud_event::rfc3339;
 use crate::events::store::Usage;

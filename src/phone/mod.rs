@@ -14,6 +14,7 @@
 mod call;
 pub mod command;
 pub mod desk;
+mod dial_string;
 mod ending;
 mod features;
 mod incoming;

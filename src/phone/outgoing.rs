@@ -3,6 +3,7 @@
 use super::Phone;
 use super::call::{Call, Path, Phase};
 use super::command::{Blame, Outcome, Refusal, Reply};
+use super::dial_string::{digits, is_number};
 use super::limits::Verdict;
 use super::line::{Line, address};
 use super::media_plan::capability;
@@ -168,18 +169,6 @@ impl Phone {
             connected: None,
         }
     }
-}
-
-/// The digits of a dialled string: `+`, `*`, `#` and digits stay, what people put between them goes.
-pub(super) fn digits(number: &str) -> String {
-    number.chars().filter(|c| c.is_ascii_digit() || matches!(c, '+' | '*' | '#')).collect()
-}
-
-/// Is this string a number at all, and not a user name such as `alice`?
-fn is_number(dialled: &str) -> bool {
-    let between = |c: char| matches!(c, ' ' | '-' | '(' | ')' | '.' | '/');
-    dialled.chars().any(|c| c.is_ascii_digit())
-        && dialled.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | '*' | '#') || between(c))
 }
 
 /// What somebody typed, as a Request-URI of this line.

@@ -3,7 +3,7 @@
 use tipring::audio::tones::Tone;
 use tipring::demo::pbx::Service;
 use tipring::events::{CallResult, EndedBy, Kind};
-use tipring::media::Sounder;
+use tipring::media::{self, Sounder, Terminal, TerminalInput};
 use tipring::phone::command::Command;
 
 use crate::world::{ANSWER, HANG_UP, World, call, config};
@@ -190,4 +190,25 @@ fn early_media_are_heard_before_the_answer() {
     assert_eq!(world.calls(0)[0].state, "active");
     let story = ["call.new", "call.dialing", "call.early", "call.answered", "call.media"];
     assert_eq!(world.phones[0].told()[2..7], story);
+}
+
+#[test]
+fn a_phone_without_a_sound_card_invents_nothing() {
+    for seed in 0..8 {
+        let mut world = World::with_phones(seed, 2);
+        // The timer's grid lies anywhere against the packets of the other side.
+        world.millis(1 + 3 * seed);
+        let now = world.now();
+        let terminal = Terminal::Timer { rate: 8_000, input: TerminalInput::Silence, output: None };
+        world.phones[1].card.unplug();
+        world.phones[1].engine.handle(now, media::Command::Terminal(terminal));
+        world.connect();
+        world.seconds(20);
+        world.tell(0, HANG_UP);
+        world.seconds(1);
+        let ended = world.phones[1].all("call.ended");
+        let [Kind::CallEnded { quality: Some(quality), .. }] = ended.as_slice() else { panic!("{ended:?}") };
+        assert!(quality.packets_received > 900, "{quality:?}");
+        assert!(quality.concealed_percent < 0.5, "seed {seed}: {quality:?}");
+    }
 }

@@ -23,6 +23,7 @@ pub struct SoundCard {
     pub said: Vec<i16>,
     pub heard: Vec<i16>,
     listening: bool,
+    unplugged: bool,
 }
 
 impl SoundCard {
@@ -40,7 +41,13 @@ impl SoundCard {
             said: Vec::new(),
             heard: Vec::new(),
             listening: false,
+            unplugged: false,
         }
+    }
+
+    /// Takes the card away: it asks for nothing any more.
+    pub fn unplug(&mut self) {
+        self.unplugged = true;
     }
 
     /// Forgets what was said and heard, and keeps it from now on, or no longer.
@@ -54,7 +61,7 @@ impl SoundCard {
 
     /// When the next period is due; the card rests while no leg is open.
     pub fn poll_timeout(&mut self, now: Now, engine: &Engine) -> Option<u64> {
-        if engine.legs() == 0 {
+        if engine.legs() == 0 || self.unplugged {
             self.next_us = None;
             return None;
         }
