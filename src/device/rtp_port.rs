@@ -3,6 +3,7 @@
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use nix::sys::socket::sockopt::ReceiveTimestampns;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt};
@@ -83,7 +84,7 @@ impl RtpPort {
             let stamp_utc_us = message.cmsgs().ok().and_then(|messages| {
                 messages.into_iter().find_map(|message| match message {
                     ControlMessageOwned::ScmTimestampns(stamp) => {
-                        Some(stamp.tv_sec().saturating_mul(1_000_000).saturating_add(stamp.tv_nsec() / 1_000))
+                        i64::try_from(Duration::from(stamp).as_micros()).ok()
                     }
                     _ => None,
                 })
