@@ -139,16 +139,8 @@ fn run(file: PathBuf) -> u8 {
     // The office is open until the last event is kept, so that readers hear of the end.
     drop(close);
     let _ = office.join();
-    match ended {
-        Ok(ended) => {
-            ended.close();
-            DONE
-        }
-        Err(error) => {
-            eprintln!("{error}");
-            FAILED
-        }
-    }
+    ended.close();
+    DONE
 }
 
 /// What is logged: $TIPRING_LOG, as a level or as `target=level,…`, else the level of the configuration.

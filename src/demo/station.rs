@@ -64,9 +64,7 @@ impl Station {
                 Ok(appliance) => {
                     let _ = tell.send(Ok(appliance.handles()));
                     // How it goes is told by its events.
-                    if let Ok(ended) = appliance.run(|_| {}) {
-                        ended.close();
-                    }
+                    appliance.run(|_| {}).close();
                 }
                 Err(error) => {
                     let _ = tell.send(Err(error.to_string()));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::media_thread::{self, MediaThread, PortRange};
@@ -62,10 +62,29 @@ pub(super) struct Control {
     pub wishes: mpsc::Receiver<Wish>,
     pub config: Config,
     pub told_config: watch::Sender<Arc<Config>>,
+    pub signals: Signals,
     /// The sound thread is asked to open the device only when the first REGISTER is out: probing takes a while.
     pub sound_asked: bool,
     pub stopped: bool,
     pub told: Option<Progress>,
+}
+
+/// What the system asks of a service.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// Takes them over from the system; inside the runtime.
+    pub fn listen() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 /// The threads that are ended after the phone.
@@ -93,15 +112,17 @@ pub(super) fn port_range(config: &Config) -> PortRange {
 }
 
 impl Control {
-    /// Runs until the phone has ended in order.
-    pub async fn run(mut self, mut progress: impl FnMut(Progress)) -> std::io::Result<Threads> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hang_up = signal(SignalKind::hangup())?;
-        let mut datagram = vec![0; DATAGRAM];
+    /// Sends what the lines have to say first; inside the runtime. Nothing else is as urgent: whoever calls this phone is
+    /// waiting for it.
+    pub fn begin(&mut self) {
         self.check_clock();
         self.believe();
         self.drain();
+    }
+
+    /// Runs until the phone has ended in order.
+    pub async fn run(mut self, mut progress: impl FnMut(Progress)) -> Threads {
+        let mut datagram = vec![0; DATAGRAM];
         self.open_sound();
         while !self.stopped {
             let sleep = self.until_next();
@@ -112,14 +133,14 @@ impl Control {
                 Some(notice) = self.notices.recv() => self.noticed(notice),
                 Some(wish) = self.wishes.recv() => self.wished(wish),
                 () = tokio::time::sleep(sleep) => self.phone.handle_timeout(clock::now()),
-                _ = terminate.recv() => self.stop(),
-                _ = interrupt.recv() => self.stop(),
-                _ = hang_up.recv() => { let _ = self.reload(); }
+                _ = self.signals.terminate.recv() => self.stop(),
+                _ = self.signals.interrupt.recv() => self.stop(),
+                _ = self.signals.hang_up.recv() => { let _ = self.reload(); }
             }
             self.drain();
             self.tell_progress(&mut progress);
         }
-        Ok(Threads { media: self.media, sound: self.sound, store: self.store })
+        Threads { media: self.media, sound: self.sound, store: self.store }
     }
 
     fn until_next(&self) -> Duration {

@@ -89,7 +89,7 @@ pub struct PortRange {
 
 /// The other end of the media thread.
 pub struct MediaThread {
-    orders: SyncSender<Order>,
+    orders: SyncSender<Box<Order>>,
     wake: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
 }
@@ -137,7 +137,7 @@ impl MediaThread {
 
     /// The same without waking the thread, which [`MediaThread::wake`] does when everything is in line.
     pub fn line_up(&self, order: Order) -> bool {
-        match self.orders.try_send(order) {
+        match self.orders.try_send(Box::new(order)) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
         }
@@ -187,7 +187,7 @@ struct Desk {
 }
 
 impl Desk {
-    fn run(&mut self, inbox: &Receiver<Order>) {
+    fn run(&mut self, inbox: &Receiver<Box<Order>>) {
         let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
         let mut datagram = [0; DATAGRAM];
         let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec);
@@ -255,9 +255,9 @@ impl Desk {
     }
 
     /// Obeys what waits; false when the thread shall end.
-    fn obey(&mut self, inbox: &Receiver<Order>) -> bool {
+    fn obey(&mut self, inbox: &Receiver<Box<Order>>) -> bool {
         loop {
-            match inbox.try_recv() {
+            match inbox.try_recv().map(|order| *order) {
                 Ok(Order::Engine(command)) => {
                     if let Command::Open { port, .. } = &command {
                         self.take(*port);

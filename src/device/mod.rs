@@ -107,6 +107,7 @@ impl Appliance {
         let tcp_port = Some(tcp_port).filter(|port| *port != 0);
         let address =
             format!("{}, UDP port {udp_port} and TCP port {}", binding.address, config.sip.port_tcp);
+        let signals = runtime.block_on(async { control::Signals::listen() }).map_err(system("signals"))?;
         let (network, reports) = runtime
             .block_on(async { sip_network::SipNetwork::bind(binding, udp_port, tcp_port) })
             .map_err(|error| StartError::Bind { address, error })?;
@@ -144,7 +145,7 @@ impl Appliance {
         let phone =
             Phone::new(clock::now(), config.clone(), network.udp_local(), tcp_port, remembered, chance);
         let handles = Handles { desk, archive, config: new_config };
-        let control = control::Control {
+        let mut control = control::Control {
             file,
             phone,
             network,
@@ -156,10 +157,12 @@ impl Appliance {
             wishes,
             config,
             told_config,
+            signals,
             sound_asked: false,
             stopped: false,
             told: None,
         };
+        runtime.block_on(async { control.begin() });
         Ok(Appliance { control, runtime, sound: sound_thread, handles })
     }
 
@@ -169,16 +172,14 @@ impl Appliance {
     }
 
     /// Runs until somebody asks it to end; then ends in order. `progress` is told when everything is up.
-    pub fn run(self, progress: impl FnMut(Progress)) -> Result<Ended, StartError> {
+    pub fn run(self, progress: impl FnMut(Progress)) -> Ended {
         let Appliance { control, runtime, sound, handles } = self;
         drop(handles);
-        let parts = runtime
-            .block_on(control.run(progress))
-            .map_err(|error| StartError::System { what: "signals", error })?;
+        let parts = runtime.block_on(control.run(progress));
         parts.media.stop();
         parts.sound.stop();
         let _ = sound.join();
-        Ok(Ended(parts.store))
+        Ended(parts.store)
     }
 }
 

@@ -93,7 +93,7 @@ pub enum Notice {
 
 /// The other end of the sound thread.
 #[derive(Clone)]
-pub struct SoundThread(SyncSender<Order>);
+pub struct SoundThread(SyncSender<Box<Order>>);
 
 impl SoundThread {
     /// Starts the thread. `notices` is called on it.
@@ -120,12 +120,12 @@ impl SoundThread {
     /// Asks for the end; what waits before is still written.
     pub fn stop(&self) {
         // Waits where the queue is full: the order to stop must get in.
-        let _ = self.0.send(Order::Stop);
+        let _ = self.0.send(Box::new(Order::Stop));
     }
 
     /// Hands over an order; false if the disk is so far behind that the queue is full.
     pub fn order(&self, order: Order) -> bool {
-        match self.0.try_send(order) {
+        match self.0.try_send(Box::new(order)) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
         }
@@ -153,9 +153,9 @@ struct Studio {
 }
 
 impl Studio {
-    fn run(mut self, inbox: &Receiver<Order>) {
+    fn run(mut self, inbox: &Receiver<Box<Order>>) {
         loop {
-            match inbox.recv_timeout(TICK) {
+            match inbox.recv_timeout(TICK).map(|order| *order) {
                 Ok(Order::Open(audio)) => {
                     self.audio = Some(audio);
                     self.open();

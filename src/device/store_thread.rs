@@ -47,7 +47,8 @@ pub enum Notice {
 
 /// The writing side of the store thread.
 pub struct StoreThread {
-    jobs: SyncSender<Job>,
+    // Boxed, because such a queue takes the memory of all its places at once.
+    jobs: SyncSender<Box<Job>>,
     thread: JoinHandle<()>,
 }
 
@@ -92,7 +93,7 @@ impl StoreThread {
 
     /// Hands over something to be kept.
     pub fn keep(&self, write: Write) {
-        if let Err(TrySendError::Full(_)) = self.jobs.try_send(Job::Keep(write)) {
+        if let Err(TrySendError::Full(_)) = self.jobs.try_send(Box::new(Job::Keep(write))) {
             tracing::error!("the store does not keep up with the events; one was lost");
         }
     }
@@ -100,7 +101,7 @@ impl StoreThread {
     /// Keeps what waits, and waits for the thread's end.
     pub fn stop(self) {
         // A full queue is emptied by the thread; the order to stop must get in.
-        let _ = self.jobs.send(Job::Stop);
+        let _ = self.jobs.send(Box::new(Job::Stop));
         let _ = self.thread.join();
     }
 }
@@ -150,17 +151,17 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn run(&mut self, inbox: &Receiver<Job>) {
+    fn run(&mut self, inbox: &Receiver<Box<Job>>) {
         loop {
             let patience = if self.waiting.is_empty() { PRUNE_EVERY } else { RETRY };
             match inbox.recv_timeout(patience) {
                 Ok(job) => {
-                    if !self.take(job) {
+                    if !self.take(*job) {
                         break;
                     }
                     while self.waiting.len() < LARGEST_BATCH {
                         let Ok(job) = inbox.try_recv() else { break };
-                        if !self.take(job) {
+                        if !self.take(*job) {
                             self.end();
                             return;
                         }

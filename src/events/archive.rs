@@ -65,7 +65,7 @@ pub enum Job {
 /// The asking side; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Archive {
-    jobs: SyncSender<Job>,
+    jobs: SyncSender<Box<Job>>,
     committed: watch::Receiver<u64>,
 }
 
@@ -82,7 +82,7 @@ pub enum ArchiveError {
 
 impl Archive {
     /// The reading side of the thread that takes `jobs` and announces each commit by `committed`.
-    pub fn new(jobs: SyncSender<Job>, committed: watch::Receiver<u64>) -> Archive {
+    pub fn new(jobs: SyncSender<Box<Job>>, committed: watch::Receiver<u64>) -> Archive {
         Archive { jobs, committed }
     }
 
@@ -123,7 +123,7 @@ impl Archive {
 
     async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, ArchiveError> {
         let (reply, answer) = oneshot::channel();
-        match self.jobs.try_send(job(reply)) {
+        match self.jobs.try_send(Box::new(job(reply))) {
             Ok(()) => Ok(answer.await.map_err(|_| ArchiveError::Busy)??),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(ArchiveError::Busy),
         }

@@ -183,24 +183,27 @@ impl Store {
             |connection: &Connection, pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
         let version = number(&self.connection, "PRAGMA user_version")?;
         let application = number(&self.connection, "PRAGMA application_id")?;
-        let tables = number(&self.connection, "SELECT count(*) FROM sqlite_schema")?;
-        if application != i64::from(APPLICATION) && (version != 0 || application != 0 || tables != 0) {
-            return Err(StoreError::Foreign);
+        if application != i64::from(APPLICATION) {
+            let tables = number(&self.connection, "SELECT count(*) FROM sqlite_schema")?;
+            if version != 0 || application != 0 || tables != 0 {
+                return Err(StoreError::Foreign);
+            }
         }
         let done = usize::try_from(version).unwrap_or(0);
         if done > STEPS.len() {
             return Err(StoreError::Newer { found: version, known: STEPS.len() });
         }
+        if done == STEPS.len() {
+            return Ok(());
+        }
         let transaction = self.connection.transaction()?;
         for step in STEPS.iter().skip(done) {
             transaction.execute_batch(step)?;
         }
-        if done < STEPS.len() {
-            transaction.execute_batch(&format!(
-                "PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {};",
-                STEPS.len()
-            ))?;
-        }
+        transaction.execute_batch(&format!(
+            "PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {};",
+            STEPS.len()
+        ))?;
         transaction.commit()?;
         Ok(())
     }

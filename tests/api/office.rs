@@ -40,7 +40,7 @@ pub enum Asked {
 pub struct Paper {
     pub folder: PathBuf,
     pub address: SocketAddr,
-    jobs: SyncSender<Job>,
+    jobs: SyncSender<Box<Job>>,
     recorder: Mutex<Recorder>,
     asked: Arc<Mutex<Vec<Asked>>>,
     stop: Option<oneshot::Sender<()>>,
@@ -174,12 +174,12 @@ fn desk_thread(
     })
 }
 
-fn store_thread(file: PathBuf, jobs: Receiver<Job>, committed: watch::Sender<u64>) -> JoinHandle<()> {
+fn store_thread(file: PathBuf, jobs: Receiver<Box<Job>>, committed: watch::Sender<u64>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let connection = rusqlite::Connection::open(file).expect("a database");
         let mut store = Store::open(connection).expect("a store");
         for job in jobs {
-            match job {
+            match *job {
                 Job::Keep(write) => {
                     store.commit(std::slice::from_ref(&write)).expect("a commit");
                     committed.send_replace(store.last_sequence().expect("a number"));
@@ -245,7 +245,7 @@ impl Paper {
     }
 
     pub fn keep(&self, write: Keep) {
-        self.jobs.send(Job::Keep(write)).expect("the store runs");
+        self.jobs.send(Box::new(Job::Keep(write))).expect("the store runs");
     }
 
     /// Something happened.
@@ -293,7 +293,7 @@ impl Paper {
             if let Some(office) = self.threads.pop() {
                 office.join().expect("the office ends in order");
             }
-            let _ = self.jobs.send(Job::Stop);
+            let _ = self.jobs.send(Box::new(Job::Stop));
         }
     }
 }
