@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread::JoinHandle;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 use tipring::admin::cli::client::{Client, Place};
 use tipring::admin::cli::table::Paint;
@@ -41,11 +41,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run the appliance; prints "ready" when lines are registered and sound is open
-    Run {
-        /// The configuration file (default: $TIPRING_CONFIG, then /etc/tipring/tipring.toml)
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
-    },
+    Run(Run),
     /// A tour on an embedded PBX: registers, calls, shows events and quality
     Demo {
         /// How long each call lasts
@@ -64,7 +60,24 @@ enum Command {
     Version,
 }
 
+#[derive(Args)]
+struct Run {
+    /// The configuration file (default: $TIPRING_CONFIG, then /etc/tipring/tipring.toml)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// What the system starts. To build the tree of all commands takes longer than to read the configuration, and somebody
+/// waits for this phone to be back.
+#[derive(Parser)]
+enum Service {
+    Run(Run),
+}
+
 fn main() -> ExitCode {
+    if let Ok(Service::Run(Run { config })) = Service::try_parse() {
+        return ExitCode::from(run(settings::file(config)));
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -75,7 +88,7 @@ fn main() -> ExitCode {
     };
     let Arguments { api, token, json, command } = arguments;
     ExitCode::from(match command {
-        Command::Run { config } => run(settings::file(config)),
+        Command::Run(Run { config }) => run(settings::file(config)),
         Command::Demo { seconds } => tipring::demo::run(tipring::demo::Options { seconds, json }),
         Command::Check { config } => check(&settings::file(config), json),
         Command::Appliance(command) => ask(command, api, token, json),

@@ -121,7 +121,7 @@ impl Control {
     }
 
     /// Runs until the phone has ended in order.
-    pub async fn run(mut self, mut progress: impl FnMut(Progress)) -> Threads {
+    pub async fn run(mut self: Box<Self>, mut progress: impl FnMut(Progress)) -> Threads {
         let mut datagram = vec![0; DATAGRAM];
         self.open_sound();
         while !self.stopped {

@@ -65,7 +65,8 @@ pub enum StartError {
 
 /// The appliance, set up and not yet running.
 pub struct Appliance {
-    control: control::Control,
+    // Boxed: it would be copied from frame to frame.
+    control: Box<control::Control>,
     runtime: tokio::runtime::Runtime,
     sound: std::thread::JoinHandle<()>,
     handles: Handles,
@@ -145,7 +146,7 @@ impl Appliance {
         let phone =
             Phone::new(clock::now(), config.clone(), network.udp_local(), tcp_port, remembered, chance);
         let handles = Handles { desk, archive, config: new_config };
-        let mut control = control::Control {
+        let mut control = Box::new(control::Control {
             file,
             phone,
             network,
@@ -161,7 +162,7 @@ impl Appliance {
             sound_asked: false,
             stopped: false,
             told: None,
-        };
+        });
         runtime.block_on(async { control.begin() });
         Ok(Appliance { control, runtime, sound: sound_thread, handles })
     }
