@@ -1,6 +1,6 @@
 //! The phone beside Debian's baresip, in the same run and in turns: starting, answering, idling, talking. `--full` takes the
 //! time that figures in the README are taken with; `--only ROW` (start, setup, idle, many, opus, instructions, size)
-//! measures one row.
+//! measures one row. The program is the one that goes onto boards (profile device); `--program FILE` takes another.
 // Measuring is about real time, real sockets and real processes.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 }
 
 fn wishes() -> Result<Wishes, String> {
-    let mut wishes = Wishes { amount: SHORT, only: None, tipring: env!("CARGO_BIN_EXE_tipring").into() };
+    let mut wishes = Wishes { amount: SHORT, only: None, tipring: for_boards() };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -67,9 +67,19 @@ fn wishes() -> Result<Wishes, String> {
     Ok(wishes)
 }
 
+/// Where cargo puts the program of the profile that boards get: beside the profile this one is built with.
+fn for_boards() -> PathBuf {
+    let release = Path::new(env!("CARGO_BIN_EXE_tipring"));
+    release.ancestors().nth(2).unwrap_or(release).join("device/tipring")
+}
+
 fn measure(wishes: &Wishes) -> Result<(), String> {
     let baresip = program::version(Command::new("baresip").arg("-h"), "baresip")
         .ok_or("baresip is missing: apt-get install baresip-core (scripts/setup peers)")?;
+    if !wishes.tipring.exists() {
+        let file = wishes.tipring.display();
+        return Err(format!("no {file}: cargo build --locked --profile device --bin tipring"));
+    }
     let folder = std::env::temp_dir().join(format!("tipring-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let workshop = Workshop { tipring: wishes.tipring.clone(), folder: folder.clone() };
@@ -194,16 +204,10 @@ fn instructions(bench: &mut Bench) -> Result<Vec<Row>, String> {
     Ok(vec![row(what, text(ours), text(theirs), target, ours <= 0.6e6, field)])
 }
 
-fn size(_: &mut Bench) -> Result<Vec<Row>, String> {
+fn size(bench: &mut Bench) -> Result<Vec<Row>, String> {
     let what = "stripped binary, profile device";
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/device/tipring");
     let target = "≤ 9 MB";
-    let Some(bytes) = usage::size(&file) else {
-        eprintln!("no {}: cargo build --profile device --bin tipring", file.display());
-        return Ok(vec![Row {
-            reached: None, ..row(what, "–".into(), "–".into(), target, false, "–")
-        }]);
-    };
+    let bytes = usage::size(&bench.workshop.tipring).ok_or("the program has gone")?;
     let theirs = usage::size(Path::new("/usr/bin/baresip"))
         .map_or("–".into(), |b| format!("{:.1} MB + libraries", mb(b)));
     Ok(vec![row(what, format!("{:.1} MB", mb(bytes)), theirs, target, mb(bytes) <= 9.0, "–")])
