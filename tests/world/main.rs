@@ -6,6 +6,7 @@ mod handset;
 mod names;
 mod nat;
 mod network;
+mod script;
 mod sound_card;
 mod world;
 
@@ -13,6 +14,7 @@ mod bad_input;
 mod bad_network;
 mod basic_calls;
 mod during_calls;
+mod flows;
 mod registering;
 mod rules;
 mod secrets;
