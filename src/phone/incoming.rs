@@ -3,6 +3,7 @@
 use super::Phone;
 use super::call::{Call, Path, Phase};
 use super::command::{Blame, Outcome, Refusal, Reply};
+use super::dial_string::{is_number, subscriber};
 use super::media_plan::capability;
 use crate::config::AutoAnswer;
 use crate::config::dialing::e164;
@@ -163,9 +164,19 @@ impl Phone {
         if identity.private || unnamed {
             return Party::default();
         }
-        let number = number_of(shown).map(|number| self.known(number));
+        let number = number_of(shown);
         let name =
             shown.display.clone().or_else(|| identity.from.display.clone()).filter(|name| !name.is_empty());
+        // Some trunks call as themselves and write who it is into the name only.
+        let (number, name) = match (number, name) {
+            (number, Some(name))
+                if is_number(&name) && number.as_ref().is_none_or(|known| !is_number(&known.dialled)) =>
+            {
+                (Some(Number::new(name)), None)
+            }
+            other => other,
+        };
+        let number = number.map(|number| self.known(number));
         Party { number, name, uri: Some(shown.uri.to_string()) }
     }
 
@@ -237,6 +248,6 @@ impl Phone {
 fn number_of(address: &NameAddr) -> Option<Number> {
     match &address.uri {
         Uri::Other(_) => None,
-        uri => uri.user().map(|user| Number::new(user.into_owned())),
+        uri => uri.user().map(|user| Number::new(subscriber(&user))),
     }
 }

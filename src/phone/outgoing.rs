@@ -12,9 +12,9 @@ use crate::events::store::Write;
 use crate::events::{Direction, Event, Kind, Leg, Number, Origin, Party};
 use crate::media::LegId;
 use crate::now::Now;
-use crate::sip::call::InviteOptions;
+use crate::sip::call::{Ended, Ending, InviteOptions};
 use crate::sip::name_addr::NameAddr;
-use crate::sip::sdp::Negotiation;
+use crate::sip::sdp::{Negotiation, Security};
 use crate::sip::uri::Uri;
 
 /// A longer string is no number, user or URI that anybody dials.
@@ -78,12 +78,7 @@ impl Phone {
         self.quiet_others(now);
         let line = self.known_line(&name)?;
         let capability = capability(&line.config, &self.config.rtp, address, number);
-        let options = InviteOptions {
-            offer: None,
-            anonymous: line.config.caller_id == CallerId::Hide,
-            identity: identity(&line.config),
-            ..InviteOptions::default()
-        };
+        let options = options(&line.config);
         let mut negotiation = Negotiation::new(capability, self.chance.next_u64());
         let offer = negotiation.offer(&mut self.chance);
         let sip =
@@ -112,6 +107,32 @@ impl Phone {
         }
         self.tell(now, Event::of_call(&id, Kind::CallDialing { leg: facts }));
         Ok(Reply::Call(Box::new(view)))
+    }
+
+    /// Calls once more without keys where the PBX refuses a call for its media and the line may do without (488, 606:
+    /// some can't read an offer of both). It stays the same call.
+    pub(super) fn call_in_clear(&mut self, now: Now, index: usize, ended: &Ended) -> bool {
+        let call = &self.calls[index];
+        let refused = ended.ending == Ending::Rejected && matches!(ended.status, Some(488 | 606));
+        let before =
+            matches!(call.phase, Phase::Dialing | Phase::Proceeding { .. }) && call.path.plan.is_none();
+        let mut capability = call.negotiation.capability().clone();
+        if !refused || !before || call.verdict.is_some() || capability.security != Security::Optional {
+            return false;
+        }
+        let target = call.facts.called.uri.as_deref().and_then(|uri| Uri::parse(uri).ok());
+        let (Some(target), Some(line)) = (target, self.line(&call.facts.line)) else { return false };
+        capability.security = Security::Off;
+        let (account, mut options) = (line.account, options(&line.config));
+        let mut negotiation = Negotiation::new(capability, self.chance.next_u64());
+        options.offer = Some(negotiation.offer(&mut self.chance));
+        let Ok(sip) = self.agent.invite(now, account, target, options) else { return false };
+        let sip_call_id = self.agent.sip_call_id(sip).map(str::to_owned);
+        let call = &mut self.calls[index];
+        (call.sip, call.negotiation, call.phase) = (sip, negotiation, Phase::Dialing);
+        call.facts.sip_call_id = sip_call_id;
+        call.forks.clear();
+        true
     }
 
     /// The line that was asked for, or the first one that calls can go out over. A call for help takes any line, also one
@@ -182,6 +203,15 @@ fn target(to: &str, line: &Line) -> Result<Uri, Refusal> {
     }
     let user = if is_number(to) { digits(to) } else { to.to_owned() };
     Ok(Uri::Sip(address(&user, &line.config.domain)))
+}
+
+/// Who calls, for the INVITE; the offer is missing yet.
+fn options(line: &config::Line) -> InviteOptions {
+    InviteOptions {
+        anonymous: line.caller_id == CallerId::Hide,
+        identity: identity(line),
+        ..InviteOptions::default()
+    }
 }
 
 /// The number that the line shows instead of its own, as the PBX has to be told.

@@ -15,6 +15,7 @@ mod bad_network;
 mod basic_calls;
 mod during_calls;
 mod flows;
+mod providers;
 mod registering;
 mod rules;
 mod secrets;
