@@ -139,6 +139,9 @@ impl Phone {
                 .or_else(|| call.recorded.clone()),
             ..call.entry()
         };
+        if call.emergency {
+            self.guard.helped(now);
+        }
         if call.facts.direction == Direction::Out {
             let usage = self.guard.talked(now, &call.facts.line, talk_us);
             self.keep(Write::Usage(usage));

@@ -34,7 +34,7 @@ impl Phone {
         };
         let (name, auto_answer) = (line.config.name.clone(), line.config.auto_answer);
         let facts = self.incoming_facts(&name, account, incoming);
-        let refused = self.refuse_incoming(&name);
+        let refused = self.refuse_incoming(now, &name);
         let address = self.agent.local_address(account);
         let id = self.chance.token(6);
         let new = Kind::CallNew {
@@ -99,14 +99,15 @@ impl Phone {
     }
 
     /// Whether a rule of the configuration keeps a call from ringing.
-    fn refuse_incoming(&self, name: &str) -> Option<Refused> {
+    fn refuse_incoming(&self, now: Now, name: &str) -> Option<Refused> {
         let line = self.line(name)?;
         if self.stop_by.is_some() {
             let text = "the phone is ending".into();
             return Some(Refused { status: 480, rule: "device", result: CallResult::Unreachable, text });
         }
-        // Who was just called for help may call back through everything.
-        let helper_expected = self.calls.iter().any(|call| call.emergency);
+        // Who was called for help may call back, also after that call was cut off.
+        let helper_expected =
+            self.guard.expects_call_back(now) || self.calls.iter().any(|call| call.emergency);
         if line.dnd && !helper_expected {
             let text = "do-not-disturb is on".into();
             return Some(Refused { status: 486, rule: "line.dnd", result: CallResult::Busy, text });

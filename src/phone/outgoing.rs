@@ -26,11 +26,12 @@ impl Phone {
         if to.is_empty() || to.len() > LONGEST_TARGET || to.chars().any(char::is_control) {
             return Err(wrong_target(to, "it is empty, too long or has control characters"));
         }
-        let emergency = self.config.emergency.number(&digits(to)).is_some();
+        let emergency = self.config.emergency.number(&digits(&user_of(to))).is_some();
         let line = self.choose_line(line, emergency)?;
         let (name, account) = (line.config.name.clone(), line.account);
         let target = target(to, line)?;
-        let called = target.user().map(|user| user.into_owned()).unwrap_or_else(|| to.to_owned());
+        let numbers = numbers(&target, to);
+        let called = numbers.first().cloned().unwrap_or_default();
         let address = self.agent.local_address(account).ok_or_else(|| {
             Refusal::new(
                 Blame::Environment,
@@ -45,7 +46,7 @@ impl Phone {
             &self.config.limits,
             &self.config.emergency,
             &self.config.device.country,
-            &called,
+            &numbers,
         );
         if let Verdict::Refused(refused) = &verdict {
             let id = self.chance.token(6);
@@ -203,6 +204,29 @@ fn target(to: &str, line: &Line) -> Result<Uri, Refusal> {
     }
     let user = if is_number(to) { digits(to) } else { to.to_owned() };
     Ok(Uri::Sip(address(&user, &line.config.domain)))
+}
+
+/// The user that a dialled string names, without parameters.
+fn user_of(to: &str) -> String {
+    let uri = Uri::parse(to).or_else(|_| Uri::parse(format!("sip:{to}"))).ok();
+    let user = uri.as_ref().filter(|_| to.contains([':', '@'])).and_then(Uri::user);
+    let user = user.map_or(to.to_owned(), |user| user.into_owned());
+    user.split(';').next().unwrap_or_default().to_owned()
+}
+
+/// What the PBX may understand: the number without its parameters, and behind the `phone-context` that makes it a global
+/// one (RFC 3966 §5.1.5).
+fn numbers(target: &Uri, to: &str) -> Vec<String> {
+    let user = target.user().map_or_else(|| to.to_owned(), |user| user.into_owned());
+    let (number, parameters) = user.split_once(';').unwrap_or((&user, ""));
+    let of_user = || parameters.split(';').find_map(|parameter| parameter.strip_prefix("phone-context="));
+    let context = match target {
+        Uri::Tel(tel) => tel.phone_context(),
+        _ => of_user(),
+    };
+    let context = context.filter(|context| context.starts_with('+') && !number.starts_with('+'));
+    let global = context.map(|context| format!("{context}{}", digits(number)));
+    [number.to_owned()].into_iter().chain(global).collect()
 }
 
 /// Who calls, for the INVITE; the offer is missing yet.
