@@ -10,6 +10,7 @@ mod script;
 mod sound_card;
 mod world;
 
+mod agreements;
 mod bad_input;
 mod bad_network;
 mod basic_calls;

@@ -16,6 +16,7 @@ use tipring::sip::uri::Uri;
 use tipring::sip::via::Via;
 
 use crate::handset::{Handset, SIP};
+use crate::names::Names;
 use crate::network::Datagram;
 use crate::world::{World, call, config};
 
@@ -23,6 +24,9 @@ use crate::world::{World, call, config};
 pub const PBX: &str = "198.51.100.1:5060";
 /// Where the PBX speaks.
 pub const MEDIA: &str = "198.51.100.1:20000";
+/// The same with IPv6.
+pub const PBX_V6: &str = "[2001:db8::1]:5060";
+pub const MEDIA_V6: &str = "[2001:db8::1]:20000";
 
 pub fn at(text: &str) -> SocketAddr {
     text.parse().expect("an address")
@@ -48,16 +52,29 @@ pub struct Script {
     pub world: World,
     pub sip: VecDeque<(SocketAddr, Message)>,
     pub rtp: Vec<Datagram>,
+    pbx: &'static str,
 }
 
 impl Script {
     /// A phone whose line has these keys besides the usual ones; `tables` stand in front of it.
     pub fn new(line: &str, tables: &str) -> Script {
+        Script::begin("192.0.2.11", PBX, line, tables)
+    }
+
+    /// The same where there is IPv6 only.
+    pub fn ipv6(line: &str) -> Script {
+        Script::begin("2001:db8::11", PBX_V6, line, "")
+    }
+
+    fn begin(phone: &str, pbx: &'static str, line: &str, tables: &str) -> Script {
         let mut world = World::new(21);
         world.card_rate = 8_000;
         world.mailbox = Some(Vec::new());
-        world.add_phone(config("1001", &format!("register = false\n{line}"), tables));
-        let mut script = Script { world, sip: VecDeque::new(), rtp: Vec::new() };
+        world.names = Names::default();
+        world.names.add_address("pbx.example", at(pbx).ip());
+        let phone = phone.parse().expect("an address");
+        world.add_phone_at(phone, config("1001", &format!("register = false\n{line}"), tables), 0.0);
+        let mut script = Script { world, sip: VecDeque::new(), rtp: Vec::new(), pbx };
         script.millis(100);
         script
     }
@@ -102,7 +119,7 @@ impl Script {
 
     /// The PBX says something.
     pub fn hears(&mut self, message: impl Into<Message>) {
-        self.hears_from(PBX, message);
+        self.hears_from(self.pbx, message);
     }
 
     pub fn hears_from(&mut self, from: &str, message: impl Into<Message>) {
@@ -218,6 +235,7 @@ pub struct Peer {
     pub local: NameAddr,
     pub remote: NameAddr,
     pub target: Uri,
+    pub contact: String,
     pub cseq: u32,
     branches: u32,
 }
@@ -230,6 +248,7 @@ impl Peer {
             local: invite.head.to.clone().with_tag(tag),
             remote: invite.head.from.clone(),
             target: uri("sip:1001@192.0.2.11:5060"),
+            contact: format!("<sip:bob@{PBX}>"),
             cseq: 100,
             branches: 0,
         }
@@ -242,6 +261,7 @@ impl Peer {
             local: NameAddr::parse(from).expect("an address").with_tag("bob"),
             remote: NameAddr::new(uri("sip:1001@pbx.example")),
             target: uri("sip:1001@192.0.2.11:5060"),
+            contact: format!("<sip:bob@{PBX}>"),
             cseq: 100,
             branches: 0,
         }
@@ -253,7 +273,7 @@ impl Peer {
         self.branches += 1;
         let branch = format!("z9hG4bK-{}-{}", self.local.tag().unwrap_or_default(), self.branches);
         request.head.via.push(Via::new("UDP", at(PBX), &branch));
-        request.fields.push("Contact", "<sip:bob@198.51.100.1:5060>");
+        request.fields.push("Contact", self.contact.as_str());
         if let Some(sdp) = sdp {
             request.set_body("application/sdp", sdp);
         }
@@ -291,7 +311,7 @@ impl Peer {
             response.head.to.set_tag(self.local.tag().expect("a tag"));
         }
         if status < 300 {
-            response.fields.push("Contact", "<sip:bob@198.51.100.1:5060>");
+            response.fields.push("Contact", self.contact.as_str());
             response.fields.push("Allow", "INVITE, ACK, BYE, CANCEL, UPDATE, INFO");
         }
         if let Some(sdp) = sdp {
