@@ -140,6 +140,15 @@ impl Lab {
         Host { space, address, folder: self.folder.clone() }
     }
 
+    /// The same with 2001:db8::<last> besides.
+    pub fn host_of_both(&self, role: &str, last: u8) -> Host {
+        let host = self.host(role, last);
+        // Nobody else has the address: no need to look for duplicates first.
+        let address = format!("2001:db8::{last}/64");
+        run("ip", &["-n", &host.space, "-6", "addr", "add", &address, "dev", "eth0", "nodad"]);
+        host
+    }
+
     /// A host at 192.168.1.10 behind a router whose public address is `203.0.113.<last>`.
     pub fn office(&self, role: &str, last: u8, nat: Nat) -> Host {
         let router = self.space(&format!("{role}nat"));
