@@ -364,6 +364,11 @@ impl Control {
                         tracing::error!("the media thread does not keep up; an order was lost");
                     }
                 }
+                // The file is known before its first piece comes.
+                Output::Recording { number, recording } => {
+                    let path = self.shelf().folder.join(format!("{recording}.wav"));
+                    self.sound.order(sound_thread::Order::Recording { number, name: recording, path });
+                }
                 output => later.push(output),
             }
         }
@@ -373,14 +378,10 @@ impl Control {
         for output in later {
             match output {
                 // These have gone ahead.
-                Output::Sip(_) | Output::Media(_) => {}
+                Output::Sip(_) | Output::Media(_) | Output::Recording { .. } => {}
                 Output::Keep(write) => {
                     log(&write);
                     self.store.keep(write);
-                }
-                Output::Recording { number, recording } => {
-                    let path = self.shelf().folder.join(format!("{recording}.wav"));
-                    self.sound.order(sound_thread::Order::Recording { number, name: recording, path });
                 }
                 Output::Stopped => self.stopped = true,
             }

@@ -80,7 +80,9 @@ impl SipNetwork {
             let _ = setsockopt(&socket, Ipv6RecvErr, &true);
         }
         let udp = UdpSocket::from_std(socket)?;
-        let udp_local = SocketAddr::new(binding.address, udp.local_addr()?.port());
+        // An IPv6 socket that takes IPv4 as well says so: names are then looked up for both.
+        let address = if udp_mapped { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { binding.address };
+        let udp_local = SocketAddr::new(address, udp.local_addr()?.port());
         let (reports, inbox) = mpsc::channel(REPORTS);
         if let Some(port) = tcp_port {
             let listener = listen(binding, port)?;
@@ -99,7 +101,7 @@ impl SipNetwork {
         Ok((network, inbox))
     }
 
-    /// The UDP socket as bound: its address may be unspecified, its port is real.
+    /// The UDP socket as bound: its address may be unspecified (of IPv6: both families), its port is real.
     pub fn udp_local(&self) -> SocketAddr {
         self.udp_local
     }
@@ -346,12 +348,9 @@ async fn secure(
     let name = ServerName::try_from(server_name.trim_matches(['[', ']']).to_owned())
         .map_err(|_| format!("`{server_name}` is no name that a certificate can carry"))?;
     TlsConnector::from(Arc::clone(&config)).connect(name, stream).await.map_err(|error| {
-        let hint = if error.to_string().contains("NotValidYet") || error.to_string().contains("not valid yet")
-        {
-            "; is the clock of this device right?"
-        } else {
-            ""
-        };
+        let why = error.to_string().to_lowercase();
+        let untimely = ["notvalidyet", "not valid yet", "expired"].iter().any(|word| why.contains(word));
+        let hint = if untimely { "; is the clock of this device right?" } else { "" };
         format!("TLS with {server_name} failed: {error}{hint}")
     })
 }

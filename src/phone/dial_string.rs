@@ -12,9 +12,22 @@ pub fn is_number(dialled: &str) -> bool {
         && dialled.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | '*' | '#') || between(c))
 }
 
+/// The user part of an address without the parameters of a telephone number in it (RFC 3261 §19.1.6): `+49…` of
+/// `+49…;phone-context=…`. A user name keeps its semicolons.
+pub fn subscriber(user: &str) -> &str {
+    user.split_once(';').map(|(number, _)| number).filter(|number| is_number(number)).unwrap_or(user)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{digits, is_number};
+    use super::{digits, is_number, subscriber};
+
+    #[test]
+    fn a_telephone_number_has_no_parameters() {
+        assert_eq!(subscriber("+4930123456;cpc=ordinary;x=y"), "+4930123456");
+        assert_eq!(subscriber("anna;office=2"), "anna;office=2");
+        assert_eq!(subscriber("101"), "101");
+    }
 
     #[test]
     fn what_stands_between_digits_does_not_count() {

@@ -11,6 +11,7 @@ use crate::media::{Command, LegId};
 use crate::now::Now;
 use crate::sip::call::{Ended, Ending, Side};
 use crate::sip::reason::Reason;
+use crate::sip::sdp::Security;
 
 /// The engine closes a leg within a period; past this its figures are given up.
 const LAST_FIGURES_WITHIN: Duration = Duration::from_millis(500);
@@ -85,6 +86,9 @@ impl Phone {
     }
 
     pub(super) fn call_ended(&mut self, now: Now, index: usize, ended: &Ended) {
+        if self.call_in_clear(now, index, ended) {
+            return;
+        }
         let call = &mut self.calls[index];
         let answered = call.answered();
         let (result, cause) = call.verdict.take().unwrap_or_else(|| verdict(call, ended));
@@ -135,6 +139,9 @@ impl Phone {
                 .or_else(|| call.recorded.clone()),
             ..call.entry()
         };
+        if call.emergency {
+            self.guard.helped(now);
+        }
         if call.facts.direction == Direction::Out {
             let usage = self.guard.talked(now, &call.facts.line, talk_us);
             self.keep(Write::Usage(usage));
@@ -257,6 +264,7 @@ fn verdict(call: &Call, ended: &Ended) -> (CallResult, Cause) {
         (_, Side::Local) => EndedBy::Local,
         (_, Side::Remote) => EndedBy::Remote,
     };
+    let wants_keys = call.negotiation.capability().security == Security::Required && ended.by == Side::Remote;
     let text = match &ended.ending {
         Ending::Unreachable(why) => Some(why.clone()),
         Ending::NoResponse => Some("the server did not answer".into()),
@@ -264,6 +272,9 @@ fn verdict(call: &Call, ended: &Ended) -> (CallResult, Cause) {
         Ending::SessionExpired => Some("the session was not refreshed: the far end is gone".into()),
         Ending::PeerGone => Some("the far end does not know the call any more".into()),
         Ending::NoSession => Some("no usable media description came".into()),
+        Ending::Rejected if wants_keys && matches!(ended.status, Some(488 | 606)) => {
+            Some("the far end takes no encrypted audio as this line requires it; see the line's srtp".into())
+        }
         Ending::Rejected | Ending::Cancelled | Ending::HungUp => {
             told.or_else(|| Some(ended.phrase.clone()).filter(|phrase| !phrase.is_empty()))
         }

@@ -3,6 +3,7 @@
 use super::Phone;
 use super::call::{Call, Path, Phase};
 use super::command::{Blame, Outcome, Refusal, Reply};
+use super::dial_string::{is_number, subscriber};
 use super::media_plan::capability;
 use crate::config::AutoAnswer;
 use crate::config::dialing::e164;
@@ -33,7 +34,7 @@ impl Phone {
         };
         let (name, auto_answer) = (line.config.name.clone(), line.config.auto_answer);
         let facts = self.incoming_facts(&name, account, incoming);
-        let refused = self.refuse_incoming(&name);
+        let refused = self.refuse_incoming(now, &name);
         let address = self.agent.local_address(account);
         let id = self.chance.token(6);
         let new = Kind::CallNew {
@@ -98,14 +99,15 @@ impl Phone {
     }
 
     /// Whether a rule of the configuration keeps a call from ringing.
-    fn refuse_incoming(&self, name: &str) -> Option<Refused> {
+    fn refuse_incoming(&self, now: Now, name: &str) -> Option<Refused> {
         let line = self.line(name)?;
         if self.stop_by.is_some() {
             let text = "the phone is ending".into();
             return Some(Refused { status: 480, rule: "device", result: CallResult::Unreachable, text });
         }
-        // Who was just called for help may call back through everything.
-        let helper_expected = self.calls.iter().any(|call| call.emergency);
+        // Who was called for help may call back, also after that call was cut off.
+        let helper_expected =
+            self.guard.expects_call_back(now) || self.calls.iter().any(|call| call.emergency);
         if line.dnd && !helper_expected {
             let text = "do-not-disturb is on".into();
             return Some(Refused { status: 486, rule: "line.dnd", result: CallResult::Busy, text });
@@ -163,9 +165,19 @@ impl Phone {
         if identity.private || unnamed {
             return Party::default();
         }
-        let number = number_of(shown).map(|number| self.known(number));
+        let number = number_of(shown);
         let name =
             shown.display.clone().or_else(|| identity.from.display.clone()).filter(|name| !name.is_empty());
+        // Some trunks call as themselves and write who it is into the name only.
+        let (number, name) = match (number, name) {
+            (number, Some(name))
+                if is_number(&name) && number.as_ref().is_none_or(|known| !is_number(&known.dialled)) =>
+            {
+                (Some(Number::new(name)), None)
+            }
+            other => other,
+        };
+        let number = number.map(|number| self.known(number));
         Party { number, name, uri: Some(shown.uri.to_string()) }
     }
 
@@ -237,6 +249,6 @@ impl Phone {
 fn number_of(address: &NameAddr) -> Option<Number> {
     match &address.uri {
         Uri::Other(_) => None,
-        uri => uri.user().map(|user| Number::new(user.into_owned())),
+        uri => uri.user().map(|user| Number::new(subscriber(&user))),
     }
 }

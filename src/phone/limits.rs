@@ -10,6 +10,8 @@ use crate::events::store::Usage;
 use crate::now::Now;
 
 const MINUTE_US: u64 = 60_000_000;
+/// Who was called for help may call back within this time through what keeps others away.
+const CALL_BACK_US: u64 = 60 * MINUTE_US;
 
 /// What the guard says of a call that somebody wants to begin.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,6 +47,8 @@ pub(super) struct Guard {
     day: String,
     calls: u64,
     talk_us: u64,
+    /// When the last call for help ended.
+    helped_at: Option<u64>,
     /// On which day each rule was told to have stopped a call.
     told: BTreeMap<&'static str, String>,
 }
@@ -59,21 +63,22 @@ impl Guard {
             calls: today().map(|usage| usage.calls).sum(),
             talk_us: today().map(|usage| usage.talk_us).sum(),
             day,
+            helped_at: None,
             told: BTreeMap::new(),
         }
     }
 
-    /// May `number` be called now?
+    /// May a call begin now whose number can be read in these ways? The first is the one that was dialled.
     pub fn check(
         &mut self,
         now: Now,
         limits: &config::Limits,
         emergency: &config::Emergency,
         country: &str,
-        number: &str,
+        numbers: &[String],
     ) -> Verdict {
-        let refused = self.refuse(now, limits, country, number);
-        if emergency.number(&digits(number)).is_some() {
+        let refused = self.refuse(now, limits, country, numbers);
+        if numbers.first().is_some_and(|number| emergency.number(&digits(number)).is_some()) {
             return Verdict::Emergency {
                 overruled: refused.into_iter().map(|refused| refused.rule.to_owned()).collect(),
             };
@@ -88,10 +93,18 @@ impl Guard {
         }
     }
 
-    fn refuse(&mut self, now: Now, limits: &config::Limits, country: &str, number: &str) -> Option<Refused> {
+    fn refuse(
+        &mut self,
+        now: Now,
+        limits: &config::Limits,
+        country: &str,
+        numbers: &[String],
+    ) -> Option<Refused> {
         let refused = |rule, value, text: String| Some(Refused { rule, value, text, first_today: false });
-        if let Err(rule) = limits.permits(number, country) {
-            return refused(rule, None, format!("{number} may not be called"));
+        for number in numbers {
+            if let Err(rule) = limits.permits(number, country) {
+                return refused(rule, None, format!("{number} may not be called"));
+            }
         }
         while self.recent.front().is_some_and(|start| now.mono_us.saturating_sub(*start) >= MINUTE_US) {
             self.recent.pop_front();
@@ -136,6 +149,16 @@ impl Guard {
         self.turn_page(now);
         self.talk_us += talk_us;
         Usage { day: self.day.clone(), line: line.to_owned(), calls: 0, talk_us }
+    }
+
+    /// A call for help has ended.
+    pub fn helped(&mut self, now: Now) {
+        self.helped_at = Some(now.mono_us);
+    }
+
+    /// Whether somebody who was called for help may call back.
+    pub fn expects_call_back(&self, now: Now) -> bool {
+        self.helped_at.is_some_and(|at| now.mono_us.saturating_sub(at) < CALL_BACK_US)
     }
 
     fn turn_page(&mut self, now: Now) {

@@ -185,6 +185,8 @@ pub struct Phone {
     /// Parts that have said whether they work.
     heard_of: BTreeSet<&'static str>,
     tones: tones::Told,
+    /// A new configuration that waits for the end of a call for help.
+    postponed: Option<(String, Box<Config>, u32)>,
     stop_by: Option<u64>,
     stopped: bool,
 }
@@ -221,6 +223,7 @@ impl Phone {
             parts: BTreeMap::new(),
             heard_of: BTreeSet::new(),
             tones: tones::Told::default(),
+            postponed: None,
             stop_by: None,
             stopped: false,
             config,
@@ -259,7 +262,7 @@ impl Phone {
                 let kind = Kind::RecordingDeleted { recording_id: recording, reason: reason.to_owned() };
                 self.tell(now, Event::new(kind));
             }
-            Input::Configured { file, config, warnings } => self.configure(now, file, *config, warnings),
+            Input::Configured { file, config, warnings } => self.postponed = Some((file, config, warnings)),
             Input::ConfigRefused { file, findings } => {
                 self.tell(now, Event::new(Kind::ConfigRejected { file, findings }));
             }
@@ -349,6 +352,11 @@ impl Phone {
     fn settle(&mut self, now: Now) {
         while let Some(event) = self.agent.poll_event() {
             self.handle_agent(now, event);
+        }
+        let helps = self.calls.iter().any(|call| call.emergency);
+        if let Some((file, config, warnings)) = self.postponed.take_if(|_| !helps) {
+            self.configure(now, file, *config, warnings);
+            return self.settle(now);
         }
         self.place_legs();
         self.sound(now);

@@ -12,9 +12,9 @@ use crate::events::store::Write;
 use crate::events::{Direction, Event, Kind, Leg, Number, Origin, Party};
 use crate::media::LegId;
 use crate::now::Now;
-use crate::sip::call::InviteOptions;
+use crate::sip::call::{Ended, Ending, InviteOptions};
 use crate::sip::name_addr::NameAddr;
-use crate::sip::sdp::Negotiation;
+use crate::sip::sdp::{Negotiation, Security};
 use crate::sip::uri::Uri;
 
 /// A longer string is no number, user or URI that anybody dials.
@@ -26,11 +26,12 @@ impl Phone {
         if to.is_empty() || to.len() > LONGEST_TARGET || to.chars().any(char::is_control) {
             return Err(wrong_target(to, "it is empty, too long or has control characters"));
         }
-        let emergency = self.config.emergency.number(&digits(to)).is_some();
+        let emergency = self.config.emergency.number(&digits(&user_of(to))).is_some();
         let line = self.choose_line(line, emergency)?;
         let (name, account) = (line.config.name.clone(), line.account);
         let target = target(to, line)?;
-        let called = target.user().map(|user| user.into_owned()).unwrap_or_else(|| to.to_owned());
+        let numbers = numbers(&target, to);
+        let called = numbers.first().cloned().unwrap_or_default();
         let address = self.agent.local_address(account).ok_or_else(|| {
             Refusal::new(
                 Blame::Environment,
@@ -45,7 +46,7 @@ impl Phone {
             &self.config.limits,
             &self.config.emergency,
             &self.config.device.country,
-            &called,
+            &numbers,
         );
         if let Verdict::Refused(refused) = &verdict {
             let id = self.chance.token(6);
@@ -78,12 +79,7 @@ impl Phone {
         self.quiet_others(now);
         let line = self.known_line(&name)?;
         let capability = capability(&line.config, &self.config.rtp, address, number);
-        let options = InviteOptions {
-            offer: None,
-            anonymous: line.config.caller_id == CallerId::Hide,
-            identity: identity(&line.config),
-            ..InviteOptions::default()
-        };
+        let options = options(&line.config);
         let mut negotiation = Negotiation::new(capability, self.chance.next_u64());
         let offer = negotiation.offer(&mut self.chance);
         let sip =
@@ -112,6 +108,32 @@ impl Phone {
         }
         self.tell(now, Event::of_call(&id, Kind::CallDialing { leg: facts }));
         Ok(Reply::Call(Box::new(view)))
+    }
+
+    /// Calls once more without keys where the PBX refuses a call for its media and the line may do without (488, 606:
+    /// some can't read an offer of both). It stays the same call.
+    pub(super) fn call_in_clear(&mut self, now: Now, index: usize, ended: &Ended) -> bool {
+        let call = &self.calls[index];
+        let refused = ended.ending == Ending::Rejected && matches!(ended.status, Some(488 | 606));
+        let before =
+            matches!(call.phase, Phase::Dialing | Phase::Proceeding { .. }) && call.path.plan.is_none();
+        let mut capability = call.negotiation.capability().clone();
+        if !refused || !before || call.verdict.is_some() || capability.security != Security::Optional {
+            return false;
+        }
+        let target = call.facts.called.uri.as_deref().and_then(|uri| Uri::parse(uri).ok());
+        let (Some(target), Some(line)) = (target, self.line(&call.facts.line)) else { return false };
+        capability.security = Security::Off;
+        let (account, mut options) = (line.account, options(&line.config));
+        let mut negotiation = Negotiation::new(capability, self.chance.next_u64());
+        options.offer = Some(negotiation.offer(&mut self.chance));
+        let Ok(sip) = self.agent.invite(now, account, target, options) else { return false };
+        let sip_call_id = self.agent.sip_call_id(sip).map(str::to_owned);
+        let call = &mut self.calls[index];
+        (call.sip, call.negotiation, call.phase) = (sip, negotiation, Phase::Dialing);
+        call.facts.sip_call_id = sip_call_id;
+        call.forks.clear();
+        true
     }
 
     /// The line that was asked for, or the first one that calls can go out over. A call for help takes any line, also one
@@ -182,6 +204,38 @@ fn target(to: &str, line: &Line) -> Result<Uri, Refusal> {
     }
     let user = if is_number(to) { digits(to) } else { to.to_owned() };
     Ok(Uri::Sip(address(&user, &line.config.domain)))
+}
+
+/// The user that a dialled string names, without parameters.
+fn user_of(to: &str) -> String {
+    let uri = Uri::parse(to).or_else(|_| Uri::parse(format!("sip:{to}"))).ok();
+    let user = uri.as_ref().filter(|_| to.contains([':', '@'])).and_then(Uri::user);
+    let user = user.map_or(to.to_owned(), |user| user.into_owned());
+    user.split(';').next().unwrap_or_default().to_owned()
+}
+
+/// What the PBX may understand: the number without its parameters, and behind the `phone-context` that makes it a global
+/// one (RFC 3966 §5.1.5).
+fn numbers(target: &Uri, to: &str) -> Vec<String> {
+    let user = target.user().map_or_else(|| to.to_owned(), |user| user.into_owned());
+    let (number, parameters) = user.split_once(';').unwrap_or((&user, ""));
+    let of_user = || parameters.split(';').find_map(|parameter| parameter.strip_prefix("phone-context="));
+    let context = match target {
+        Uri::Tel(tel) => tel.phone_context(),
+        _ => of_user(),
+    };
+    let context = context.filter(|context| context.starts_with('+') && !number.starts_with('+'));
+    let global = context.map(|context| format!("{context}{}", digits(number)));
+    [number.to_owned()].into_iter().chain(global).collect()
+}
+
+/// Who calls, for the INVITE; the offer is missing yet.
+fn options(line: &config::Line) -> InviteOptions {
+    InviteOptions {
+        anonymous: line.caller_id == CallerId::Hide,
+        identity: identity(line),
+        ..InviteOptions::default()
+    }
 }
 
 /// The number that the line shows instead of its own, as the PBX has to be told.

@@ -438,7 +438,7 @@ impl Locator {
                     kept.until = now.deadline(Duration::from_secs(30));
                     Ok(kept.targets.clone())
                 }
-                _ => Err(search.error.unwrap_or(LookupError::Timeout)),
+                _ => Err(search.error.unwrap_or(LookupError::NoAddress)),
             };
             self.results.push_back((destination, result));
             return;

@@ -260,6 +260,16 @@ fn failed_servers_go_last_for_a_while_that_doubles() {
 }
 
 #[test]
+fn a_name_without_an_address_is_told_as_such() {
+    let mut stage =
+        Stage::new(&[(Question::Srv("_sip._udp.pbx.example".into()), vec![srv(1, 0, 5060, "h.example")])]);
+    for question in [Question::A("h.example".into()), Question::Aaaa("h.example".into())] {
+        stage.names.insert(question, Ok(Vec::new()));
+    }
+    assert_eq!(stage.find("sip:1@pbx.example", &[Transport::Udp]), Err(LookupError::NoAddress));
+}
+
+#[test]
 fn bombs_of_records_are_cut_short() {
     let many: Vec<RecordData> =
         (0..5000u16).map(|number| srv(number, 0, 1, &format!("h{number}.example"))).collect();

@@ -87,6 +87,8 @@ pub struct Registration {
     /// Contacts of ours that the registrar may still have and that must go.
     stale: Vec<Uri>,
     drop_stale: bool,
+    /// Room was made after a 403.
+    made_room: bool,
     failures: u32,
     refused: u32,
     service_route: Vec<NameAddr>,
@@ -147,6 +149,7 @@ impl Registration {
             bound: None,
             stale: stale.into_iter().collect(),
             drop_stale: false,
+            made_room: false,
             failures: 0,
             refused: 0,
             service_route: Vec::new(),
@@ -226,6 +229,7 @@ impl Registration {
         self.intervals = 0;
         self.redirections = 0;
         self.drop_stale = false;
+        self.made_room = false;
         Step::Send
     }
 
@@ -260,18 +264,18 @@ impl Registration {
             self.sent = Some(bound.clone());
             return vec![with_expires(bound, 0)];
         }
-        let mut contacts = Vec::new();
         if let Some(bound) = &self.bound
             && bound.uri != own.uri
         {
             push_stale(&mut self.stale, bound.uri.clone());
         }
         self.stale.retain(|uri| *uri != own.uri);
+        self.sent = Some(own.clone());
+        // Ours comes first: a PBX that puts the address it sees into a Contact does so in the first one only.
+        let mut contacts = vec![with_expires(own, self.expires)];
         if !self.drop_stale {
             contacts.extend(self.stale.iter().map(|uri| with_expires(NameAddr::new(uri.clone()), 0)));
         }
-        self.sent = Some(own.clone());
-        contacts.push(with_expires(own, self.expires));
         contacts
     }
 
@@ -295,6 +299,7 @@ impl Registration {
             200..300 => self.accepted(now, response, seen, chance),
             300..400 => self.redirected(now, response, chance),
             423 => self.too_brief(now, response, chance),
+            403 if self.bound.is_some() => self.forbidden_suddenly(now, seen, chance),
             403 => self.reject(
                 403,
                 "the registrar forbids this line (403); ask its operator, then register the line again",
@@ -448,6 +453,18 @@ impl Registration {
         }
         self.expires = least;
         vec![Step::Send]
+    }
+
+    /// 403 to a line that was registered: its password is right, but its list of contacts is full, with an address
+    /// of ours that a NAT box has changed meanwhile. The old one makes room for the one that was just seen.
+    fn forbidden_suddenly(&mut self, now: Now, seen: Option<SocketAddr>, chance: &mut Chance) -> Vec<Step> {
+        if !std::mem::replace(&mut self.made_room, true) {
+            self.public = seen;
+            return vec![Step::Send];
+        }
+        let reason = "the registrar forbids this line (403), which it had before: the PBX's list of contacts of \
+                      this account is full, or the device has been blocked; have its old contacts removed";
+        self.fail(now, reason.to_owned(), Some(403), Some(REFUSED), chance)
     }
 
     fn reject(&mut self, status: u16, reason: &str) -> Vec<Step> {

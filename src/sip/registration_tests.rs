@@ -129,7 +129,7 @@ fn a_stored_binding_of_an_earlier_life_is_removed_in_the_same_request() {
     account.old_binding = Some("sip:1001@192.0.2.99:5060".into());
     peer.add(account);
     let register = peer.request("REGISTER");
-    let expected = ["<sip:1001@192.0.2.99:5060>;expires=0", "<sip:1001@192.0.2.10:5060>;expires=3600"];
+    let expected = ["<sip:1001@192.0.2.10:5060>;expires=3600", "<sip:1001@192.0.2.99:5060>;expires=0"];
     assert_eq!(register.contacts(), expected);
     // The challenge comes in between; the removal is in the answer to it too.
     peer.reply(&register, 401, &[("WWW-Authenticate", &challenge("n1", false))]);
@@ -150,7 +150,7 @@ fn a_moved_nat_address_replaces_the_old_contact_in_one_request() {
     let moved = peer.request("REGISTER");
     assert_eq!(
         moved.contacts(),
-        ["<sip:1001@192.0.2.10:5060>;expires=0", "<sip:1001@203.0.113.5:40123>;expires=3600"]
+        ["<sip:1001@203.0.113.5:40123>;expires=3600", "<sip:1001@192.0.2.10:5060>;expires=0"]
     );
     peer.reply_seeing(&moved, 200, &[("Expires", "3600")], address("203.0.113.5:40123"));
     peer.nothing_sent();
@@ -181,6 +181,43 @@ fn forbidden_means_stop_and_tell() {
     peer.ua.register(peer.now, id);
     peer.drain();
     peer.request("REGISTER");
+}
+
+#[test]
+fn a_full_list_of_contacts_is_no_wrong_password() {
+    let old = address("203.0.113.5:40123");
+    let (mut peer, id) = Peer::registered();
+    peer.ua.register(peer.now, id);
+    peer.drain();
+    for _ in 0..2 {
+        let register = peer.request("REGISTER");
+        peer.reply_seeing(&register, 200, &[("Expires", "3600")], old);
+    }
+    peer.events.clear();
+    // The NAT has moved, and the registrar takes no second contact: the old one makes room for the new one.
+    let new = address("203.0.113.9:1024");
+    let refresh = peer.await_request("REGISTER");
+    peer.reply_seeing(&refresh, 403, &[], new);
+    let moved = peer.request("REGISTER");
+    let expected = ["<sip:1001@203.0.113.9:1024>;expires=3600", "<sip:1001@203.0.113.5:40123>;expires=0"];
+    assert_eq!(moved.contacts(), expected);
+    peer.reply_seeing(&moved, 200, &[("Expires", "3600")], new);
+    peer.nothing_sent();
+    assert!(peer.told().iter().all(|state| matches!(state, RegistrationState::Registered { .. })));
+    // Forbidden in spite of that: left alone for ten minutes, and not for ever.
+    for _ in 0..2 {
+        let refresh = peer.await_request("REGISTER");
+        peer.reply_seeing(&refresh, 403, &[], new);
+        let again = peer.request("REGISTER");
+        peer.reply_seeing(&again, 403, &[], new);
+        peer.nothing_sent();
+        let (reason, retry_at) = failing(peer.state());
+        assert!(reason.contains("contacts"), "{reason}");
+        assert!(retry_at - peer.now.mono_us >= 600_000_000);
+        let again = peer.await_request("REGISTER");
+        peer.reply_seeing(&again, 200, &[("Expires", "3600")], new);
+        assert!(matches!(peer.state(), RegistrationState::Registered { .. }));
+    }
 }
 
 #[test]

@@ -543,7 +543,7 @@ fn another_address_of_ours_means_another_connection_and_binding() {
     peer.ua.network_changed(peer.now);
     peer.drain();
     let again = peer.request("REGISTER");
-    let contacts = ["<sip:1001@192.0.2.10:5060>;expires=0", "<sip:1001@192.0.2.77:5060>;expires=3600"];
+    let contacts = ["<sip:1001@192.0.2.77:5060>;expires=3600", "<sip:1001@192.0.2.10:5060>;expires=0"];
     assert_eq!(again.contacts(), contacts);
     assert_eq!(peer.ua.local_address(id), Some("192.0.2.77".parse().unwrap()));
 }

@@ -198,7 +198,8 @@ fn configure(folder: &Path, address: &str, root: &Path) {
 
 /// The accounts (password `pw` + number):
 /// 1001–1004 friendly, plain RTP · 1101–1104 friendly, SDES · 1201–1204 friendly, and hold is passed on instead of music ·
-/// 1501–1504 hostile but legal · 1505–1506 the same with SDES.
+/// 1501–1504 hostile but legal · 1505–1506 the same with SDES · 1507 for phones behind NAT, with one contact and never
+/// a second.
 fn accounts(address: &str) -> String {
     let mut text = format!(
         "[global]\ntype=global\nuser_agent=LabPBX\nkeep_alive_interval=30\n\n\
@@ -220,6 +221,7 @@ fn accounts(address: &str) -> String {
         (1501..=1504, hostile.to_owned(), hostile_aor),
     ];
     groups.push((1505..=1506, format!("{hostile}media_encryption=sdes\n"), hostile_aor));
+    groups.push((1507..=1507, friendly.to_owned(), hostile_aor));
     for (numbers, endpoint, aor) in groups {
         for n in numbers {
             text.push_str(&format!(

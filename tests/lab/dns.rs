@@ -13,6 +13,8 @@ use crate::netns::Host;
 pub enum Record {
     /// IPv4 address.
     A([u8; 4]),
+    /// IPv6 address.
+    Aaaa(std::net::Ipv6Addr),
     /// RFC 2782: priority, weight, port, target.
     Srv(u16, u16, u16, &'static str),
     /// RFC 3403 as RFC 3263 uses it: order, preference, service, replacement (flag "s").
@@ -97,6 +99,10 @@ fn answer(question: &[u8], records: &[(&'static str, Record)]) -> Option<Vec<u8>
             Record::A(address) => {
                 data.extend(address);
                 1
+            }
+            Record::Aaaa(address) => {
+                data.extend(address.octets());
+                28
             }
             Record::Srv(priority, weight, port, target) => {
                 for value in [priority, weight, port] {

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::asterisk::Asterisk;
 use crate::friendly::{self, stage};
-use crate::phone::Setup;
+use crate::netns::{Lab, Nat};
+use crate::phone::{Phone, Setup};
 use crate::process::within;
 use crate::sound::{Wav, sine};
 
@@ -214,6 +216,31 @@ fn after_a_power_cut_and_an_address_change_the_full_account_is_taken_back() {
     let contact = asterisk.contact("1503").expect("it is registered");
     assert!(contact.contains("203.0.113.59"), "{contact}");
     assert_eq!(phone.count("line.rejected"), 0);
+}
+
+#[test]
+fn behind_a_nat_that_moves_the_full_account_is_taken_back() {
+    let what = "contact full behind a NAT";
+    let Some(lab) = Lab::new(what, &["unshare"]) else { return };
+    let Some(mut asterisk) = Asterisk::start(&lab, what) else { return };
+    let office = lab.office("office", 101, Nat::EndpointIndependent);
+    let mut phone = Setup::new("1507", PBX).line(r#"expires = "30s""#).start(&lab, &office);
+    let mut moved_to = |phone: &Phone, last: u8| {
+        within("the PBX has the new address", Duration::from_secs(40), || {
+            asterisk.contact("1507").filter(|contact| contact.contains(&format!("203.0.113.{last}")))
+        });
+        assert_eq!(phone.count("line.rejected"), 0, "{}", phone.story());
+    };
+    moved_to(&phone, 101);
+    lab.readdress("office", 101, 102);
+    moved_to(&phone, 102);
+    lab.readdress("office", 102, 103);
+    phone.power_cut();
+    phone.ready();
+    moved_to(&phone, 103);
+    // The way back leads through the new address.
+    asterisk.call("1507", "603");
+    phone.wait_event("call.ringing");
 }
 
 #[test]

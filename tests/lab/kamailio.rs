@@ -18,14 +18,26 @@ pub struct Kamailio {
 impl Kamailio {
     /// Starts one and waits until it answers on its socket.
     pub fn start(lab: &Lab, role: &str, last: u8) -> Kamailio {
-        let host = lab.host(role, last);
+        Self::start_on(lab, lab.host(role, last), role, "")
+    }
+
+    /// The same, and over IPv6 at 2001:db8::<last>.
+    pub fn start_with_ipv6(lab: &Lab, role: &str, last: u8) -> Kamailio {
+        let more: String = [("udp", 5060), ("tcp", 5060), ("tls", 5061)]
+            .map(|(transport, port)| format!("listen={transport}:[2001:db8::{last}]:{port}\n"))
+            .concat();
+        Self::start_on(lab, lab.host_of_both(role, last), role, &more)
+    }
+
+    fn start_on(lab: &Lab, host: Host, role: &str, more: &str) -> Kamailio {
         let folder = lab.folder().join(role);
         fs::create_dir_all(&folder).expect("a folder");
         let pki = Pki::of(lab);
         fs::write(folder.join("server.crt"), &pki.certificate).expect("a certificate");
         fs::write(folder.join("server.key"), &pki.key).expect("a key");
         let fill = |text: &str| {
-            text.replace("@FOLDER@", folder.to_str().expect("a path")).replace("@ADDRESS@", &host.address)
+            let text = text.replace("@FOLDER@", folder.to_str().expect("a path"));
+            text.replace("@ADDRESS@", &host.address).replace("@MORE@", more)
         };
         fs::write(folder.join("kamailio.cfg"), fill(include_str!("kamailio/kamailio.cfg"))).expect("a file");
         fs::write(folder.join("tls.cfg"), fill(include_str!("kamailio/tls.cfg"))).expect("a file");

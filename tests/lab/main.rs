@@ -19,6 +19,8 @@ mod sipp;
 mod sound;
 mod speech;
 
+mod appliance;
+mod families;
 mod friendly;
 mod hostile;
 mod peers_alone;

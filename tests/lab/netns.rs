@@ -85,7 +85,7 @@ impl Lab {
     }
 
     fn space(&self, role: &str) -> String {
-        let name = format!("{}-{role}", self.prefix);
+        let name = self.inside(role);
         let etc = Path::new("/etc/netns").join(&name);
         fs::create_dir_all(&etc).expect("a folder for the namespace");
         // No name server unless a test brings one: looking up fails at once instead of after seconds.
@@ -126,7 +126,7 @@ impl Lab {
     fn attach(&self, space: &str, interface: &str, address: &str) {
         let number = self.links.get();
         self.links.set(number + 1);
-        let (wan, port) = (format!("{}-wan", self.prefix), format!("p{number}"));
+        let (wan, port) = (self.inside("wan"), format!("p{number}"));
         self.link(space, interface, &wan, &port);
         run("ip", &["-n", &wan, "link", "set", &port, "master", "br0"]);
         run("ip", &["-n", space, "addr", "add", &format!("{address}/24"), "dev", interface]);
@@ -138,6 +138,15 @@ impl Lab {
         let address = format!("203.0.113.{last}");
         self.attach(&space, "eth0", &address);
         Host { space, address, folder: self.folder.clone() }
+    }
+
+    /// The same with 2001:db8::<last> besides.
+    pub fn host_of_both(&self, role: &str, last: u8) -> Host {
+        let host = self.host(role, last);
+        // Nobody else has the address: no need to look for duplicates first.
+        let address = format!("2001:db8::{last}/64");
+        run("ip", &["-n", &host.space, "-6", "addr", "add", &address, "dev", "eth0", "nodad"]);
+        host
     }
 
     /// A host at 192.168.1.10 behind a router whose public address is `203.0.113.<last>`.
@@ -171,6 +180,18 @@ impl Lab {
         fs::write(&file, rules).expect("a rule file");
         run("ip", &["netns", "exec", &router, "nft", "-f", file.to_str().expect("a plain path")]);
         Host { space, address: "192.168.1.10".to_owned(), folder: self.folder.clone() }
+    }
+
+    /// Gives an office's router another public address, as providers do overnight; its mappings are gone.
+    pub fn readdress(&self, role: &str, from: u8, to: u8) {
+        let router = self.inside(&format!("{role}nat"));
+        for (what, last) in [("del", from), ("add", to)] {
+            run("ip", &["-n", &router, "addr", what, &format!("203.0.113.{last}/24"), "dev", "wan0"]);
+        }
+    }
+
+    fn inside(&self, role: &str) -> String {
+        format!("{}-{role}", self.prefix)
     }
 }
 

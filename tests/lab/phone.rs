@@ -286,6 +286,11 @@ impl Phone {
         self.process.output()
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        self.process.signal(signal);
+    }
+
     /// Ends it in order (TERM) and tells its exit code.
     pub fn stop(&mut self) -> Option<i32> {
         self.process.signal(rustix::process::Signal::TERM);

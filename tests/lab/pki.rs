@@ -19,10 +19,15 @@ pub struct Pki {
 impl Pki {
     /// The authority of this lab; made on first use.
     pub fn of(lab: &Lab) -> Pki {
+        Pki::valid_from(lab, 2020)
+    }
+
+    /// The same for certificates that begin with this year.
+    pub fn valid_from(lab: &Lab, year: i32) -> Pki {
         let folder = lab.folder().join("pki");
         let paths = ["ca.pem", "server.crt", "server.key"].map(|name| folder.join(name));
         if !folder.exists() {
-            let (ca, certificate, key) = make();
+            let (ca, certificate, key) = make(year);
             fs::create_dir_all(&folder).expect("a folder");
             for (path, text) in paths.iter().zip([ca, certificate, key]) {
                 fs::write(path, text).expect("a PEM file");
@@ -35,7 +40,7 @@ impl Pki {
     }
 }
 
-fn make() -> (String, String, String) {
+fn make(year: i32) -> (String, String, String) {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.distinguished_name.push(DnType::CommonName, "Lab CA");
@@ -47,6 +52,7 @@ fn make() -> (String, String, String) {
     for address in ["203.0.113.10", "203.0.113.20", "203.0.113.21", "203.0.113.30", "127.0.0.1"] {
         server.subject_alt_names.push(SanType::IpAddress(address.parse().expect("an address")));
     }
+    server.not_before = rcgen::date_time_ymd(year, 1, 1);
     server.distinguished_name.push(DnType::CommonName, "pbx.lab.test");
     let key = KeyPair::generate().expect("a key");
     let issuer = Issuer::new(authority, authority_key);

@@ -19,6 +19,15 @@ impl Wav {
     /// Reads 16-bit PCM; of several channels the first. A file still being written (sizes in its header not filled in)
     /// is read as far as it goes; a missing one is empty.
     pub fn read(path: &Path) -> Wav {
+        Wav::read_channel(path, 0)
+    }
+
+    /// Both channels of a stereo file.
+    pub fn read_stereo(path: &Path) -> [Wav; 2] {
+        [0, 1].map(|channel| Wav::read_channel(path, channel))
+    }
+
+    fn read_channel(path: &Path, channel: usize) -> Wav {
         let bytes = fs::read(path).unwrap_or_default();
         let (mut at, mut rate, mut channels, mut samples) = (12, 8000, 1, Vec::new());
         while at + 8 <= bytes.len() {
@@ -35,12 +44,13 @@ impl Wav {
                         bytes[body + 7],
                     ]);
                     assert_eq!(bytes[body + 14], 16, "{} is 16 bits", path.display());
+                    assert!(channel < channels, "{} has {channels} channels", path.display());
                 }
                 b"data" => {
                     let end = if length == 0 { bytes.len() } else { (body + length).min(bytes.len()) };
                     samples = bytes[body..end]
                         .chunks_exact(2 * channels)
-                        .map(|frame| i16::from_le_bytes([frame[0], frame[1]]))
+                        .map(|frame| i16::from_le_bytes([frame[2 * channel], frame[2 * channel + 1]]))
                         .collect();
                     break;
                 }

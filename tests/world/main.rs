@@ -6,13 +6,17 @@ mod handset;
 mod names;
 mod nat;
 mod network;
+mod script;
 mod sound_card;
 mod world;
 
+mod agreements;
 mod bad_input;
 mod bad_network;
 mod basic_calls;
 mod during_calls;
+mod flows;
+mod providers;
 mod registering;
 mod rules;
 mod secrets;

@@ -107,6 +107,39 @@ fn the_guard_counts_and_forbids() {
 }
 
 #[test]
+fn a_forbidden_number_is_forbidden_however_it_is_written() {
+    let mut world = World::new(1);
+    let tables = "[limits]\ndeny = [\"international\", \"premium\", \"666\"]\n";
+    let mut config = config("1001", "", tables);
+    config.device.country = "DE".into();
+    world.add_phone(config);
+    world.seconds(1);
+    for number in [
+        "0900123456",
+        "0900/12-34.56",
+        "sip:0900123456@pbx.example",
+        "sip:%30900123456@pbx.example",
+        "sip:0900123456;cpc=x@pbx.example",
+        "0900123456;ext=1@pbx.example",
+        "sip:0900-123456:pw@pbx.example",
+        "sip:0900123456%3Bx@pbx.example",
+        "tel:0900-123456;phone-context=+49",
+        "tel:20123456;phone-context=+44",
+        "sip:20123456;phone-context=+44@pbx.example;user=phone",
+        "tel:+44123456789",
+        "sip:+44123456789@198.51.100.1;user=phone",
+        "666",
+        "sip:666;x=y@pbx.example",
+    ] {
+        assert_eq!(
+            world.ask(0, call(number)).map_err(|refusal| refusal.code).err(),
+            Some("refused"),
+            "{number}"
+        );
+    }
+}
+
+#[test]
 fn the_longest_duration_ends_a_call() {
     let mut world = World::new(1);
     world.add_phone(config("1001", "", "[limits]\nmax_duration = \"1m\"\n"));
@@ -159,6 +192,85 @@ fn whoever_was_called_for_help_may_call_back_through_do_not_disturb() {
     world.seconds(1);
     assert_eq!(world.calls(0).len(), 2);
     assert_eq!(rules(&world, 0), Vec::<String>::new());
+}
+
+#[test]
+fn help_is_called_over_a_full_line_that_is_not_registered_and_as_long_as_it_takes() {
+    let mut world = World::new(1);
+    let tables = "[limits]\nmax_duration = \"1m\"\ncalls_per_day = 1\nminutes_per_day = 1\n";
+    world.add_phone(config("1001", "max_calls = 1", tables));
+    world.pbx.challenge_calls = false;
+    for number in ["112", "0112", "911;cpc=x"] {
+        world.pbx.set_number(number, tipring::demo::pbx::Service::Echo);
+    }
+    world.seconds(1);
+    world.tell(0, call("600"));
+    world.seconds(1);
+    assert_eq!(world.refusal(0, call("600")).code, "line_busy");
+    let spelled = ["sip:112@198.51.100.1", "tel:112", "sip:911;cpc=x@pbx.example", "0112", "112"];
+    for (index, to) in spelled.into_iter().enumerate() {
+        world.tell(0, call(to));
+        world.seconds(1);
+        let told = world.phones[0].all("call.emergency");
+        assert_eq!(told.len(), index + 1, "{to}");
+        let ours = world.calls(0).pop().expect("a call");
+        assert_eq!(ours.state, "active", "{to}");
+        world.seconds(if index == 4 { 120 } else { 1 });
+        assert!(world.calls(0).iter().any(|call| call.id == ours.id), "no limit ends it");
+        world.tell(0, Command::HangUp { call: Some(ours.id) });
+        world.seconds(1);
+    }
+    assert!(world.calls(0).is_empty(), "the limit has ended the other call");
+    world.pbx.manners().refuse = Some((503, None));
+    world.tell(0, Command::Register { line: "office".into() });
+    world.seconds(1);
+    assert_eq!(world.refusal(0, call("600")).code, "no_line");
+    world.tell(0, call("112"));
+    world.seconds(1);
+    assert_eq!(world.calls(0).pop().map(|call| call.state), Some("active"));
+}
+
+#[test]
+fn the_call_back_of_the_helper_comes_through_after_the_call_too() {
+    let mut world = World::new(1);
+    world.add_phone(config("1001", "dnd = true", ""));
+    world.add_phone(config("1002", "", ""));
+    world.pbx.set_number("112", tipring::demo::pbx::Service::Echo);
+    world.seconds(1);
+    world.tell(0, call("112"));
+    world.seconds(5);
+    world.tell(0, HANG_UP);
+    for (minutes, rings) in [(10, true), (60, false)] {
+        world.seconds(minutes * 60);
+        world.tell(1, call("1001"));
+        world.seconds(2);
+        assert_eq!(world.calls(0).len() == 1, rings, "after {minutes} minutes more");
+        world.ask(1, HANG_UP).ok();
+        world.seconds(2);
+    }
+    assert_eq!(rules(&world, 0), ["line.dnd"]);
+}
+
+#[test]
+fn no_new_configuration_ends_a_call_for_help() {
+    let mut world = World::new(1);
+    world.add_phone(config("1001", "", ""));
+    world.pbx.set_number("112", tipring::demo::pbx::Service::Echo);
+    world.seconds(1);
+    world.tell(0, call("112"));
+    world.seconds(2);
+    let new = config("1003", "display_name = \"other\"", "");
+    let new = Input::Configured { file: "world.toml".into(), config: Box::new(new), warnings: 0 };
+    world.input(0, new);
+    let none = parse("[device]\nserial = \"S\"\n");
+    world.input(0, Input::Configured { file: "world.toml".into(), config: Box::new(none), warnings: 0 });
+    world.seconds(60);
+    assert_eq!(world.calls(0)[0].state, "active");
+    assert!(!world.phones[0].has("config.applied"));
+    world.tell(0, HANG_UP);
+    world.seconds(2);
+    assert_eq!(world.phones[0].all("config.applied").len(), 1, "the last one counts");
+    assert!(world.snapshot(0).lines.is_empty());
 }
 
 #[test]

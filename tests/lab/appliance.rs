@@ -1,0 +1,84 @@
+//! The program as an appliance, with a real PBX in its calls: recordings on the disk, a new configuration, a clock that
+//! certificates do not fit.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::friendly::stage;
+use crate::netns::Lab;
+use crate::phone::Setup;
+use crate::pki::Pki;
+use crate::sound::Wav;
+
+const PBX: &str = "203.0.113.10";
+
+#[test]
+fn both_sides_of_a_call_are_recorded_to_wav() {
+    let Some((lab, mut asterisk, host)) = stage("a recording") else { return };
+    let phone = Setup::new("1001", PBX)
+        .line(r#"codecs = ["PCMA"]"#)
+        .table("[recording]\nenabled = true")
+        .start(&lab, &host);
+    let call = phone.call("603");
+    let started = phone.wait_event("recording.started");
+    sleep(Duration::from_secs(3));
+    phone.hang_up(&call);
+    let ready = phone.wait_event("recording.ready");
+    asterisk.idle();
+    let id = started["data"]["recording_id"].as_str().expect("an id");
+    assert_eq!(ready["data"]["recording_id"], id, "{ready}");
+    let file = phone.folder().join("data/recordings").join(format!("{id}.wav"));
+    assert_eq!(fs::metadata(&file).map(|file| file.len()).ok(), ready["data"]["bytes"].as_u64(), "{ready}");
+    let [theirs, ours] = Wav::read_stereo(&file);
+    for (side, wav, hertz) in [("ours", &ours, 440.0), ("theirs", &theirs, 1004.0)] {
+        assert!(wav.seconds_of(hertz) > 2.0, "{side}: {} s of {hertz} Hz", wav.seconds_of(hertz));
+    }
+    assert!(
+        ours.seconds_of(1004.0) < 0.2 && theirs.seconds_of(440.0) < 0.2,
+        "each side is on a channel of its own"
+    );
+}
+
+#[test]
+fn a_new_configuration_is_taken_in_a_call_and_a_broken_one_is_not() {
+    let Some((lab, mut asterisk, host)) = stage("a new configuration") else { return };
+    let phone = Setup::new("1001", PBX).line(r#"codecs = ["PCMA"]"#).start(&lab, &host);
+    let call = phone.call("603");
+    phone.wait_event("call.media");
+    let file = phone.folder().join("tipring.toml");
+    let old = fs::read_to_string(&file).expect("the configuration");
+    fs::write(&file, format!("{old}\n[[line]]\nname = \"second\"\nuesr = \"1002\"\n")).expect("writing");
+    phone.signal(rustix::process::Signal::HUP);
+    let rejected = phone.wait_event("config.rejected");
+    assert!(rejected["data"]["findings"].to_string().contains("uesr"), "{rejected}");
+    let second =
+        "[[line]]\nname = \"second\"\nuser = \"1002\"\ndomain = \"203.0.113.10\"\npassword = \"pw1002\"\n";
+    fs::write(&file, format!("{old}\n{second}")).expect("writing");
+    phone.signal(rustix::process::Signal::HUP);
+    let applied = phone.wait_event("config.applied");
+    assert_eq!(applied["data"]["changed"], serde_json::json!(["second"]), "{applied}");
+    asterisk.registered("1002");
+    sleep(Duration::from_secs(1));
+    assert_eq!(phone.get("/api/v1/status")["calls"][0]["state"], "active");
+    phone.hang_up(&call);
+    asterisk.idle();
+    assert!(phone.heard().longest_gap_in(1004.0) < 0.1, "the call did not notice");
+}
+
+#[test]
+fn a_certificate_of_the_future_leads_to_the_clock() {
+    let Some(lab) = Lab::new("a wrong clock", &["unshare"]) else { return };
+    let ca = Pki::valid_from(&lab, 2090).ca_file;
+    let Some(asterisk) = crate::asterisk::Asterisk::start(&lab, "a wrong clock") else { return };
+    let host = lab.host("phone", 50);
+    let phone = Setup::new("1101", PBX)
+        .line(r#"transport = "tls""#)
+        .line(&format!("ca_file = {ca:?}"))
+        .launch(&lab, &host);
+    let failed = phone.wait_event("line.unregistered");
+    let text = failed["data"]["cause"]["text"].as_str().unwrap_or_default();
+    assert!(text.contains("clock"), "{failed}");
+    assert!(failed["data"]["retry_us"].as_u64().is_some(), "it is tried again: {failed}");
+    drop(asterisk);
+}
