@@ -297,8 +297,9 @@ impl Locator {
         let mut records = match result {
             Ok(records) => records,
             Err(error) => {
-                // A name that does not exist says more than a silence.
-                if search.error != Some(LookupError::NoSuchName) {
+                // A name that does not exist says more than a silence; but few domains have a name for every service.
+                let no_service = matches!(slot, Slot::Service(_)) && error == LookupError::NoSuchName;
+                if !no_service && search.error != Some(LookupError::NoSuchName) {
                     search.error = Some(error);
                 }
                 Vec::new()
@@ -438,7 +439,7 @@ impl Locator {
                     kept.until = now.deadline(Duration::from_secs(30));
                     Ok(kept.targets.clone())
                 }
-                _ => Err(search.error.unwrap_or(LookupError::Timeout)),
+                _ => Err(search.error.unwrap_or(LookupError::NoAddress)),
             };
             self.results.push_back((destination, result));
             return;

@@ -252,6 +252,11 @@ pub enum LookupError {
     /// The name does not exist: a mistake in the configuration, or in the domain's zone.
     #[error("the name does not exist; check the domain or registrar of the line")]
     NoSuchName,
+    /// The name is there and leads to no address.
+    #[error(
+        "the name has no address; check the domain or registrar of the line, and the domain's DNS records"
+    )]
+    NoAddress,
     /// Nobody answered in time: the network or the name server.
     #[error("no name server answered; check the network and its DNS")]
     Timeout,

@@ -19,6 +19,7 @@ mod sipp;
 mod sound;
 mod speech;
 
+mod check;
 mod friendly;
 mod hostile;
 mod peers_alone;
