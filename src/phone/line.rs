@@ -131,10 +131,13 @@ impl Phone {
     /// Makes the lines those of a new configuration; lines that did not change keep registration and calls.
     pub(super) fn configure(&mut self, now: Now, file: String, config: config::Config, warnings: u32) {
         let (mut changed, mut removed) = (Vec::new(), Vec::new());
+        // Who may send requests stands in another table and is part of every account.
+        let same_trust = self.config.sip.trusted == config.sip.trusted;
+        self.config = config.clone();
         for index in (0..self.lines.len()).rev() {
             let name = self.lines[index].config.name.clone();
             match config.line.iter().find(|line| line.name == name && line.enabled) {
-                Some(new) if *new == self.lines[index].config => {}
+                Some(new) if same_trust && *new == self.lines[index].config => {}
                 Some(new) => {
                     let account = account(new, &config.sip.trusted);
                     let line = &mut self.lines[index];
@@ -170,7 +173,6 @@ impl Phone {
         let order = |name: &str| config.line.iter().position(|line| line.name == name);
         self.lines.sort_by_key(|line| order(&line.config.name));
         self.outputs.push_back(Output::Media(crate::media::Command::Country(config.device.country.clone())));
-        self.config = config;
         self.tell(now, Event::new(Kind::ConfigApplied { file, changed, removed, warnings }));
     }
 
