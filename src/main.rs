@@ -12,8 +12,10 @@ use tipring::admin::cli::client::{Client, Place};
 use tipring::admin::cli::table::Paint;
 use tipring::admin::cli::{self, DONE, FAILED, Terminal, WRONG};
 use tipring::admin::{Office, serve};
-use tipring::device::settings::{self, SettingsError};
-use tipring::device::{Appliance, Handles, Progress};
+use tipring::config::Finding;
+use tipring::device::inspect::inspect;
+use tipring::device::settings::{self, Reading, SettingsError};
+use tipring::device::{Appliance, Handles, Progress, clock};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -53,6 +55,9 @@ enum Command {
         /// The configuration file
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Also ask: DNS for the servers of each line, their certificates, the registrar for user and password
+        #[arg(long)]
+        resolve: bool,
     },
     #[command(flatten)]
     Appliance(cli::Command),
@@ -90,7 +95,7 @@ fn main() -> ExitCode {
     ExitCode::from(match command {
         Command::Run(Run { config }) => run(settings::file(config)),
         Command::Demo { seconds } => tipring::demo::run(tipring::demo::Options { seconds, json }),
-        Command::Check { config } => check(&settings::file(config), json),
+        Command::Check { config, resolve } => check(&settings::file(config), resolve, json),
         Command::Appliance(command) => ask(command, api, token, json),
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
@@ -188,28 +193,53 @@ fn open_office(
     })
 }
 
-fn check(file: &Path, json: bool) -> u8 {
-    let (config, findings) = match settings::read(file) {
+fn check(file: &Path, resolve: bool, json: bool) -> u8 {
+    let Reading { config, mut findings, places } = match settings::read(file) {
         Ok(read) => read,
         Err(error @ (SettingsError::Unreadable { .. } | SettingsError::Mistaken(_))) => {
             eprintln!("{error}");
             return WRONG;
         }
     };
-    if json {
-        let right = config.is_some();
-        say(&json!({ "file": file.display().to_string(), "right": right, "findings": findings }).to_string());
-    } else {
-        for finding in &findings {
-            say(&finding.to_string());
+    let mut sentences = Vec::new();
+    let mut lines = Vec::new();
+    if let Some(config) = config.as_ref().filter(|_| resolve) {
+        let reports = match inspect(config) {
+            Ok(reports) => reports,
+            Err(error) => {
+                eprintln!("{error}");
+                return WRONG;
+            }
+        };
+        for report in &reports {
+            let Some(line) = config.line.get(report.index) else { continue };
+            let found = report.findings(line, &places, clock::now().utc_us);
+            if !found.iter().any(Finding::is_error) {
+                sentences.push(report.summary(line));
+            }
+            findings.extend(found);
+            lines.push(report.json());
         }
-        if let Some(config) = &config {
+    }
+    let right = config.is_some() && !findings.iter().any(Finding::is_error);
+    if json {
+        let mut answer = json!({ "file": file.display().to_string(), "right": right, "findings": findings });
+        if resolve {
+            answer["lines"] = lines.into();
+        }
+        say(&answer.to_string());
+    } else {
+        let findings = findings.iter().map(ToString::to_string);
+        for sentence in findings.chain(sentences) {
+            say(&cli::table::clean_lines(&sentence));
+        }
+        if let Some(config) = config.filter(|_| right) {
             let lines = config.line.len();
             let noun = if lines == 1 { "line" } else { "lines" };
             say(&format!("{}: right, {lines} {noun}", file.display()));
         }
     }
-    if config.is_some() { DONE } else { WRONG }
+    if right { DONE } else { WRONG }
 }
 
 fn ask(command: cli::Command, api: Option<String>, token: Option<String>, json: bool) -> u8 {
@@ -230,6 +260,6 @@ fn ask(command: cli::Command, api: Option<String>, token: Option<String>, json: 
 
 /// The local socket: that of the configuration, where this user can read it.
 fn socket() -> PathBuf {
-    let config = settings::read(&settings::file(None)).ok().and_then(|(config, _)| config);
+    let config = settings::read(&settings::file(None)).ok().and_then(|reading| reading.config);
     config.map_or_else(|| SOCKET.into(), |config| config.admin.socket.into())
 }

@@ -32,6 +32,10 @@ impl<'t> Source<'t> {
         Source { file, text, starts }
     }
 
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The document, and what had to be taken out for it. Spans in it are those of this source afterwards.
     pub(super) fn document(&mut self) -> (Option<Document<String>>, Vec<Finding>) {
         let mut findings: Vec<Finding> = Vec::new();

@@ -9,6 +9,9 @@ use crate::now::{Now, micros};
 /// arrived earlier.
 const FIRST_US: u64 = 10_000_000;
 
+/// A clock before this (2025-01-01) was never set.
+pub const EARLIEST_CREDIBLE_US: i64 = 1_735_689_600_000_000;
+
 /// This moment: the monotonic clock and UTC.
 pub fn now() -> Now {
     static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);

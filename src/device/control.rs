@@ -30,8 +30,6 @@ const DATAGRAM: usize = 65_535;
 const QUEUE: usize = 4096;
 /// Datagrams taken before other work gets its turn.
 const DATAGRAMS_PER_TURN: usize = 32;
-/// A clock before this (2025-01-01) was never set.
-const EARLIEST_CREDIBLE_US: i64 = 1_735_689_600_000_000;
 
 /// What other threads tell this one.
 pub(super) enum Notice {
@@ -169,35 +167,8 @@ impl Control {
     }
 
     fn reported(&mut self, reported: Reported) {
-        let input = match &reported {
-            Reported::Connected { connection, local, remote } => {
-                network::Input::Connected { connection: *connection, local: *local, remote: *remote }
-            }
-            Reported::Accepted { connection, local, remote, outbox } => {
-                self.network.admit(*connection, outbox.clone());
-                network::Input::Accepted {
-                    connection: *connection,
-                    transport: network::Transport::Tcp,
-                    local: *local,
-                    remote: *remote,
-                }
-            }
-            Reported::Stream { connection, bytes } => {
-                network::Input::Stream { connection: *connection, bytes }
-            }
-            Reported::Closed { connection, why } => {
-                self.network.forget(*connection);
-                network::Input::Closed { connection: *connection, why: why.clone() }
-            }
-            Reported::Answer { query, result } => {
-                network::Input::Answer { query: *query, result: result.clone() }
-            }
-            Reported::Unsent { remote, why } => network::Input::Unsent { remote: *remote, why: why.clone() },
-            Reported::LocalAddress { query, result } => {
-                network::Input::LocalAddress { query: *query, result: result.clone() }
-            }
-        };
-        self.phone.handle(clock::now(), Input::Sip(input));
+        self.network.note(&reported);
+        self.phone.handle(clock::now(), Input::Sip(reported.input()));
     }
 
     fn noticed(&mut self, notice: Notice) {
@@ -325,8 +296,7 @@ impl Control {
 
     fn believe(&mut self) {
         for (line, account) in self.phone.accounts() {
-            let ca_file = line.ca_file.as_ref().map(PathBuf::from);
-            self.network.believe(account, Belief { ca_file, anyone: !line.tls_verify });
+            self.network.believe(account, Belief::of(line));
         }
     }
 
@@ -339,7 +309,7 @@ impl Control {
 
     fn check_clock(&mut self) {
         let now = clock::now();
-        if now.utc_us < EARLIEST_CREDIBLE_US {
+        if now.utc_us < clock::EARLIEST_CREDIBLE_US {
             let what = "the clock of this device was never set: certificates can't be checked";
             self.phone
                 .handle(now, part("clock", what.into(), "let it reach a time server, or set it by hand"));

@@ -14,8 +14,10 @@
     reason = "this room is where the machine is touched"
 )]
 
+pub mod certificate;
 pub mod clock;
 pub mod control;
+pub mod inspect;
 pub mod media_thread;
 pub mod notify;
 pub mod resolver;

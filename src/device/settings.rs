@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Finding};
+use super::tls::{self, Belief};
+use crate::config::{Config, Finding, Place, Places, Severity, Transport};
 
 /// Where the configuration is if nobody says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/tipring/tipring.toml";
@@ -36,6 +37,16 @@ pub struct Settings {
     pub findings: Vec<Finding>,
 }
 
+/// What the reading of the configuration found.
+pub struct Reading {
+    /// The settings; `None` if there is a mistake.
+    pub config: Option<Config>,
+    /// Mistakes and warnings in the order of the file.
+    pub findings: Vec<Finding>,
+    /// Where everything stands.
+    pub places: Places,
+}
+
 /// The configuration file: `given`, else what the environment says, else the usual place.
 pub fn file(given: Option<PathBuf>) -> PathBuf {
     given.or_else(|| std::env::var_os(VARIABLE).map(PathBuf::from)).unwrap_or_else(|| DEFAULT_FILE.into())
@@ -43,7 +54,7 @@ pub fn file(given: Option<PathBuf>) -> PathBuf {
 
 /// Reads the configuration, with all secrets that it names by file.
 pub fn load(file: &Path) -> Result<Settings, SettingsError> {
-    let (config, findings) = read(file)?;
+    let Reading { config, findings, .. } = read(file)?;
     match config {
         Some(mut config) => {
             let device = &mut config.device;
@@ -61,14 +72,42 @@ pub fn load(file: &Path) -> Result<Settings, SettingsError> {
 }
 
 /// Everything that is to be said of the configuration, and the settings if nothing of it is a mistake.
-pub fn read(file: &Path) -> Result<(Option<Config>, Vec<Finding>), SettingsError> {
+pub fn read(file: &Path) -> Result<Reading, SettingsError> {
     let shown = file.display().to_string();
     let text =
         fs::read_to_string(file).map_err(|error| SettingsError::Unreadable { file: shown.clone(), error })?;
     let folder = file.parent().unwrap_or(Path::new("."));
     // A relative path starts from the folder of the configuration.
-    let reading = Config::read(&text, &shown, &mut |path: &str| secret(&folder.join(path)));
-    Ok((reading.config, reading.findings))
+    let crate::config::Reading { mut config, mut findings } =
+        Config::read(&text, &shown, &mut |path: &str| secret(&folder.join(path)));
+    let places = Places::of(&text, &shown);
+    if let Some(settings) = &mut config {
+        anchor(settings, folder);
+        findings.extend(authorities(settings, &places));
+        findings.sort_by_key(|finding| (finding.line, finding.column));
+    }
+    let config = config.filter(|_| !findings.iter().any(Finding::is_error));
+    Ok(Reading { config, findings, places })
+}
+
+/// Has the paths of certificates start from the folder of the configuration.
+fn anchor(config: &mut Config, folder: &Path) {
+    for path in config.line.iter_mut().filter_map(|line| line.ca_file.as_mut()) {
+        *path = folder.join(&*path).display().to_string();
+    }
+}
+
+/// What is wrong with the files of authorities whose certificates lines believe.
+fn authorities(config: &Config, places: &Places) -> Vec<Finding> {
+    let lines = config.line.iter().enumerate();
+    let used = lines.filter(|(_, line)| line.enabled && line.transport.0.contains(&Transport::Tls));
+    let wrong = used.filter(|(_, line)| line.ca_file.is_some()).filter_map(|(index, line)| {
+        let text = tls::client(&Belief::of(line)).err()?.to_string();
+        let (what, instead) = text.split_once("; ").unwrap_or((&text, "give another file"));
+        let at = Place { table: "line", index, keys: &["ca_file"] };
+        Some(places.finding(at, Severity::Error, what, instead))
+    });
+    wrong.collect()
 }
 
 /// The text of a file that holds a secret.
@@ -82,4 +121,36 @@ fn secret(path: &Path) -> Result<Option<String>, String> {
 
 fn trimmed(text: std::io::Result<String>) -> Option<String> {
     text.ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(name: &str, text: &str) -> Reading {
+        let folder = std::env::temp_dir().join(format!("tipring-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("t.toml"), text).expect("a file");
+        let reading = read(&folder.join("t.toml")).expect("readable");
+        fs::remove_dir_all(folder).expect("removed");
+        reading
+    }
+
+    #[test]
+    fn a_missing_file_of_an_authority_is_told_at_its_line() {
+        let line = |name: &str, more: &str| {
+            let domain = "domain = \"pbx.example\"\npassword = \"x\"";
+            format!("[[line]]\nname = \"{name}\"\nuser = \"{name}\"\n{domain}\n{more}")
+        };
+        let tls = "transport = \"tls\"\nca_file = \"ca.pem\"\n";
+        let reading = read_text("authority", &[line("a", ""), line("b", tls)].concat());
+        assert!(reading.config.is_none());
+        let [finding] = reading.findings.as_slice() else { panic!("{:?}", reading.findings) };
+        assert_eq!((finding.line, finding.column), (12, 1), "{finding}");
+        assert!(
+            finding.what.starts_with("can't read ca_file /") && finding.what.contains("/ca.pem: "),
+            "{finding}"
+        );
+        assert!(finding.instead.starts_with("give the path of a PEM file"), "{finding}");
+    }
 }

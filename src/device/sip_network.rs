@@ -21,8 +21,9 @@ use tokio_rustls::TlsConnector;
 use super::resolver::Resolver;
 use super::rtp_port::{Binding, canonical, mapped, socket_address, udp_socket};
 use super::tls::{self, Belief};
+use super::{certificate, clock};
 use crate::sip::handle::AccountId;
-use crate::sip::network::{FIRST_ACCEPTED, LookupError, Output, Question, Record, Transport};
+use crate::sip::network::{FIRST_ACCEPTED, Input, LookupError, Output, Question, Record, Transport};
 
 /// What the network reports and the control thread has not yet seen; past it connections wait.
 const REPORTS: usize = 256;
@@ -36,8 +37,13 @@ const SILENT_DEATH: Duration = Duration::from_secs(10);
 /// Something the network says.
 pub enum Reported {
     /// See [`crate::sip::network::Input::Connected`].
-    Connected { connection: u64, local: SocketAddr, remote: SocketAddr },
-    /// See [`crate::sip::network::Input::Accepted`]; [`SipNetwork::admit`] wants the outbox before anything is sent.
+    Connected {
+        connection: u64,
+        local: SocketAddr,
+        remote: SocketAddr,
+        certificate_until_utc_us: Option<i64>,
+    },
+    /// See [`crate::sip::network::Input::Accepted`]; [`SipNetwork::note`] wants it before anything is sent.
     Accepted { connection: u64, local: SocketAddr, remote: SocketAddr, outbox: Outbox },
     /// See [`crate::sip::network::Input::Stream`].
     Stream { connection: u64, bytes: Vec<u8> },
@@ -49,6 +55,32 @@ pub enum Reported {
     Unsent { remote: SocketAddr, why: String },
     /// See [`crate::sip::network::Input::LocalAddress`].
     LocalAddress { query: u64, result: Result<IpAddr, String> },
+}
+
+impl Reported {
+    /// The same in the words of the user agent's border.
+    pub fn input(&self) -> Input<'_> {
+        match self {
+            Reported::Connected { connection, local, remote, .. } => {
+                Input::Connected { connection: *connection, local: *local, remote: *remote }
+            }
+            Reported::Accepted { connection, local, remote, .. } => Input::Accepted {
+                connection: *connection,
+                transport: Transport::Tcp,
+                local: *local,
+                remote: *remote,
+            },
+            Reported::Stream { connection, bytes } => Input::Stream { connection: *connection, bytes },
+            Reported::Closed { connection, why } => {
+                Input::Closed { connection: *connection, why: why.clone() }
+            }
+            Reported::Answer { query, result } => Input::Answer { query: *query, result: result.clone() },
+            Reported::Unsent { remote, why } => Input::Unsent { remote: *remote, why: why.clone() },
+            Reported::LocalAddress { query, result } => {
+                Input::LocalAddress { query: *query, result: result.clone() }
+            }
+        }
+    }
 }
 
 /// The way to a connection's peer. Dropping it ends the connection in order, after what waits has been written.
@@ -181,14 +213,16 @@ impl SipNetwork {
         }
     }
 
-    /// Takes a connection that the listener accepted among its own.
-    pub fn admit(&mut self, connection: u64, outbox: Outbox) {
-        self.connections.insert(connection, outbox);
-    }
-
-    /// Forgets a connection that ended by itself.
-    pub fn forget(&mut self, connection: u64) {
-        self.connections.remove(&connection);
+    /// Takes a connection that the listener accepted among its own, and forgets one that ended by itself. To be called
+    /// with each report.
+    pub fn note(&mut self, reported: &Reported) {
+        match reported {
+            Reported::Accepted { connection, outbox, .. } => {
+                self.connections.insert(*connection, outbox.clone());
+            }
+            Reported::Closed { connection, .. } => self.close(*connection),
+            _ => {}
+        }
     }
 
     fn send(&self, remote: SocketAddr, bytes: &[u8]) {
@@ -220,16 +254,23 @@ impl SipNetwork {
                 let stream = open_tcp(remote, dscp).await.map_err(|error| error.to_string())?;
                 let ends = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
                 let (local, remote) = ends.map_err(|error| error.to_string())?;
-                let stream: Box<dyn Stream> = match transport {
-                    Transport::Tls => Box::new(secure(stream, &belief, server_name).await?),
-                    Transport::Tcp | Transport::Udp => Box::new(stream),
+                let (stream, until): (Box<dyn Stream>, _) = match transport {
+                    Transport::Tls => {
+                        let stream = secure(stream, &belief, server_name).await?;
+                        let chain = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                        let until = chain.and_then(|certificate| certificate::not_after(certificate));
+                        (Box::new(stream), until)
+                    }
+                    Transport::Tcp | Transport::Udp => (Box::new(stream), None),
                 };
-                Ok((stream, local, remote))
+                Ok((stream, local, remote, until))
             };
             let opened = tokio::time::timeout(CONNECT_WITHIN, opened).await;
             let why = match opened.unwrap_or_else(|_| Err("no answer to the connection".to_owned())) {
-                Ok((stream, local, remote)) => {
-                    let _ = reports.send(Reported::Connected { connection, local, remote }).await;
+                Ok((stream, local, remote, certificate_until_utc_us)) => {
+                    let connected =
+                        Reported::Connected { connection, local, remote, certificate_until_utc_us };
+                    let _ = reports.send(connected).await;
                     converse(connection, stream, letters, &reports).await
                 }
                 Err(why) => why,
@@ -347,12 +388,8 @@ async fn secure(
     let config = tls::client(belief).map_err(|error| error.to_string())?;
     let name = ServerName::try_from(server_name.trim_matches(['[', ']']).to_owned())
         .map_err(|_| format!("`{server_name}` is no name that a certificate can carry"))?;
-    TlsConnector::from(Arc::clone(&config)).connect(name, stream).await.map_err(|error| {
-        let why = error.to_string().to_lowercase();
-        let untimely = ["notvalidyet", "not valid yet", "expired"].iter().any(|word| why.contains(word));
-        let hint = if untimely { "; is the clock of this device right?" } else { "" };
-        format!("TLS with {server_name} failed: {error}{hint}")
-    })
+    let connecting = TlsConnector::from(Arc::clone(&config)).connect(name, stream);
+    connecting.await.map_err(|error| tls::explain(&error, &server_name, belief, clock::now()))
 }
 
 /// Carries bytes both ways until one side ends; the answer is why.

@@ -1,6 +1,6 @@
 //! What makes a TLS connection one of this line: whose certificates it believes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -9,13 +9,25 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use super::clock;
+use crate::config;
+use crate::events::cloud_event::rfc3339;
+use crate::now::Now;
+
 /// Whose certificates a line believes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Belief {
     /// A file of certificates in PEM that are believed instead of the public ones.
-    pub ca_file: Option<std::path::PathBuf>,
+    pub ca_file: Option<PathBuf>,
     /// Believe every certificate: the connection is hidden from listeners, but not from an impostor.
     pub anyone: bool,
+}
+
+impl Belief {
+    /// What the settings of a line say.
+    pub fn of(line: &config::Line) -> Belief {
+        Belief { ca_file: line.ca_file.as_ref().map(PathBuf::from), anyone: !line.tls_verify }
+    }
 }
 
 /// Why no TLS connection can be made; the configuration is to blame.
@@ -67,6 +79,74 @@ fn roots_of(file: &Path) -> Result<RootCertStore, TlsError> {
     if roots.is_empty() { Err(TlsError::Empty(shown)) } else { Ok(roots) }
 }
 
+/// Why a TLS connection to a server could not be made, and behind a semicolon what to do about it.
+pub fn explain(error: &std::io::Error, server: &str, belief: &Belief, now: Now) -> String {
+    use rustls::{CertificateError as Bad, Error};
+    let clock = || date(now.utc_us);
+    let seconds =
+        |time: &UnixTime| i64::try_from(time.as_secs()).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+    match error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {
+        Some(Error::InvalidCertificate(_)) if now.utc_us < clock::EARLIEST_CREDIBLE_US => format!(
+            "the certificate of {server} can't be checked: the clock of this device was never set and says {}; \
+             let it reach a time server, or set it by hand",
+            clock()
+        ),
+        Some(Error::InvalidCertificate(Bad::ExpiredContext { not_after, .. })) => format!(
+            "the certificate of {server} ended on {}; have it renewed, unless the clock of this device is wrong: \
+             it says {}",
+            date(seconds(not_after)),
+            clock()
+        ),
+        Some(Error::InvalidCertificate(Bad::NotValidYetContext { not_before, .. })) => format!(
+            "the certificate of {server} is good from {} on; set the clock of this device, it says {}",
+            date(seconds(not_before)),
+            clock()
+        ),
+        Some(Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature)) => match &belief.ca_file {
+            Some(file) => format!(
+                "the certificate of {server} is not signed by one of ca_file {}; give the file of the authority \
+                 that signed it as ca_file",
+                file.display()
+            ),
+            None => format!(
+                "the certificate of {server} is signed by nobody who is known; give the certificate of the \
+                 authority that signed it as ca_file"
+            ),
+        },
+        Some(Error::InvalidCertificate(Bad::NotValidForNameContext { presented, .. })) => {
+            let names: Vec<&str> = presented.iter().map(|name| bare(name)).take(MOST_NAMES).collect();
+            let names = if names.is_empty() { "no name at all".to_owned() } else { names.join(", ") };
+            format!(
+                "the certificate is not for {server} but for {names}; write a name that it is for, or have one \
+                 made for {server}"
+            )
+        }
+        Some(Error::InvalidCertificate(other)) => {
+            format!(
+                "the certificate of {server} can't be believed: {other}; have the PBX's certificate made anew"
+            )
+        }
+        Some(Error::InvalidMessage(_)) => {
+            format!("what answers at {server} does not speak TLS; write the port that does, most often 5061")
+        }
+        _ => format!("TLS with {server} failed: {error}; look into the log of the PBX, and check the port"),
+    }
+}
+
+/// Names of a certificate that a message repeats.
+const MOST_NAMES: usize = 5;
+
+/// A name as rustls shows it, `DnsName("pbx.example")`, without what is around it.
+fn bare(name: &str) -> &str {
+    let inside = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+    inside.trim_matches('"')
+}
+
+/// The day of a moment (UTC, microseconds).
+fn date(utc_us: i64) -> String {
+    rfc3339(utc_us).chars().take(10).collect()
+}
+
 /// Believes every certificate, for `tls_verify = false`; signatures are still checked.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
@@ -115,3 +195,7 @@ impl ServerCertVerifier for Anyone {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tests;

@@ -92,7 +92,7 @@ impl Line {
 }
 
 /// What to do about a status that stops a line.
-fn cure(status: u16) -> &'static str {
+pub(super) fn cure(status: u16) -> &'static str {
     match status {
         401 | 407 => "check user, auth_user and password",
         403 => "check user and password, or ask the PBX's administrator why this device is blocked",
@@ -108,7 +108,7 @@ impl Phone {
         }
         let dnd =
             remembered.settings.get(&dnd_setting(&config.name)).map_or(config.dnd, |value| value == "on");
-        let mut account = self.account(&config);
+        let mut account = account(&config, &self.config.sip.trusted);
         // A contact under another address of record is somebody else's by now.
         account.old_binding = remembered
             .bindings
@@ -131,12 +131,15 @@ impl Phone {
     /// Makes the lines those of a new configuration; lines that did not change keep registration and calls.
     pub(super) fn configure(&mut self, now: Now, file: String, config: config::Config, warnings: u32) {
         let (mut changed, mut removed) = (Vec::new(), Vec::new());
+        // Who may send requests stands in another table and is part of every account.
+        let same_trust = self.config.sip.trusted == config.sip.trusted;
+        self.config = config.clone();
         for index in (0..self.lines.len()).rev() {
             let name = self.lines[index].config.name.clone();
             match config.line.iter().find(|line| line.name == name && line.enabled) {
-                Some(new) if *new == self.lines[index].config => {}
+                Some(new) if same_trust && *new == self.lines[index].config => {}
                 Some(new) => {
-                    let account = self.account(new);
+                    let account = account(new, &config.sip.trusted);
                     let line = &mut self.lines[index];
                     self.agent.replace_account(now, line.account, account);
                     line.dnd = if line.config.dnd == new.dnd { line.dnd } else { new.dnd };
@@ -170,56 +173,7 @@ impl Phone {
         let order = |name: &str| config.line.iter().position(|line| line.name == name);
         self.lines.sort_by_key(|line| order(&line.config.name));
         self.outputs.push_back(Output::Media(crate::media::Command::Country(config.device.country.clone())));
-        self.config = config;
         self.tell(now, Event::new(Kind::ConfigApplied { file, changed, removed, warnings }));
-    }
-
-    fn account(&self, line: &config::Line) -> Account {
-        let mut account = Account::new(address(&line.user, &line.domain));
-        account.display_name = line.display_name.clone();
-        account.registrar = line.registrar.as_ref().and_then(sip_uri);
-        account.outbound_proxy = line.outbound_proxy.as_ref().and_then(sip_uri);
-        account.credentials = (!line.password.is_empty()).then(|| Credentials {
-            user: line.auth_user.clone().unwrap_or_else(|| line.user.clone()),
-            password: line.password.reveal().to_owned(),
-            realm: line.realm.clone(),
-        });
-        account.transports = line
-            .transport
-            .0
-            .iter()
-            .map(|transport| match transport {
-                config::Transport::Udp => Transport::Udp,
-                config::Transport::Tcp => Transport::Tcp,
-                config::Transport::Tls => Transport::Tls,
-            })
-            .collect();
-        account.register = line.register;
-        account.expires = line.expires;
-        account.trust = match &self.config.sip.trusted {
-            config::Trusted::Registered => Trust::Registered,
-            config::Trusted::Networks(networks) => Trust::Networks(
-                networks
-                    .iter()
-                    .map(|network| Network { address: network.address, prefix: network.prefix })
-                    .collect(),
-            ),
-        };
-        account.calls = CallSettings {
-            prack: match line.prack {
-                config::Policy::Off => Prack::Off,
-                config::Policy::Optional => Prack::Supported,
-                config::Policy::Required => Prack::Required,
-            },
-            session_timer: if line.session_timer.is_zero() {
-                SessionTimer::Off
-            } else {
-                SessionTimer::Supported
-            },
-            session_expires: line.session_timer.max(SHORTEST_SESSION),
-            ..CallSettings::default()
-        };
-        account
     }
 
     pub(super) fn line(&self, name: &str) -> Option<&Line> {
@@ -343,6 +297,51 @@ impl Phone {
             Refusal::new(Blame::NotFound, "no_such_line", format!("there is no line `{name}`"), hint)
         })
     }
+}
+
+/// The SIP side of a line's settings.
+pub(super) fn account(line: &config::Line, trusted: &config::Trusted) -> Account {
+    let mut account = Account::new(address(&line.user, &line.domain));
+    account.display_name = line.display_name.clone();
+    account.registrar = line.registrar.as_ref().and_then(sip_uri);
+    account.outbound_proxy = line.outbound_proxy.as_ref().and_then(sip_uri);
+    account.credentials = (!line.password.is_empty()).then(|| Credentials {
+        user: line.auth_user.clone().unwrap_or_else(|| line.user.clone()),
+        password: line.password.reveal().to_owned(),
+        realm: line.realm.clone(),
+    });
+    account.transports = line
+        .transport
+        .0
+        .iter()
+        .map(|transport| match transport {
+            config::Transport::Udp => Transport::Udp,
+            config::Transport::Tcp => Transport::Tcp,
+            config::Transport::Tls => Transport::Tls,
+        })
+        .collect();
+    account.register = line.register;
+    account.expires = line.expires;
+    account.trust = match trusted {
+        config::Trusted::Registered => Trust::Registered,
+        config::Trusted::Networks(networks) => Trust::Networks(
+            networks
+                .iter()
+                .map(|network| Network { address: network.address, prefix: network.prefix })
+                .collect(),
+        ),
+    };
+    account.calls = CallSettings {
+        prack: match line.prack {
+            config::Policy::Off => Prack::Off,
+            config::Policy::Optional => Prack::Supported,
+            config::Policy::Required => Prack::Required,
+        },
+        session_timer: if line.session_timer.is_zero() { SessionTimer::Off } else { SessionTimer::Supported },
+        session_expires: line.session_timer.max(SHORTEST_SESSION),
+        ..CallSettings::default()
+    };
+    account
 }
 
 /// The address of a user at the line's domain, which may name a port.

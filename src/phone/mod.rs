@@ -9,6 +9,7 @@
 //! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `features` what is done during it;
 //! * `tones` what the person at the device hears besides the calls;
 //! * `limits` the one guard that every call passes;
+//! * [`inspection`] the look at lines and their servers before there is a phone;
 //! * `media_plan` the words of SDP turned into those of the engine; [`trace`] the last SIP messages.
 
 mod call;
@@ -18,6 +19,7 @@ mod dial_string;
 mod ending;
 mod features;
 mod incoming;
+pub mod inspection;
 mod limits;
 mod line;
 mod media_plan;
@@ -372,6 +374,7 @@ impl Phone {
                 self.authentication_failed(account, &realm, &why);
             }
             ua_event::Event::Located { .. }
+            | ua_event::Event::Servers { .. }
             | ua_event::Event::Request { .. }
             | ua_event::Event::Response { .. } => {}
             ua_event::Event::Call { call, event } => self.handle_call(now, call, event),

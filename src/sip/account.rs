@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::sip::call::CallSettings;
+use crate::sip::locate::Destination;
 use crate::sip::method::Method;
 use crate::sip::network::Transport;
 use crate::sip::trust::Trust;
@@ -83,6 +84,15 @@ impl Account {
         });
         uri.set_user(None);
         Uri::Sip(uri)
+    }
+
+    /// Where the account's requests go first: outbound proxy, registrar or domain.
+    pub fn destination(&self) -> Destination {
+        match (&self.outbound_proxy, self.registrar_uri().as_sip()) {
+            (Some(proxy), _) => Destination::of(proxy, &self.transports),
+            (None, Some(registrar)) => Destination::of(registrar, &self.transports),
+            (None, None) => Destination::of(&self.aor, &self.transports),
+        }
     }
 
     /// Whether the line may use this transport.

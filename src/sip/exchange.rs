@@ -35,6 +35,17 @@ pub(crate) enum Owner {
     Nobody,
 }
 
+/// Which way a request goes.
+#[derive(Clone, Debug)]
+pub(crate) enum Way {
+    /// To the servers of its next hop (RFC 3263).
+    Located,
+    /// By the flow that stands, if it leads there.
+    Flow(Option<Flow>),
+    /// To this server and to no other.
+    Server(Target),
+}
+
 /// One request of ours.
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -118,17 +129,22 @@ impl Wire {
         account: AccountId,
         request: Request,
         sequence: &Sequence,
-        preferred: Option<Flow>,
+        way: Way,
     ) -> RequestId {
         let id = RequestId(self.next_request);
         self.next_request += 1;
+        let (targets, preferred) = match way {
+            Way::Located => (Vec::new(), None),
+            Way::Flow(flow) => (Vec::new(), flow),
+            Way::Server(target) => (vec![target], None),
+        };
         let exchange = Exchange {
             owner,
             account,
             request,
             sequence: sequence.clone(),
             destination: None,
-            targets: Vec::new(),
+            targets,
             phase: Phase::Locating,
             attempts: Attempts::default(),
             cancel: None,
@@ -160,6 +176,10 @@ impl Wire {
         let has_way = exchange.request.head.to_tag().is_some() || exchange.request.fields.has("Route");
         exchange.destination = Some(destination.clone());
         exchange.phase = Phase::Locating;
+        if !exchange.targets.is_empty() {
+            self.try_next(now, id);
+            return;
+        }
         let flow = exchange.preferred.clone().or_else(|| line.flow.clone().filter(|_| has_way));
         // Inside a dialog, and behind a Service-Route, a server at the same address is reached by the way
         // that stands: its Contact may name a port that nobody listens on, or no transport.

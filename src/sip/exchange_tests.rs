@@ -1,6 +1,7 @@
 //! One request of ours through fail-over, challenges, TCP and back, cancelling: as dialogues with a server.
 
 use super::*;
+use crate::sip::message::Message;
 use crate::sip::name_addr::NameAddr;
 use crate::sip::network::{LookupError, Question};
 use crate::sip::registration::RegistrationState;
@@ -405,4 +406,64 @@ fn lines_share_tcp_but_each_checks_tls_for_itself() {
         peer.seconds(1500.0);
         assert!(peer.closed.is_empty());
     }
+}
+
+#[test]
+fn one_server_alone_is_asked_and_what_dns_knows_is_told() {
+    let mut peer = two_servers();
+    let account = AccountId(1);
+    peer.request("REGISTER");
+    peer.ua.look_up(peer.now, account);
+    peer.drain();
+    let found = peer.events.iter().rev().find_map(|event| match event {
+        Event::Servers { account, result } => Some((*account, result.clone())),
+        _ => None,
+    });
+    let (of, targets) = found.expect("told");
+    let targets = targets.expect("found");
+    let remotes: Vec<_> = targets.iter().map(|target| target.remote).collect();
+    assert_eq!((of, remotes), (account, vec![address("198.51.100.1:5060"), address("198.51.100.2:5060")]));
+
+    let from = NameAddr::new(Uri::Sip(sip("sip:1001@pbx.example"))).with_tag("t");
+    let to = NameAddr::new(Uri::Sip(sip("sip:pbx.example")));
+    let options = Request::new(Method::OPTIONS, to.uri.clone(), from, to, "call", 1);
+    let id = peer.ua.send_request_to(peer.now, account, options, targets[1].clone());
+    peer.drain();
+    peer.sent.retain(|sent| matches!(&sent.message, Message::Request(it) if it.method == Method::OPTIONS));
+    assert_eq!(peer.request("OPTIONS").remote, address("198.51.100.2:5060"), "though main comes first");
+    peer.seconds(33.0);
+    let elsewhere = peer.sent.iter().any(|sent| {
+        sent.remote != address("198.51.100.2:5060")
+            && matches!(&sent.message, Message::Request(it) if it.method == Method::OPTIONS)
+    });
+    assert!(!elsewhere, "its silence sends the request nowhere else");
+    let outcome = peer.events.iter().find_map(|event| match event {
+        Event::Response { request, result } if *request == id => Some(result),
+        _ => None,
+    });
+    assert_eq!(outcome, Some(&Err(Failure::Timeout)));
+}
+
+#[test]
+fn a_look_up_that_finds_nothing_tells_why() {
+    let told = |names: &[(Question, Result<Vec<crate::sip::network::Record>, LookupError>)]| {
+        let mut peer = Peer::new();
+        peer.names.extend(names.iter().cloned());
+        let mut account = line();
+        account.registrar = Some(sip("sip:far.example"));
+        account.register = false;
+        let id = peer.add(account);
+        peer.ua.look_up(peer.now, id);
+        peer.drain();
+        peer.events.into_iter().find_map(|event| match event {
+            Event::Servers { result, .. } => Some(result.expect_err("no server")),
+            _ => None,
+        })
+    };
+    assert_eq!(told(&[]), Some(LookupError::NoSuchName));
+    let silent = (Question::A("far.example".into()), Err(LookupError::Timeout));
+    assert_eq!(told(&[silent]), Some(LookupError::Timeout));
+    // The domain has no SRV records, which is no fault, and no address, which is one.
+    let empty = (Question::A("far.example".into()), Ok(Vec::new()));
+    assert_eq!(told(&[empty]), Some(LookupError::NoAddress));
 }

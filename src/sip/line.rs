@@ -28,6 +28,8 @@ pub(crate) struct Line {
     pub local: Option<IpAddr>,
     /// When the way to the server is looked up again: only for lines that no REGISTER keeps up to date.
     pub survey_at: Option<u64>,
+    /// Whether somebody waits for [`Event::Servers`](crate::sip::ua_event::Event::Servers).
+    pub asked: bool,
     /// To be forgotten once it is unregistered.
     pub leaving: bool,
 }
@@ -43,19 +45,18 @@ impl Line {
             target: None,
             local: None,
             survey_at: None,
+            asked: false,
             leaving: false,
         }
     }
 
     /// Where the line's requests go first: outbound proxy, registrar or domain.
     pub fn destination(&self) -> Destination {
-        let uri = match &self.account.outbound_proxy {
-            Some(proxy) => Uri::Sip(proxy.clone()),
-            None => self.registration.redirect().cloned().unwrap_or_else(|| self.account.registrar_uri()),
-        };
-        match uri.as_sip() {
-            Some(uri) => Destination::of(uri, &self.account.transports),
-            None => Destination::of(&self.account.aor, &self.account.transports),
+        match self.registration.redirect().and_then(Uri::as_sip) {
+            Some(uri) if self.account.outbound_proxy.is_none() => {
+                Destination::of(uri, &self.account.transports)
+            }
+            _ => self.account.destination(),
         }
     }
 

@@ -297,8 +297,9 @@ impl Locator {
         let mut records = match result {
             Ok(records) => records,
             Err(error) => {
-                // A name that does not exist says more than a silence.
-                if search.error != Some(LookupError::NoSuchName) {
+                // A name that does not exist says more than a silence; but few domains have a name for every service.
+                let no_service = matches!(slot, Slot::Service(_)) && error == LookupError::NoSuchName;
+                if !no_service && search.error != Some(LookupError::NoSuchName) {
                     search.error = Some(error);
                 }
                 Vec::new()

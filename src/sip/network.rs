@@ -252,8 +252,11 @@ pub enum LookupError {
     /// The name does not exist: a mistake in the configuration, or in the domain's zone.
     #[error("the name does not exist; check the domain or registrar of the line")]
     NoSuchName,
-    /// The name exists and leads nowhere that this device can go.
-    #[error("the name has no address that this device can reach; check its A and AAAA records")]
+    /// The name is there and leads nowhere that this device can go.
+    #[error(
+        "the name has no address that this device can reach; check the domain or registrar of the line, and its A \
+         and AAAA records"
+    )]
     NoAddress,
     /// Nobody answered in time: the network or the name server.
     #[error("no name server answered; check the network and its DNS")]

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 
 use crate::sip::call::CallEvent;
 use crate::sip::handle::{AccountId, CallId, RequestId, TransactionId};
+use crate::sip::locate::Target;
 use crate::sip::message::{Request, Response};
-use crate::sip::network::Transport;
+use crate::sip::network::{LookupError, Transport};
 use crate::sip::registration::RegistrationState;
 
 /// Something the room above must know.
@@ -32,6 +33,13 @@ pub enum Event {
     Located {
         /// The line.
         account: AccountId,
+    },
+    /// The servers of a line, as [`look_up`](crate::sip::user_agent::UserAgent::look_up) asked for them.
+    Servers {
+        /// The line.
+        account: AccountId,
+        /// In the order to try them, or why there are none.
+        result: Result<Vec<Target>, LookupError>,
     },
     /// Something happened in a call.
     Call {

@@ -14,9 +14,10 @@ use crate::now::{Now, earliest};
 use crate::sip::account::{Account, Settings};
 use crate::sip::call::{Call, CallError, InviteOptions};
 use crate::sip::dialog::Sequence;
-use crate::sip::exchange::Owner;
+use crate::sip::exchange::{Owner, Way};
 use crate::sip::handle::{AccountId, CallId, RequestId, TransactionId};
 use crate::sip::line::Line;
+use crate::sip::locate::Target;
 use crate::sip::message::{Request, Response};
 use crate::sip::network::{Input, Output, Transport};
 use crate::sip::reason::Reason;
@@ -311,10 +312,31 @@ impl UserAgent {
     /// Sends a request outside any dialog for the room above (MESSAGE, OPTIONS …): method, URI, From, To,
     /// Call-ID, CSeq, fields and body are the caller's. The answer is [`Event::Response`].
     pub fn send_request(&mut self, now: Now, account: AccountId, request: Request) -> RequestId {
+        self.send_on(now, account, request, Way::Located)
+    }
+
+    /// The same to one server of the line and to no other, one of those that [`look_up`](Self::look_up) found.
+    pub fn send_request_to(
+        &mut self,
+        now: Now,
+        account: AccountId,
+        request: Request,
+        server: Target,
+    ) -> RequestId {
+        self.send_on(now, account, request, Way::Server(server))
+    }
+
+    fn send_on(&mut self, now: Now, account: AccountId, request: Request, way: Way) -> RequestId {
         let sequence = Sequence::new(request.head.cseq.number.saturating_add(1));
-        let id = self.wire.begin(now, Owner::Application, account, request, &sequence, None);
+        let id = self.wire.begin(now, Owner::Application, account, request, &sequence, way);
         self.settle(now);
         id
+    }
+
+    /// Looks for a line's servers (RFC 3263); [`Event::Servers`] tells them.
+    pub fn look_up(&mut self, now: Now, account: AccountId) {
+        self.wire.look_up(now, account);
+        self.settle(now);
     }
 
     /// Answers an [`Event::Request`]. A To-tag is added if there is none.

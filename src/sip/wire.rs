@@ -14,13 +14,13 @@ use crate::sip::account::{Account, Settings, Timing};
 use crate::sip::authentication::Unauthorized;
 use crate::sip::call::CallEvent;
 use crate::sip::dialog::Sequence;
-use crate::sip::exchange::{Exchange, Owner};
+use crate::sip::exchange::{Exchange, Owner, Way};
 use crate::sip::handle::{AccountId, CallId, RequestId, TransactionId};
 use crate::sip::line::Line;
 use crate::sip::locate::{Families, Located, Locator};
 use crate::sip::message::{Request, Response};
 use crate::sip::method::Method;
-use crate::sip::network::{Output, Transport};
+use crate::sip::network::{LookupError, Output, Transport};
 use crate::sip::registration::Step;
 use crate::sip::timers::Timers;
 use crate::sip::transactions::{Effect, Transactions};
@@ -168,7 +168,7 @@ impl Wire {
         request: Request,
         sequence: &Sequence,
     ) -> RequestId {
-        self.begin(now, Owner::Call(owner), account, request, sequence, None)
+        self.begin(now, Owner::Call(owner), account, request, sequence, Way::Located)
     }
 
     /// Sends a request inside a dialog, by the way that `invite`, the request that made it, took if it leads
@@ -176,7 +176,7 @@ impl Wire {
     pub fn send_ack(&mut self, now: Now, invite: RequestId, account: AccountId, ack: Request) {
         let flow = self.exchanges.get(&invite).and_then(|exchange| exchange.flow()).cloned();
         let sequence = Sequence::new(ack.head.cseq.number);
-        self.begin(now, Owner::Nobody, account, ack, &sequence, flow);
+        self.begin(now, Owner::Nobody, account, ack, &sequence, Way::Flow(flow));
     }
 
     /// Cancels an INVITE of ours (RFC 3261 §9.1), as soon as a provisional answer allows it. Its final
@@ -328,6 +328,22 @@ impl Wire {
         }
     }
 
+    /// Looks for a line's servers; [`Event::Servers`] tells them.
+    pub(crate) fn look_up(&mut self, now: Now, account: AccountId) {
+        let Some(line) = self.lines.get_mut(&account) else {
+            return;
+        };
+        let result = match self.locator.locate(now, &line.destination()) {
+            Located::Here(targets) => Ok(targets),
+            Located::Busy => Err(LookupError::Failed("too many questions are open".to_owned())),
+            Located::Soon => {
+                line.asked = true;
+                return;
+            }
+        };
+        self.events.push_back(Event::Servers { account, result });
+    }
+
     fn face(&mut self, now: Now, account: AccountId, remote: SocketAddr) {
         if let Some(local) = self.local_towards(now, remote)
             && let Some(line) = self.lines.get_mut(&account)
@@ -392,12 +408,18 @@ impl Wire {
                 self.handle_effect(now, effect);
             } else if let Some((destination, result)) = self.locator.poll_result() {
                 self.handle_located(now, &destination, &result);
-                let first = result.ok().and_then(|targets| targets.first().map(|target| target.remote));
+                let first = result.as_ref().ok().and_then(|targets| targets.first());
+                let first = first.map(|target| target.remote);
                 let lines = self.lines.iter().filter(|(_, line)| line.destination() == destination);
                 let lines: Vec<AccountId> = lines.map(|(account, _)| *account).collect();
                 for account in lines {
                     if let Some(first) = first {
                         self.face(now, account, first);
+                    }
+                    if let Some(line) = self.lines.get_mut(&account)
+                        && std::mem::take(&mut line.asked)
+                    {
+                        self.events.push_back(Event::Servers { account, result: result.clone() });
                     }
                 }
             } else {
@@ -460,7 +482,7 @@ impl Wire {
                 Step::Send => {
                     let request = line.registration.request(&line.account);
                     let sequence = line.registration.sequence().clone();
-                    self.begin(now, Owner::Registration, account, request, &sequence, None);
+                    self.begin(now, Owner::Registration, account, request, &sequence, Way::Located);
                 }
             }
         }

@@ -21,6 +21,7 @@ mod speech;
 
 mod appliance;
 mod families;
+mod check;
 mod friendly;
 mod hostile;
 mod peers_alone;

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 
 use tipring::chance::Chance;
+use tipring::phone::Input;
 
 use crate::handset::SIP;
-use crate::world::{ANSWER, PBX, World};
+use crate::world::{ANSWER, PBX, World, config};
 
 const STRANGER: &str = "203.0.113.66:5060";
 
@@ -53,6 +54,30 @@ fn a_stranger_gets_no_answer_and_rings_nobody() {
     assert_eq!(answers_to(&world, STRANGER), 0);
     assert_eq!(world.snapshot(0).dropped["untrusted"], 100);
     assert!(!world.phones[0].has("call.new"));
+}
+
+#[test]
+fn who_is_trusted_changes_with_the_configuration_for_old_and_new_lines() {
+    let mut world = World::with_phones(1, 1);
+    let phone = SocketAddr::new(world.phones[0].address, SIP);
+    let mut number = 0;
+    let mut rings = |world: &mut World, user: &str| {
+        number += 1;
+        let now_us = world.now().mono_us;
+        let invite = String::from_utf8(invite(number, STRANGER)).expect("text").replace("sip:1001@", user);
+        world.network.send(now_us, stranger(), phone, invite.into_bytes());
+        world.seconds(1);
+        world.calls(0).len()
+    };
+    assert_eq!(rings(&mut world, "sip:1001@"), 0);
+    let trusted = "[sip]\ntrusted = [\"203.0.113.0/24\"]";
+    let more = "[[line]]\nname = \"new\"\nuser = \"1003\"\ndomain = \"pbx.example\"\npassword = \"secret-1003\"\n";
+    for (tables, lines, expected) in [(trusted, more, (1, 2)), ("", more, (2, 2))] {
+        let config = Box::new(config("1001", lines, tables));
+        world.input(0, Input::Configured { file: "world.toml".into(), config, warnings: 0 });
+        world.seconds(1);
+        assert_eq!((rings(&mut world, "sip:1001@"), rings(&mut world, "sip:1003@")), expected, "{tables}");
+    }
 }
 
 #[test]

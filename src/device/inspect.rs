@@ -1,0 +1,74 @@
+//! Drives an [`Inspection`]: sockets, name servers and TLS as the phone has them, for as long as it asks.
+
+use std::time::Duration;
+
+use super::sip_network::{Reported, SipNetwork};
+use super::tls::Belief;
+use super::{StartError, clock, control};
+use crate::chance::Chance;
+use crate::config::Config;
+use crate::phone::inspection::{Inspection, LineReport};
+use crate::sip::network::Input;
+
+/// The largest SIP datagram.
+const DATAGRAM: usize = 65_535;
+
+/// Asks the servers of all enabled lines; the reports are in the order of the file. It takes as long as the slowest
+/// server of each eight lines, 20 s at most.
+///
+/// # Errors
+/// [`StartError`] if the machine gives no socket.
+pub fn inspect(config: &Config) -> Result<Vec<LineReport>, StartError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)
+        .map_err(|error| StartError::System { what: "randomness", error: error.into() })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| StartError::System { what: "an event loop", error })?;
+    let reports = runtime.block_on(ask(config, Chance::from_seed(seed)));
+    runtime.shutdown_background();
+    reports
+}
+
+async fn ask(config: &Config, chance: Chance) -> Result<Vec<LineReport>, StartError> {
+    let binding = control::binding(config, config.sip.dscp);
+    // A phone that runs has the port of the configuration.
+    let (mut network, mut reports) = SipNetwork::bind(binding, 0, None)
+        .map_err(|error| StartError::Bind { address: binding.address.to_string(), error })?;
+    let local = network.udp_local();
+    let mut inspection = Inspection::new(clock::now(), config, local, chance);
+    let mut datagram = vec![0; DATAGRAM];
+    loop {
+        for (line, account) in inspection.accounts() {
+            network.believe(account, Belief::of(line));
+        }
+        while let Some(output) = inspection.poll_output() {
+            network.perform(output);
+        }
+        if let Some(reports) = inspection.reports() {
+            return Ok(reports.into_iter().cloned().collect());
+        }
+        let now = clock::now();
+        let due = inspection.poll_timeout().unwrap_or(u64::MAX).saturating_sub(now.mono_us);
+        tokio::select! {
+            received = network.receive(&mut datagram) => match received {
+                Ok((len, remote)) => {
+                    let bytes = datagram.get(..len).unwrap_or_default();
+                    inspection.handle(clock::now(), Input::Datagram { local, remote, bytes });
+                }
+                Err(reported) => inspection.handle(clock::now(), reported.input()),
+            },
+            Some(reported) = reports.recv() => {
+                network.note(&reported);
+                if let Reported::Connected { remote, certificate_until_utc_us: Some(until), .. } = reported {
+                    inspection.handle_certificate(remote, until);
+                }
+                inspection.handle(clock::now(), reported.input());
+            }
+            () = tokio::time::sleep(Duration::from_micros(due).min(Duration::from_secs(1))) => {
+                inspection.handle_timeout(clock::now());
+            }
+        }
+    }
+}
