@@ -126,22 +126,23 @@ impl UserAgent {
             self.wire.counters.untrusted += 1;
             return;
         }
-        let (transaction, merged) = match self.wire.transactions.handle_request(now, &request, flow) {
-            Belongs::New(transaction) => (transaction, false),
-            Belongs::Merged(transaction) => (transaction, true),
-            Belongs::Absorbed => return,
-            Belongs::Overflow => {
-                self.wire.counters.overflow += 1;
-                return;
-            }
-            Belongs::Ack => {
-                match call.and_then(|id| self.calls.get_mut(&id)) {
-                    Some(call) => call.handle_ack(now, &request, &mut self.wire),
-                    None => self.wire.counters.stray_acks += 1,
+        let (transaction, merged) =
+            match self.wire.transactions.handle_request(now, &request, flow, call.is_some()) {
+                Belongs::New(transaction) => (transaction, false),
+                Belongs::Merged(transaction) => (transaction, true),
+                Belongs::Absorbed => return,
+                Belongs::Overflow => {
+                    self.wire.counters.overflow += 1;
+                    return;
                 }
-                return;
-            }
-        };
+                Belongs::Ack => {
+                    match call.and_then(|id| self.calls.get_mut(&id)) {
+                        Some(call) => call.handle_ack(now, &request, &mut self.wire),
+                        None => self.wire.counters.stray_acks += 1,
+                    }
+                    return;
+                }
+            };
         let account = match call.and_then(|id| self.calls.get(&id)) {
             Some(call) => Some(call.account()),
             None => self.claim(&lines, &request),

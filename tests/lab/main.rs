@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod asterisk;
+mod attack;
 mod baresip;
 mod dns;
 mod http;
@@ -19,6 +20,7 @@ mod sipp;
 mod sound;
 mod speech;
 
+mod abuse;
 mod friendly;
 mod hostile;
 mod peers_alone;
