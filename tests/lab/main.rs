@@ -18,11 +18,13 @@ mod process;
 mod pulse;
 mod sipp;
 mod sound;
+mod speaker;
 mod speech;
 
 mod abuse;
 mod friendly;
 mod hostile;
+mod intruders;
 mod peers_alone;
 mod registrars;
 mod scripted;
