@@ -63,7 +63,7 @@ section! {
         ptime: Duration = default "\"20ms\"", if valid_ptime;
         /// Without packets for this long a call that is not on hold ends (media_lost). Duration, 5s to 1h; "0s" is never.
         timeout: Duration = default "\"60s\"", if zero_or_within(5 * SECOND, 3600 * SECOND);
-        /// Without packets for this long the audio counts as silent, and may then come from elsewhere. 500ms to 30s.
+        /// Without packets for this long the audio counts as silent. Duration, 500ms to 30s.
         silence: Duration = default "\"3s\"", if within(SECOND / 2, 30 * SECOND);
     }
 }

@@ -123,9 +123,15 @@ impl Control {
         let mut datagram = vec![0; DATAGRAM];
         self.open_sound();
         while !self.stopped {
+            // A deadline does not wait for a pause in what comes in: timers of the event loop would.
+            let now = clock::now();
+            if self.phone.poll_timeout().is_some_and(|due| due <= now.mono_us) {
+                self.phone.handle_timeout(now);
+                self.drain();
+            }
             let sleep = self.until_next();
+            // In no order: a flood of datagrams must not lock out commands, signals and the other threads.
             tokio::select! {
-                biased;
                 received = self.network.receive(&mut datagram) => self.datagrams(received, &mut datagram),
                 Some(reported) = self.reports.recv() => self.reported(reported),
                 Some(notice) = self.notices.recv() => self.noticed(notice),

@@ -122,6 +122,9 @@ pub struct Quality {
     pub packets_lost: u64,
     /// Packets that came too late to be played.
     pub packets_late: u64,
+    /// Packets that were dropped: malformed, of a third party, not authentic, of a payload type that nobody agreed on.
+    #[serde(default)]
+    pub packets_refused: u64,
     /// The part of the heard time that was made up, 0–100.
     pub concealed_percent: f64,
     /// Interarrival jitter (RFC 3550 §6.4.1).

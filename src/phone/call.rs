@@ -244,6 +244,11 @@ impl Path {
             report: None,
         }
     }
+
+    /// Packets of other people and broken ones that were dropped.
+    pub fn refused(&self) -> u64 {
+        self.report.as_ref().map_or(0, |report| report.packets_refused)
+    }
 }
 
 /// The figures of the engine in the words of the events.
@@ -262,6 +267,7 @@ pub(super) fn quality(report: &Report) -> Quality {
         packets_received: report.packets_received,
         packets_lost: report.packets_lost,
         packets_late: report.packets_late,
+        packets_refused: report.packets_refused,
         concealed_percent: (report.concealed_ms as f64 * 100.0 / heard_ms).min(100.0),
         jitter_us: us(report.jitter_ms),
         buffer_us: us(report.buffer_ms),

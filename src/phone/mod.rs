@@ -182,6 +182,8 @@ pub struct Phone {
     chance: Chance,
     outputs: VecDeque<Output>,
     next_number: u64,
+    /// RTP packets that were dropped in calls that are over.
+    refused_rtp: u64,
     started: Now,
     parts: BTreeMap<&'static str, (String, String)>,
     /// Parts that have said whether they work.
@@ -221,6 +223,7 @@ impl Phone {
             chance,
             outputs: VecDeque::new(),
             next_number: 1,
+            refused_rtp: 0,
             started: now,
             parts: BTreeMap::new(),
             heard_of: BTreeSet::new(),
@@ -475,6 +478,7 @@ impl Phone {
             ("refused_connections", counters.refused_connections),
             ("unanswered_challenges", counters.unanswered_challenges),
             ("refused_requests", counters.refused_requests),
+            ("rtp", self.refused_rtp + self.calls.iter().map(|call| call.path.refused()).sum::<u64>()),
         ]
         .into_iter()
         .map(|(name, count)| (name.to_owned(), count))

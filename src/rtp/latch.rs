@@ -2,7 +2,8 @@
 //!
 //! The address in SDP is what is expected. Behind a NAT packets come from another one, so the first good source is
 //! taken after a short probation; from then on it can be replaced only by the expected one, after silence and
-//! probation, or by packets that SRTP has authenticated. Every offer and answer re-arms the latch.
+//! probation, or by packets that SRTP has authenticated. One that came from where SDP said gives way to no stranger,
+//! however long it is silent: there is no NAT that could have moved it. Every offer and answer re-arms the latch.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -137,6 +138,7 @@ impl Latch {
             // Somebody was taken for want of the expected one, which has come now.
             Some(source) if matches && !self.expected.matches(source) => return Verdict::Moved,
             _ if !self.expected.symmetric => return Verdict::Refuse,
+            Some(source) if !matches && self.is_where_sdp_said(source) => return Verdict::Refuse,
             Some(_) if silence_us < SILENCE_US => {
                 self.probation = None;
                 return Verdict::Refuse;
@@ -151,6 +153,10 @@ impl Latch {
         };
         self.probation = Some(Probation { from, ssrc, sequence, packets });
         if packets >= PROBATION_PACKETS { Verdict::Moved } else { Verdict::Refuse }
+    }
+
+    fn is_where_sdp_said(&self, source: SocketAddr) -> bool {
+        self.expected.media.is_some_and(|media| media.ip() == source.ip())
     }
 
     /// Where to send: to the present source, else to where SDP says.
@@ -260,14 +266,24 @@ mod tests {
 
     #[test]
     fn after_silence_another_source_must_prove_itself() {
-        let mut latch = armed("192.0.2.1:4000");
-        talks(&mut latch, "192.0.2.1:4000", 1, 0, 50);
+        let mut latch = armed("10.0.0.5:4000");
+        talks(&mut latch, "203.0.113.9:999", 1, 0, 50);
         assert_eq!(talks(&mut latch, "198.51.100.7:1", 9, 1_000, 20), Verdict::Refuse, "too early");
         for i in 0..10 {
             // Not in sequence: a scanner, not a stream.
             assert_eq!(latch.check(3_000 * MS, at("198.51.100.7:1"), 9, i * 7, false), Verdict::Refuse);
         }
         assert_eq!(talks(&mut latch, "198.51.100.7:1", 9, 3_100, 4), Verdict::Moved);
+    }
+
+    #[test]
+    fn one_from_where_sdp_said_may_be_silent_without_being_replaced() {
+        let mut latch = armed("192.0.2.1:4000");
+        talks(&mut latch, "192.0.2.1:4000", 1, 0, 50);
+        assert_eq!(talks(&mut latch, "198.51.100.7:1", 9, 1_000, 500), Verdict::Refuse);
+        assert_eq!(latch.destination(), Some(at("192.0.2.1:4000")));
+        // The same host at another port is the PBX that has opened another one.
+        assert_eq!(talks(&mut latch, "192.0.2.1:4008", 2, 11_000, 4), Verdict::Moved);
     }
 
     #[test]

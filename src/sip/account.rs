@@ -189,7 +189,8 @@ impl Default for Timing {
 /// The ceilings that keep memory bounded whatever comes in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Server transactions at a time; past it new requests are dropped and counted.
+    /// Server transactions at a time; past it new requests are dropped and counted. Those in calls have room for a
+    /// quarter more.
     pub server_transactions: usize,
     /// Calls at a time; past it a new INVITE gets 503.
     pub calls: usize,

@@ -81,6 +81,9 @@ impl UserAgent {
     fn handle_message(&mut self, now: Now, flow: &Flow, message: Message) {
         self.wire.counters.received += 1;
         match message {
+            Message::Response(response) if self.is_forged_challenge(flow, &response) => {
+                self.wire.counters.unanswered_challenges += 1;
+            }
             Message::Response(response) => self.handle_response(now, response),
             Message::Request(mut request) => {
                 if let Some(via) = request.head.via.first_mut() {
@@ -89,6 +92,16 @@ impl UserAgent {
                 self.handle_request(now, flow, request);
             }
         }
+    }
+
+    /// Somebody asks for the password who is neither where the request went nor a server of a line: the true answer
+    /// is still to come.
+    fn is_forged_challenge(&self, flow: &Flow, response: &Response) -> bool {
+        let branch = response.head.top_via().and_then(Via::branch).unwrap_or_default();
+        let sent = || self.wire.transactions.sent(branch, &response.head.cseq.method);
+        matches!(response.status, 401 | 407)
+            && sent().is_some_and(|(_, asked)| asked.remote.ip() != flow.remote.ip())
+            && self.wire.lines_trusting(flow.remote.ip()).is_empty()
     }
 
     fn handle_response(&mut self, now: Now, response: Response) {
@@ -126,22 +139,23 @@ impl UserAgent {
             self.wire.counters.untrusted += 1;
             return;
         }
-        let (transaction, merged) = match self.wire.transactions.handle_request(now, &request, flow) {
-            Belongs::New(transaction) => (transaction, false),
-            Belongs::Merged(transaction) => (transaction, true),
-            Belongs::Absorbed => return,
-            Belongs::Overflow => {
-                self.wire.counters.overflow += 1;
-                return;
-            }
-            Belongs::Ack => {
-                match call.and_then(|id| self.calls.get_mut(&id)) {
-                    Some(call) => call.handle_ack(now, &request, &mut self.wire),
-                    None => self.wire.counters.stray_acks += 1,
+        let (transaction, merged) =
+            match self.wire.transactions.handle_request(now, &request, flow, call.is_some()) {
+                Belongs::New(transaction) => (transaction, false),
+                Belongs::Merged(transaction) => (transaction, true),
+                Belongs::Absorbed => return,
+                Belongs::Overflow => {
+                    self.wire.counters.overflow += 1;
+                    return;
                 }
-                return;
-            }
-        };
+                Belongs::Ack => {
+                    match call.and_then(|id| self.calls.get_mut(&id)) {
+                        Some(call) => call.handle_ack(now, &request, &mut self.wire),
+                        None => self.wire.counters.stray_acks += 1,
+                    }
+                    return;
+                }
+            };
         let account = match call.and_then(|id| self.calls.get(&id)) {
             Some(call) => Some(call.account()),
             None => self.claim(&lines, &request),

@@ -103,7 +103,7 @@ struct Server {
 }
 
 impl Transactions {
-    /// An empty layer that answers at most `limit` requests at a time.
+    /// An empty layer that answers at most `limit` requests at a time, and a quarter more of those in calls.
     pub fn new(timing: Timing, limit: usize) -> Transactions {
         Transactions {
             timing,
@@ -170,8 +170,9 @@ impl Transactions {
         }
     }
 
-    /// Gives a request of theirs to its transaction, or makes one. `flow` is where it came from.
-    pub fn handle_request(&mut self, now: Now, request: &Request, flow: &Flow) -> Belongs {
+    /// Gives a request of theirs to its transaction, or makes one. `flow` is where it came from. One that is
+    /// `known`, for it belongs to a call, finds room above the limit: a flood must not keep a call from ending.
+    pub fn handle_request(&mut self, now: Now, request: &Request, flow: &Flow, known: bool) -> Belongs {
         let Some(via) = request.head.top_via() else {
             return Belongs::Absorbed;
         };
@@ -198,7 +199,9 @@ impl Transactions {
             }
             return Belongs::Absorbed;
         }
-        if self.servers.len() >= self.limit {
+        let known = known || (request.method == Method::CANCEL && self.cancelled(request).is_some());
+        let limit = if known { self.limit + self.limit / 4 } else { self.limit };
+        if self.servers.len() >= limit {
             return Belongs::Overflow;
         }
         let origin = (request.head.to_tag().is_none() && request.method != Method::CANCEL)

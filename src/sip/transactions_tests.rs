@@ -129,21 +129,26 @@ fn a_lost_way_fails_what_waits_for_it() {
 fn requests_match_by_branch_sent_by_and_method() {
     let mut layer = layer();
     let invite = request("INVITE", "z9hG4bKa");
-    let Belongs::New(id) = layer.handle_request(at(0), &invite, &flow(Transport::Udp)) else { panic!() };
-    assert_eq!(layer.handle_request(at(1), &invite, &flow(Transport::Udp)), Belongs::Absorbed);
+    let Belongs::New(id) = layer.handle_request(at(0), &invite, &flow(Transport::Udp), false) else {
+        panic!()
+    };
+    assert_eq!(layer.handle_request(at(1), &invite, &flow(Transport::Udp), false), Belongs::Absorbed);
     let cancel = request("CANCEL", "z9hG4bKa");
     assert_eq!(layer.cancelled(&cancel), Some(id));
-    assert!(matches!(layer.handle_request(at(1), &cancel, &flow(Transport::Udp)), Belongs::New(_)));
+    assert!(matches!(layer.handle_request(at(1), &cancel, &flow(Transport::Udp), false), Belongs::New(_)));
     let mut elsewhere = invite.clone();
     elsewhere.head.via[0].port = Some(5099);
-    assert!(matches!(layer.handle_request(at(1), &elsewhere, &flow(Transport::Udp)), Belongs::Merged(_)));
+    assert!(matches!(
+        layer.handle_request(at(1), &elsewhere, &flow(Transport::Udp), false),
+        Belongs::Merged(_)
+    ));
     layer.respond(at(2), id, &response(&invite, 486));
     assert_eq!(sent(&mut layer).last().map(String::as_str), Some("SIP/2.0 486 Busy Here"));
     let mut ack = request("ACK", "z9hG4bKa");
-    assert_eq!(layer.handle_request(at(3), &ack, &flow(Transport::Udp)), Belongs::Absorbed);
+    assert_eq!(layer.handle_request(at(3), &ack, &flow(Transport::Udp), false), Belongs::Absorbed);
     ack = request("ACK", "z9hG4bKnew");
     assert_eq!(
-        layer.handle_request(at(3), &ack, &flow(Transport::Udp)),
+        layer.handle_request(at(3), &ack, &flow(Transport::Udp), false),
         Belongs::Ack,
         "an ACK of a 2xx is its own"
     );
@@ -153,7 +158,9 @@ fn requests_match_by_branch_sent_by_and_method() {
 fn the_2xx_of_an_invite_is_repeated_by_the_usage_through_the_transaction() {
     let mut layer = layer();
     let invite = request("INVITE", "z9hG4bKa");
-    let Belongs::New(id) = layer.handle_request(at(0), &invite, &flow(Transport::Udp)) else { panic!() };
+    let Belongs::New(id) = layer.handle_request(at(0), &invite, &flow(Transport::Udp), false) else {
+        panic!()
+    };
     for ms in [10, 510, 1510] {
         layer.respond(at(ms), id, &response(&invite, 200));
         assert_eq!(sent(&mut layer), ["SIP/2.0 200 OK"]);
@@ -161,7 +168,7 @@ fn the_2xx_of_an_invite_is_repeated_by_the_usage_through_the_transaction() {
     layer.respond(at(1600), id, &response(&invite, 486));
     assert!(sent(&mut layer).is_empty());
     assert_eq!(
-        layer.handle_request(at(1700), &request("ACK", "z9hG4bKa"), &flow(Transport::Udp)),
+        layer.handle_request(at(1700), &request("ACK", "z9hG4bKa"), &flow(Transport::Udp), false),
         Belongs::Ack
     );
     layer.handle_timeout(at(32_011));

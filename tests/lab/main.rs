@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod asterisk;
+mod attack;
 mod baresip;
 mod dns;
 mod http;
@@ -17,13 +18,16 @@ mod process;
 mod pulse;
 mod sipp;
 mod sound;
+mod speaker;
 mod speech;
 
 mod appliance;
 mod families;
 mod check;
+mod abuse;
 mod friendly;
 mod hostile;
+mod intruders;
 mod peers_alone;
 mod registrars;
 mod scripted;

@@ -281,6 +281,11 @@ impl Phone {
         Wav::read(&path)
     }
 
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What it has printed and logged.
     pub fn output(&self) -> String {
         self.process.output()

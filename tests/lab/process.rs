@@ -36,6 +36,11 @@ impl Process {
         let _ = kill_process(pid, signal);
     }
 
+    /// Its number in the system; what `Host::command` puts before a program has become that program.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it still runs.
     pub fn running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
