@@ -54,6 +54,9 @@ section! {
         session_timer: Duration = default "\"30m\"", if zero_or_within(90 * SECOND, DAY);
         /// true: calls are answered at once; "2s": after this time; false: by somebody.
         auto_answer: AutoAnswer = default "false";
+        /// A call that the PBX marks as intercom (Call-Info answer-after, Alert-Info auto answer, Answer-Mode) is answered by
+        /// itself, after a beep and never during another call or do-not-disturb. false: it rings like any other.
+        intercom: bool = default "true";
         /// Calls of the line at one time; more are busy. 1 to 256.
         max_calls: u16 = default "8", if within(1, 256);
         /// Do not disturb, until somebody switches it: calls are busy, but those that an emergency service returns.

@@ -143,6 +143,10 @@ pub enum Kind {
         leg: Leg,
         /// From the first moment of the leg to the answer.
         ring_us: u64,
+        /// The configuration key by which the call was answered without anybody: `line.auto_answer` or
+        /// `line.intercom`.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        automatic: Option<String>,
     },
     /// `call.media`: the first audio of the other side was heard.
     #[serde(rename = "call.media")]

@@ -63,7 +63,7 @@ fn all_kinds() -> Vec<Kind> {
         Kind::CallDialing { leg: leg() },
         Kind::CallRinging { leg: leg() },
         Kind::CallEarly { leg: leg() },
-        Kind::CallAnswered { leg: leg(), ring_us: 4_200_000 },
+        Kind::CallAnswered { leg: leg(), ring_us: 4_200_000, automatic: None },
         Kind::CallMedia { leg: leg(), codec: "opus".into(), srtp: None, after_answer_us: 20_000 },
         Kind::CallHeld { leg: leg(), by: Side::Remote },
         Kind::CallResumed { leg: leg(), by: Side::Local },
@@ -150,7 +150,8 @@ fn every_kind_keeps_its_name_and_comes_back_from_its_data() {
 
 #[test]
 fn the_structured_form_has_every_attribute_of_the_contract() {
-    let event = Event::of_call("call-9", Kind::CallAnswered { leg: leg(), ring_us: 4_200_000 });
+    let event =
+        Event::of_call("call-9", Kind::CallAnswered { leg: leg(), ring_us: 4_200_000, automatic: None });
     let recorded = Recorder::new(41, Chance::from_number(1)).record(now(), event);
     let json: Value = serde_json::from_str(&recorded.cloud_event(Digits::Hidden).to_json("TR 01/7")).unwrap();
 

@@ -6,11 +6,13 @@
 //!
 //! * [`command`] what people and programs ask, [`desk`] the counter where they ask it, [`snapshot`] what they see;
 //! * `line`, `call` the state of one line and one call;
-//! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `features` what is done during it;
+//! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `auto_answer` when nobody has to take
+//!   it; `features` what is done during it;
 //! * `tones` what the person at the device hears besides the calls;
 //! * `limits` the one guard that every call passes;
 //! * `media_plan` the words of SDP turned into those of the engine; [`trace`] the last SIP messages.
 
+mod auto_answer;
 mod call;
 pub mod command;
 pub mod desk;

@@ -21,6 +21,7 @@ mod speech;
 
 mod friendly;
 mod hostile;
+mod intercom;
 mod peers_alone;
 mod registrars;
 mod scripted;

@@ -13,6 +13,7 @@ mod bad_input;
 mod bad_network;
 mod basic_calls;
 mod during_calls;
+mod intercom;
 mod registering;
 mod rules;
 mod secrets;
