@@ -404,6 +404,9 @@ fn log(write: &Write) {
             tracing::info!(line, transport, "{name}");
             tracing::debug!(line, registrar, "{name}");
         }
+        Kind::VoicemailWaiting { line, mailbox } => {
+            tracing::info!(line, waiting = mailbox.waiting, new = mailbox.new, "{name}");
+        }
         Kind::DeviceDegraded { part, what, cure } => tracing::warn!(part, "{what}; {cure}"),
         Kind::LimitReached { limit, value, .. } => tracing::warn!(limit, value, "{name}"),
         Kind::AuthFailed { interface, from, .. } => tracing::warn!(interface, from, "{name}"),

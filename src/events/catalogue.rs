@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cause::{CallResult, Cause};
 use super::leg::{Direction, Leg, Origin, Party, Quality, Side};
+use super::mailbox::Mailbox;
 use super::number::Number;
 
 /// One thing that happened, before it has a number.
@@ -335,6 +336,15 @@ pub enum Kind {
         /// Why.
         cause: Cause,
     },
+    /// `voicemail.waiting`: what waits in a line's mailbox has changed, or is known for the first time since the start.
+    #[serde(rename = "voicemail.waiting")]
+    VoicemailWaiting {
+        /// The line.
+        line: String,
+        /// What waits.
+        #[serde(flatten)]
+        mailbox: Mailbox,
+    },
     /// `limit.reached`: a limit stopped a call. Told once per limit and day.
     #[serde(rename = "limit.reached")]
     LimitReached {
@@ -444,6 +454,7 @@ impl Kind {
             Kind::RecordingReady { .. } => "recording.ready",
             Kind::RecordingDeleted { .. } => "recording.deleted",
             Kind::OriginateResult { .. } => "originate.result",
+            Kind::VoicemailWaiting { .. } => "voicemail.waiting",
             Kind::LimitReached { .. } => "limit.reached",
             Kind::AuthFailed { .. } => "auth.failed",
             Kind::ConfigApplied { .. } => "config.applied",

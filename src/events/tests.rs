@@ -99,6 +99,10 @@ fn all_kinds() -> Vec<Kind> {
             talk_us: 0,
         },
         Kind::CallEmergency { leg: leg(), overruled: vec!["limits.deny".into()] },
+        Kind::VoicemailWaiting {
+            line: text(),
+            mailbox: Mailbox { waiting: true, new: Some(2), account: Some(text()), ..Mailbox::default() },
+        },
         Kind::RecordingStarted { recording_id: text(), leg_id: text(), line: text() },
         Kind::RecordingPaused { recording_id: text(), leg_id: text(), line: text(), paused: true },
         Kind::RecordingReady {

@@ -7,7 +7,7 @@ use super::snapshot::LineView;
 use super::{Output, Phone, Remembered, dnd_setting};
 use crate::config;
 use crate::events::store::{Binding, Write};
-use crate::events::{Cause, EndedBy, Event, Kind};
+use crate::events::{Cause, EndedBy, Event, Kind, Mailbox};
 use crate::now::Now;
 use crate::sip::account::{Account, Credentials};
 use crate::sip::call::{CallSettings, Prack, SessionTimer};
@@ -29,6 +29,8 @@ pub(super) struct Line {
     /// When the registration was granted last.
     pub granted: Option<Now>,
     pub dnd: bool,
+    /// What waits in its mailbox, as told last.
+    pub mailbox: Option<Mailbox>,
     /// What the credentials were refused with.
     pub refused: Option<String>,
     /// Whether `line.registered` was the last thing told.
@@ -87,6 +89,7 @@ impl Line {
             via: agent.server(self.account).map(|(transport, address)| format!("{transport}:{address}")),
             expires_s,
             dnd: self.dnd,
+            voicemail: self.mailbox.clone(),
         }
     }
 }
@@ -122,6 +125,7 @@ impl Phone {
             state: RegistrationState::Registering,
             granted: None,
             dnd,
+            mailbox: None,
             refused: None,
             told_registered: false,
             told_failing: None,
@@ -138,6 +142,9 @@ impl Phone {
                 Some(new) => {
                     let account = self.account(new);
                     let line = &mut self.lines[index];
+                    if line.config.address() != new.address() {
+                        line.mailbox = None;
+                    }
                     self.agent.replace_account(now, line.account, account);
                     line.dnd = if line.config.dnd == new.dnd { line.dnd } else { new.dnd };
                     line.config = new.clone();
@@ -219,6 +226,7 @@ impl Phone {
             session_expires: line.session_timer.max(SHORTEST_SESSION),
             ..CallSettings::default()
         };
+        account.subscribe_mwi = line.subscribe_mwi;
         account
     }
 

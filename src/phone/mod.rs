@@ -5,7 +5,7 @@
 //! no file and knows no HTTP. Its parts are:
 //!
 //! * [`command`] what people and programs ask, [`desk`] the counter where they ask it, [`snapshot`] what they see;
-//! * `line`, `call` the state of one line and one call;
+//! * `line`, `call` the state of one line and one call, `mailbox` what waits for a line;
 //! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `auto_answer` when nobody has to take
 //!   it; `features` what is done during it;
 //! * `tones` what the person at the device hears besides the calls;
@@ -22,6 +22,7 @@ mod features;
 mod incoming;
 mod limits;
 mod line;
+mod mailbox;
 mod media_plan;
 mod outgoing;
 mod session;
@@ -365,6 +366,7 @@ impl Phone {
             ua_event::Event::AuthenticationFailed { account, realm, why } => {
                 self.authentication_failed(account, &realm, &why);
             }
+            ua_event::Event::MessageSummary { account, summary } => self.mail_waits(now, account, summary),
             ua_event::Event::Located { .. }
             | ua_event::Event::Request { .. }
             | ua_event::Event::Response { .. } => {}

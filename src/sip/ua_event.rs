@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use crate::sip::call::CallEvent;
 use crate::sip::handle::{AccountId, CallId, RequestId, TransactionId};
 use crate::sip::message::{Request, Response};
+use crate::sip::message_summary::MessageSummary;
 use crate::sip::network::Transport;
 use crate::sip::registration::RegistrationState;
 
@@ -39,6 +40,13 @@ pub enum Event {
         call: CallId,
         /// What.
         event: CallEvent,
+    },
+    /// The PBX has told what waits in a line's mailbox (RFC 3842), asked or not. It may be nothing new.
+    MessageSummary {
+        /// The line.
+        account: AccountId,
+        /// What waits.
+        summary: MessageSummary,
     },
     /// A request outside any dialog that [`Settings::serves`](crate::sip::account::Settings) asks for; answer
     /// it with [`respond`](crate::sip::user_agent::UserAgent::respond).

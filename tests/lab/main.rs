@@ -26,3 +26,4 @@ mod peers_alone;
 mod registrars;
 mod scripted;
 mod spoken;
+mod voicemail;

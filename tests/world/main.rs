@@ -17,3 +17,4 @@ mod intercom;
 mod registering;
 mod rules;
 mod secrets;
+mod voicemail;
