@@ -31,6 +31,8 @@ pub(super) struct Line {
     pub dnd: bool,
     /// What waits in its mailbox, as told last.
     pub mailbox: Option<Mailbox>,
+    /// Whether its server proved a wrong password last.
+    unproven: bool,
     /// What the credentials were refused with.
     pub refused: Option<String>,
     /// Whether `line.registered` was the last thing told.
@@ -60,6 +62,7 @@ impl Line {
             RegistrationState::Rejected { status, reason } => {
                 Some(format!("line {name}: the PBX refuses it ({status} {reason}); {}", cure(*status)))
             }
+            _ if self.unproven => Some(format!("line {name}: {UNPROVEN}")),
             _ => None,
         }
     }
@@ -94,6 +97,10 @@ impl Line {
     }
 }
 
+/// What it means that a server's proof is wrong, and what to do.
+const UNPROVEN: &str = "the server answers as if it knew another password (rspauth, RFC 7616); compare the passwords of both \
+                        sides, and use transport \"tls\" if somebody may be in between";
+
 /// What to do about a status that stops a line.
 fn cure(status: u16) -> &'static str {
     match status {
@@ -126,6 +133,7 @@ impl Phone {
             granted: None,
             dnd,
             mailbox: None,
+            unproven: false,
             refused: None,
             told_registered: false,
             told_failing: None,
@@ -149,6 +157,7 @@ impl Phone {
                     line.dnd = if line.config.dnd == new.dnd { line.dnd } else { new.dnd };
                     line.config = new.clone();
                     line.refused = None;
+                    line.unproven = false;
                     changed.push(name);
                 }
                 None => {
@@ -311,6 +320,23 @@ impl Phone {
     pub(super) fn authentication_failed(&mut self, account: AccountId, realm: &str, why: &str) {
         if let Some(line) = self.lines.iter_mut().find(|line| line.account == account) {
             line.refused = Some(format!("realm {realm}: {why}"));
+        }
+    }
+
+    /// The line's server has proved a wrong password, or the right one again.
+    pub(super) fn server_proof(&mut self, now: Now, account: AccountId, remote: SocketAddr, right: bool) {
+        let Some(line) = self.lines.iter_mut().find(|line| line.account == account) else { return };
+        line.unproven = !right;
+        if !right {
+            let kind = Kind::AuthFailed {
+                interface: "sip".to_owned(),
+                from: remote.to_string(),
+                user: None,
+                line: Some(line.config.name.clone()),
+                text: Some(UNPROVEN.to_owned()),
+                attempts: 1,
+            };
+            self.tell(now, Event::new(kind));
         }
     }
 

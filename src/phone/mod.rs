@@ -267,7 +267,8 @@ impl Phone {
                 self.tell(now, Event::new(Kind::ConfigRejected { file, findings }));
             }
             Input::Intruder { interface, from, user } => {
-                self.tell(now, Event::new(Kind::AuthFailed { interface, from, user, attempts: 1 }));
+                let kind = Kind::AuthFailed { interface, from, user, line: None, text: None, attempts: 1 };
+                self.tell(now, Event::new(kind));
             }
             Input::NetworkChanged { addresses } => {
                 self.tell(now, Event::new(Kind::NetworkChanged { addresses }));
@@ -365,6 +366,9 @@ impl Phone {
             }
             ua_event::Event::AuthenticationFailed { account, realm, why } => {
                 self.authentication_failed(account, &realm, &why);
+            }
+            ua_event::Event::ServerProof { account, remote, right } => {
+                self.server_proof(now, account, remote, right);
             }
             ua_event::Event::MessageSummary { account, summary } => self.mail_waits(now, account, summary),
             ua_event::Event::Located { .. }
