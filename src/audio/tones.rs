@@ -9,6 +9,14 @@ pub const TONE_DBOV: f32 = -16.0;
 pub const RING_DBOV: f32 = -12.0;
 /// The two frequencies of the ring in hertz.
 const RING: (u16, u16) = (1000, 1280);
+/// What warns that the microphone opens: twice this, in hertz, then silence for good.
+const BEEP_HERTZ: u16 = 1000;
+static BEEP: [Step; 4] = [
+    Step { hertz: BEEP_HERTZ, blend: Blend::Plain, ms: 100 },
+    Step { hertz: 0, blend: Blend::Plain, ms: 50 },
+    Step { hertz: BEEP_HERTZ, blend: Blend::Plain, ms: 100 },
+    Step { hertz: 0, blend: Blend::Plain, ms: 0 },
+];
 /// Tones begin and end over this time, so that they don't click.
 const RAMP_MS: u32 = 4;
 
@@ -27,6 +35,8 @@ pub enum Tone {
     CallWaiting,
     /// It rings here: a warble in the rhythm of the country.
     Ring,
+    /// A call is about to be answered by itself: two short beeps within 250 ms, once; the same everywhere.
+    Beep,
 }
 
 /// A sine wave from a table.
@@ -106,6 +116,7 @@ impl TonePlayer {
             Tone::Congestion => (country.congestion, TONE_DBOV),
             Tone::CallWaiting => (country.call_waiting, TONE_DBOV - 4.0),
             Tone::Ring => (country.ring_back, RING_DBOV),
+            Tone::Beep => (&BEEP[..], TONE_DBOV),
         };
         let mut player = TonePlayer {
             tone,
@@ -276,6 +287,20 @@ mod tests {
             assert!(ms(400, 600).iter().chain(ms(1000, 3000)).all(|&s| s == 0));
             assert!(heard(ms(0, 400), 1000, rate) > -26.0 && heard(ms(0, 400), 1280, rate) > -26.0);
             assert!(heard(ms(0, 400), 400, rate) < -30.0);
+        }
+    }
+
+    #[test]
+    fn the_beep_is_heard_twice_and_never_again() {
+        for rate in [8_000, 16_000, 48_000] {
+            let mut player = TonePlayer::new(Tone::Beep, "DE", rate);
+            let mut pcm = vec![0; rate as usize * 5];
+            pcm.chunks_mut(rate as usize / 100).for_each(|period| player.fill(period));
+            let ms = |from: usize, to: usize| &pcm[rate as usize * from / 1000..rate as usize * to / 1000];
+            for beep in [ms(0, 100), ms(150, 250)] {
+                assert!(heard(beep, BEEP_HERTZ, rate) > -19.0, "{}", heard(beep, BEEP_HERTZ, rate));
+            }
+            assert!(ms(100, 150).iter().chain(ms(250, 5000)).all(|&sample| sample == 0));
         }
     }
 

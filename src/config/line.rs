@@ -54,6 +54,12 @@ section! {
         session_timer: Duration = default "\"30m\"", if zero_or_within(90 * SECOND, DAY);
         /// true: calls are answered at once; "2s": after this time; false: by somebody.
         auto_answer: AutoAnswer = default "false";
+        /// A call that the PBX marks as intercom (Call-Info answer-after, Alert-Info auto answer, Answer-Mode) is answered by
+        /// itself, after a beep and never during another call or do-not-disturb. false: it rings like any other.
+        intercom: bool = default "true";
+        /// Waiting messages (MWI, RFC 3842). false: shown as the PBX tells by itself; true: subscribed to, for PBXs that tell
+        /// nobody who has not asked.
+        subscribe_mwi: bool = default "false";
         /// Calls of the line at one time; more are busy. 1 to 256.
         max_calls: u16 = default "8", if within(1, 256);
         /// Do not disturb, until somebody switches it: calls are busy, but those that an emergency service returns.
@@ -107,6 +113,13 @@ impl Line {
                 "ca_file",
                 format!("line {name} has a ca_file and no TLS"),
                 "write transport = \"tls\"",
+            );
+        }
+        if !self.register && self.subscribe_mwi {
+            scope.warn(
+                "subscribe_mwi",
+                format!("line {name} does not register, so it subscribes to nothing"),
+                "remove subscribe_mwi, or write register = true",
             );
         }
         if !self.register && self.outbound_proxy.is_none() && self.registrar.is_some() {

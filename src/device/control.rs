@@ -402,9 +402,14 @@ fn log(write: &Write) {
             tracing::info!(line, transport, "{name}");
             tracing::debug!(line, registrar, "{name}");
         }
+        Kind::VoicemailWaiting { line, mailbox } => {
+            tracing::info!(line, waiting = mailbox.waiting, new = mailbox.new, "{name}");
+        }
         Kind::DeviceDegraded { part, what, cure } => tracing::warn!(part, "{what}; {cure}"),
         Kind::LimitReached { limit, value, .. } => tracing::warn!(limit, value, "{name}"),
-        Kind::AuthFailed { interface, from, .. } => tracing::warn!(interface, from, "{name}"),
+        Kind::AuthFailed { interface, from, line, text, .. } => {
+            tracing::warn!(interface, from, line, text, "{name}");
+        }
         Kind::CallEnded { leg, result, talk_us, .. } => {
             tracing::info!(call, line = leg.line, %result, talk_s = talk_us / 1_000_000, "{name}");
         }

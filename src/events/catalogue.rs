@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cause::{CallResult, Cause};
 use super::leg::{Direction, Leg, Origin, Party, Quality, Side};
+use super::mailbox::Mailbox;
 use super::number::Number;
 
 /// One thing that happened, before it has a number.
@@ -143,6 +144,10 @@ pub enum Kind {
         leg: Leg,
         /// From the first moment of the leg to the answer.
         ring_us: u64,
+        /// The configuration key by which the call was answered without anybody: `line.auto_answer` or
+        /// `line.intercom`.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        automatic: Option<String>,
     },
     /// `call.media`: the first audio of the other side was heard.
     #[serde(rename = "call.media")]
@@ -331,6 +336,15 @@ pub enum Kind {
         /// Why.
         cause: Cause,
     },
+    /// `voicemail.waiting`: what waits in a line's mailbox has changed, or is known for the first time since the start.
+    #[serde(rename = "voicemail.waiting")]
+    VoicemailWaiting {
+        /// The line.
+        line: String,
+        /// What waits.
+        #[serde(flatten)]
+        mailbox: Mailbox,
+    },
     /// `limit.reached`: a limit stopped a call. Told once per limit and day.
     #[serde(rename = "limit.reached")]
     LimitReached {
@@ -344,16 +358,23 @@ pub enum Kind {
         /// Who was stopped.
         origin: Origin,
     },
-    /// `auth.failed`: somebody tried to get in and was refused.
+    /// `auth.failed`: somebody could not prove who it is: a visitor, who was refused, or the server of a line.
     #[serde(rename = "auth.failed")]
     AuthFailed {
-        /// `api` or `socket`.
+        /// `api` or `socket`; `sip` for the server of a line, whose proof that it knows the password (RFC 7616 §3.5)
+        /// is wrong.
         interface: String,
         /// The address it came from.
         from: String,
         /// The name that was given, if any.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         user: Option<String>,
+        /// The line, where it is about one.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        line: Option<String>,
+        /// What is the matter, where it is more than a wrong password.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        text: Option<String>,
         /// Attempts from this address since the last event.
         attempts: u32,
     },
@@ -440,6 +461,7 @@ impl Kind {
             Kind::RecordingReady { .. } => "recording.ready",
             Kind::RecordingDeleted { .. } => "recording.deleted",
             Kind::OriginateResult { .. } => "originate.result",
+            Kind::VoicemailWaiting { .. } => "voicemail.waiting",
             Kind::LimitReached { .. } => "limit.reached",
             Kind::AuthFailed { .. } => "auth.failed",
             Kind::ConfigApplied { .. } => "config.applied",

@@ -1,7 +1,7 @@
 //! What happened, told once: the catalogue of events, how an event is rendered, and the store that keeps it.
 //!
 //! This room owns the names and fields that other systems see ([`catalogue`]), the words for why a call ended
-//! ([`cause`]), numbers as they were dialled and in E.164 ([`number`]), numbering and the CloudEvents form
+//! ([`cause`]), numbers as they were dialled and in E.164 ([`number`]), what waits in a mailbox ([`mailbox`]), numbering and the CloudEvents form
 //! ([`cloud_event`]), and the SQL of the journal and the event log ([`store`]) over a connection that it is handed.
 //!
 //! It must not know SIP, audio or what a phone does: `phone/` says that something happened and why, and nobody else
@@ -12,6 +12,7 @@ pub mod catalogue;
 pub mod cause;
 pub mod cloud_event;
 pub mod leg;
+pub mod mailbox;
 pub mod number;
 pub mod store;
 
@@ -19,6 +20,7 @@ pub use catalogue::{Event, Kind};
 pub use cause::{CallResult, Cause, EndedBy};
 pub use cloud_event::{CloudEvent, Recorded, Recorder};
 pub use leg::{Direction, Leg, Origin, Party, Quality, Side};
+pub use mailbox::Mailbox;
 pub use number::Number;
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ fn all_kinds() -> Vec<Kind> {
         Kind::CallDialing { leg: leg() },
         Kind::CallRinging { leg: leg() },
         Kind::CallEarly { leg: leg() },
-        Kind::CallAnswered { leg: leg(), ring_us: 4_200_000 },
+        Kind::CallAnswered { leg: leg(), ring_us: 4_200_000, automatic: None },
         Kind::CallMedia { leg: leg(), codec: "opus".into(), srtp: None, after_answer_us: 20_000 },
         Kind::CallHeld { leg: leg(), by: Side::Remote },
         Kind::CallResumed { leg: leg(), by: Side::Local },
@@ -99,6 +99,10 @@ fn all_kinds() -> Vec<Kind> {
             talk_us: 0,
         },
         Kind::CallEmergency { leg: leg(), overruled: vec!["limits.deny".into()] },
+        Kind::VoicemailWaiting {
+            line: text(),
+            mailbox: Mailbox { waiting: true, new: Some(2), account: Some(text()), ..Mailbox::default() },
+        },
         Kind::RecordingStarted { recording_id: text(), leg_id: text(), line: text() },
         Kind::RecordingPaused { recording_id: text(), leg_id: text(), line: text(), paused: true },
         Kind::RecordingReady {
@@ -122,7 +126,14 @@ fn all_kinds() -> Vec<Kind> {
             value: 5,
             origin: Origin::Keys,
         },
-        Kind::AuthFailed { interface: "api".into(), from: "192.0.2.1".into(), user: None, attempts: 3 },
+        Kind::AuthFailed {
+            interface: "api".into(),
+            from: "192.0.2.1".into(),
+            user: None,
+            line: None,
+            text: None,
+            attempts: 3,
+        },
         Kind::ConfigApplied { file: text(), changed: vec![], removed: vec![text()], warnings: 0 },
         Kind::ConfigRejected { file: text(), findings: vec![text()] },
         Kind::Gap { first: 1, last: 2, reason: Some("size".into()) },
@@ -150,7 +161,8 @@ fn every_kind_keeps_its_name_and_comes_back_from_its_data() {
 
 #[test]
 fn the_structured_form_has_every_attribute_of_the_contract() {
-    let event = Event::of_call("call-9", Kind::CallAnswered { leg: leg(), ring_us: 4_200_000 });
+    let event =
+        Event::of_call("call-9", Kind::CallAnswered { leg: leg(), ring_us: 4_200_000, automatic: None });
     let recorded = Recorder::new(41, Chance::from_number(1)).record(now(), event);
     let json: Value = serde_json::from_str(&recorded.cloud_event(Digits::Hidden).to_json("TR 01/7")).unwrap();
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::auto_answer::Automatic;
 use super::media_plan::DigitsBy;
 use super::snapshot::CallView;
 use crate::events::cloud_event::rfc3339;
@@ -25,8 +26,8 @@ pub(super) enum Phase {
     },
     /// It rings here.
     Ringing {
-        /// When the call is answered by itself.
-        answer_at: Option<u64>,
+        /// How far the call is from being answered by itself; `None` if somebody has to.
+        automatic: Option<Automatic>,
     },
     /// Both sides talk.
     Active {
@@ -119,6 +120,8 @@ pub(super) struct Call {
     pub told_ringing: bool,
     pub told_early: bool,
     pub told_media: bool,
+    /// The configuration key that answers it without anybody, once it does.
+    pub answered_by: Option<&'static str>,
 }
 
 impl Call {
@@ -160,7 +163,7 @@ impl Call {
         match &self.phase {
             Phase::Dialing => None,
             Phase::Proceeding { tone_at } => *tone_at,
-            Phase::Ringing { answer_at } => *answer_at,
+            Phase::Ringing { automatic } => automatic.as_ref().map(Automatic::due),
             Phase::Active { end_at, .. } => *end_at,
             Phase::Ending { give_up_at, .. } => Some(*give_up_at),
         }
@@ -312,6 +315,7 @@ impl Call {
             told_ringing: false,
             told_early: false,
             told_media: false,
+            answered_by: None,
         }
     }
 }

@@ -70,11 +70,7 @@ impl Phone {
                 Phase::Dialing => {}
                 // The tone itself is found to be due by `tones`.
                 Phase::Proceeding { tone_at } => *tone_at = None,
-                Phase::Ringing { answer_at } => {
-                    *answer_at = None;
-                    let id = self.calls[index].id.clone();
-                    let _ = self.answer(now, Some(&id));
-                }
+                Phase::Ringing { .. } => self.go_on_by_itself(now, index),
                 Phase::Active { end_at, .. } => {
                     *end_at = None;
                     let cause = Cause::local("the longest duration of [limits] is reached");

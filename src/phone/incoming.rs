@@ -5,7 +5,6 @@ use super::call::{Call, Path, Phase};
 use super::command::{Blame, Outcome, Refusal, Reply};
 use super::dial_string::{is_number, subscriber};
 use super::media_plan::capability;
-use crate::config::AutoAnswer;
 use crate::config::dialing::e164;
 use crate::events::store::Write;
 use crate::events::{CallResult, Cause, Direction, Event, Kind, Leg, Number, Origin, Party};
@@ -32,7 +31,7 @@ impl Phone {
             let _ = self.agent.reject(now, sip, 404, None, &[]);
             return;
         };
-        let (name, auto_answer) = (line.config.name.clone(), line.config.auto_answer);
+        let name = line.config.name.clone();
         let facts = self.incoming_facts(&name, account, incoming);
         let refused = self.refuse_incoming(now, &name);
         let address = self.agent.local_address(account);
@@ -78,21 +77,20 @@ impl Phone {
             self.close_story(now, &id, facts, CallResult::Failed, cause);
             return;
         }
-        let busy = self.calls.iter().any(Call::is_active);
-        let answer_at = match auto_answer {
-            AutoAnswer::After(after) if !(busy && self.has_one_pair_of_ears()) => Some(now.deadline(after)),
-            AutoAnswer::After(_) | AutoAnswer::Off => None,
-        };
+        let automatic = self.will_answer_by_itself(now, &name, &incoming.request.fields);
+        let at_once = automatic.as_ref().is_some_and(|automatic| automatic.due() <= now.mono_us);
         let path = Path::new(LegId(self.number()), port, number);
-        let mut call = Call::new(now, id, facts, sip, Phase::Ringing { answer_at }, path, negotiation);
+        let mut call = Call::new(now, id, facts, sip, Phase::Ringing { automatic }, path, negotiation);
         call.offer.clone_from(&incoming.offer);
         let (id, facts) = (call.id.clone(), call.facts.clone());
         self.keep(Write::Call(Box::new(call.entry())));
         self.calls.push(call);
         self.tell(now, Event::of_call(&id, new));
-        if answer_at == Some(now.mono_us) {
-            let _ = self.answer(now, Some(&id));
-            return;
+        if at_once {
+            self.go_on_by_itself(now, self.calls.len() - 1);
+            if !self.calls.last().is_some_and(Call::beeps) {
+                return;
+            }
         }
         let _ = self.agent.ring(now, sip, 180, None);
         self.tell(now, Event::of_call(&id, Kind::CallRinging { leg: facts }));

@@ -7,7 +7,7 @@ use super::snapshot::LineView;
 use super::{Output, Phone, Remembered, dnd_setting};
 use crate::config;
 use crate::events::store::{Binding, Write};
-use crate::events::{Cause, EndedBy, Event, Kind};
+use crate::events::{Cause, EndedBy, Event, Kind, Mailbox};
 use crate::now::Now;
 use crate::sip::account::{Account, Credentials};
 use crate::sip::call::{CallSettings, Prack, SessionTimer};
@@ -29,6 +29,10 @@ pub(super) struct Line {
     /// When the registration was granted last.
     pub granted: Option<Now>,
     pub dnd: bool,
+    /// What waits in its mailbox, as told last.
+    pub mailbox: Option<Mailbox>,
+    /// Whether its server proved a wrong password last.
+    unproven: bool,
     /// What the credentials were refused with.
     pub refused: Option<String>,
     /// Whether `line.registered` was the last thing told.
@@ -58,6 +62,7 @@ impl Line {
             RegistrationState::Rejected { status, reason } => {
                 Some(format!("line {name}: the PBX refuses it ({status} {reason}); {}", cure(*status)))
             }
+            _ if self.unproven => Some(format!("line {name}: {UNPROVEN}")),
             _ => None,
         }
     }
@@ -87,9 +92,14 @@ impl Line {
             via: agent.server(self.account).map(|(transport, address)| format!("{transport}:{address}")),
             expires_s,
             dnd: self.dnd,
+            voicemail: self.mailbox.clone(),
         }
     }
 }
+
+/// What it means that a server's proof is wrong, and what to do.
+const UNPROVEN: &str = "the server answers as if it knew another password (rspauth, RFC 7616); compare the passwords of both \
+                        sides, and use transport \"tls\" if somebody may be in between";
 
 /// What to do about a status that stops a line.
 pub(super) fn cure(status: u16) -> &'static str {
@@ -122,6 +132,8 @@ impl Phone {
             state: RegistrationState::Registering,
             granted: None,
             dnd,
+            mailbox: None,
+            unproven: false,
             refused: None,
             told_registered: false,
             told_failing: None,
@@ -141,10 +153,14 @@ impl Phone {
                 Some(new) => {
                     let account = account(new, &config.sip.trusted);
                     let line = &mut self.lines[index];
+                    if line.config.address() != new.address() {
+                        line.mailbox = None;
+                    }
                     self.agent.replace_account(now, line.account, account);
                     line.dnd = if line.config.dnd == new.dnd { line.dnd } else { new.dnd };
                     line.config = new.clone();
                     line.refused = None;
+                    line.unproven = false;
                     changed.push(name);
                 }
                 None => {
@@ -260,6 +276,23 @@ impl Phone {
         }
     }
 
+    /// The line's server has proved a wrong password, or the right one again.
+    pub(super) fn server_proof(&mut self, now: Now, account: AccountId, remote: SocketAddr, right: bool) {
+        let Some(line) = self.lines.iter_mut().find(|line| line.account == account) else { return };
+        line.unproven = !right;
+        if !right {
+            let kind = Kind::AuthFailed {
+                interface: "sip".to_owned(),
+                from: remote.to_string(),
+                user: None,
+                line: Some(line.config.name.clone()),
+                text: Some(UNPROVEN.to_owned()),
+                attempts: 1,
+            };
+            self.tell(now, Event::new(kind));
+        }
+    }
+
     pub(super) fn register(&mut self, now: Now, name: &str) -> Outcome {
         let account = self.known_line(name)?.account;
         self.agent.register(now, account);
@@ -322,6 +355,7 @@ pub(super) fn account(line: &config::Line, trusted: &config::Trusted) -> Account
         .collect();
     account.register = line.register;
     account.expires = line.expires;
+    account.subscribe_mwi = line.subscribe_mwi;
     account.trust = match trusted {
         config::Trusted::Registered => Trust::Registered,
         config::Trusted::Networks(networks) => Trust::Networks(

@@ -5,13 +5,15 @@
 //! no file and knows no HTTP. Its parts are:
 //!
 //! * [`command`] what people and programs ask, [`desk`] the counter where they ask it, [`snapshot`] what they see;
-//! * `line`, `call` the state of one line and one call;
-//! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `features` what is done during it;
+//! * `line`, `call` the state of one line and one call, `mailbox` what waits for a line;
+//! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `auto_answer` when nobody has to take
+//!   it; `features` what is done during it;
 //! * `tones` what the person at the device hears besides the calls;
 //! * `limits` the one guard that every call passes;
 //! * [`inspection`] the look at lines and their servers before there is a phone;
 //! * `media_plan` the words of SDP turned into those of the engine; [`trace`] the last SIP messages.
 
+mod auto_answer;
 mod call;
 pub mod command;
 pub mod desk;
@@ -22,6 +24,7 @@ mod incoming;
 pub mod inspection;
 mod limits;
 mod line;
+mod mailbox;
 mod media_plan;
 mod outgoing;
 mod session;
@@ -272,7 +275,8 @@ impl Phone {
                 self.tell(now, Event::new(Kind::ConfigRejected { file, findings }));
             }
             Input::Intruder { interface, from, user } => {
-                self.tell(now, Event::new(Kind::AuthFailed { interface, from, user, attempts: 1 }));
+                let kind = Kind::AuthFailed { interface, from, user, line: None, text: None, attempts: 1 };
+                self.tell(now, Event::new(kind));
             }
             Input::NetworkChanged { addresses } => {
                 self.tell(now, Event::new(Kind::NetworkChanged { addresses }));
@@ -376,6 +380,10 @@ impl Phone {
             ua_event::Event::AuthenticationFailed { account, realm, why } => {
                 self.authentication_failed(account, &realm, &why);
             }
+            ua_event::Event::ServerProof { account, remote, right } => {
+                self.server_proof(now, account, remote, right);
+            }
+            ua_event::Event::MessageSummary { account, summary } => self.mail_waits(now, account, summary),
             ua_event::Event::Located { .. }
             | ua_event::Event::Servers { .. }
             | ua_event::Event::Request { .. }

@@ -138,8 +138,9 @@ impl Phone {
         let ring_us = now.mono_us.saturating_sub(call.began.mono_us);
         let entry = call.entry();
         let (id, leg, heard) = (call.id.clone(), call.facts.clone(), call.path.heard.is_some());
+        let automatic = call.answered_by.map(str::to_owned);
         self.keep(Write::Call(Box::new(entry)));
-        self.tell(now, Event::of_call(&id, Kind::CallAnswered { leg, ring_us }));
+        self.tell(now, Event::of_call(&id, Kind::CallAnswered { leg, ring_us, automatic }));
         if heard {
             self.tell_media(now, index);
         }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::events::Quality;
+use crate::events::{Mailbox, Quality};
 
 /// The whole phone at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -44,6 +44,8 @@ pub struct LineView {
     pub expires_s: Option<u64>,
     /// Does the line refuse calls?
     pub dnd: bool,
+    /// What waits in its mailbox, once the PBX has told.
+    pub voicemail: Option<Mailbox>,
 }
 
 /// One call.

@@ -41,13 +41,15 @@ impl Told {
 impl Phone {
     pub(super) fn sound(&mut self, now: Now) {
         let talking = self.calls.iter().any(|call| call.is_active() && !call.held);
-        let ringing = self.calls.iter().any(Call::is_ringing_here);
+        let beeping = self.calls.iter().any(Call::beeps);
+        let ringing = self.calls.iter().any(|call| call.is_ringing_here() && !call.beeps());
         let ring_back = self.calls.iter().any(|call| hears_ring_back(call, now));
         let dialing = self.calls.iter().any(|call| call.facts.direction == Direction::Out && !call.is_over());
         if talking || dialing {
             self.tones.afterwards = None;
         }
         let terminal = match self.tones.afterwards {
+            _ if beeping => Some(Tone::Beep),
             _ if ring_back => Some(Tone::RingBack),
             _ if ringing && talking => Some(Tone::CallWaiting),
             Some((tone, _)) => Some(tone),

@@ -43,6 +43,8 @@ pub struct Account {
     pub trust: Trust,
     /// What the line wants of its calls.
     pub calls: CallSettings,
+    /// Whether the line subscribes to its mailbox (RFC 3842). What the PBX tells by itself is taken in any case.
+    pub subscribe_mwi: bool,
     /// Takes requests that no other line claims, whatever user they name: an embedded PBX does.
     pub catch_all: bool,
 }
@@ -65,6 +67,7 @@ impl Account {
             tcp_for_large: true,
             trust: Trust::Registered,
             calls: CallSettings::default(),
+            subscribe_mwi: false,
             catch_all: false,
         }
     }

@@ -135,7 +135,8 @@ impl UserAgent {
             lines.push(line);
         }
         // Our tag in a dialog is a secret that only the peer of the dialog knows.
-        if lines.is_empty() && call.is_none() {
+        let subscriber = || self.wire.subscriber(&request.head);
+        if lines.is_empty() && call.is_none() && subscriber().is_none() {
             self.wire.counters.untrusted += 1;
             return;
         }
@@ -191,6 +192,10 @@ impl UserAgent {
         }
         if let Some(refusal) = options::refuse(&self.wire.settings, &request) {
             self.refuse(now, transaction, refusal);
+            return;
+        }
+        if request.method == Method::NOTIFY {
+            self.answer_notify(now, transaction, account, &request);
             return;
         }
         if request.head.to_tag().is_some() {
@@ -294,7 +299,7 @@ impl UserAgent {
         by_uri.map(|(_, id)| id).or_else(by_to).or_else(catch_all).or_else(only)
     }
 
-    fn refuse(&mut self, now: Now, transaction: TransactionId, response: Response) {
+    pub(crate) fn refuse(&mut self, now: Now, transaction: TransactionId, response: Response) {
         self.wire.counters.refused_requests += 1;
         self.respond(now, transaction, response);
     }

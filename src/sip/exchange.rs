@@ -27,6 +27,8 @@ use crate::sip::wire::{Delivery, Wire};
 pub(crate) enum Owner {
     /// The account's registration.
     Registration,
+    /// The account's subscription.
+    Subscription,
     /// A call.
     Call(CallId),
     /// The room above.

@@ -10,6 +10,7 @@ use crate::sip::locate::{Destination, Locator, Target};
 use crate::sip::name_addr::NameAddr;
 use crate::sip::network::Transport;
 use crate::sip::registration::Registration;
+use crate::sip::subscription::Subscription;
 use crate::sip::transport::Flow;
 use crate::sip::trust::Trust;
 use crate::sip::uri::{SipUri, Uri};
@@ -20,6 +21,7 @@ pub(crate) struct Line {
     pub account: Account,
     pub registration: Registration,
     pub authenticator: Authenticator,
+    pub subscription: Subscription,
     /// The way by which the registrar last answered 200.
     pub flow: Option<Flow>,
     /// The server at the end of it.
@@ -41,6 +43,7 @@ impl Line {
             account,
             registration,
             authenticator: Authenticator::default(),
+            subscription: Subscription::new(chance),
             flow: None,
             target: None,
             local: None,

@@ -13,7 +13,7 @@
 //! - where a message goes: [`locate`], [`srv`], [`next_hop`], [`transport`], [`network`]; who may send us
 //!   one: [`trust`]
 //! - one request of ours through challenges and fail-over: [`exchange`], [`authentication`]
-//! - what requests are for: [`registration`], [`dialog`], [`call`], [`options`]
+//! - what requests are for: [`registration`], [`dialog`], [`call`], [`subscription`] and [`notify`], [`options`]
 //! - the whole: [`account`], [`handle`], [`mod@line`], [`demultiplex`], [`wire`], [`user_agent`], [`ua_event`]
 //!
 //! The room reads no clock, opens no socket and rolls no dice; it does not know what a phone is.
@@ -42,10 +42,12 @@ pub mod line;
 pub mod locate;
 pub mod media_type;
 pub mod message;
+pub mod message_summary;
 pub mod method;
 pub mod name_addr;
 pub mod network;
 pub mod next_hop;
+pub mod notify;
 pub mod options;
 pub mod params;
 pub mod privacy;
@@ -61,6 +63,7 @@ pub mod server_transaction;
 pub mod session_expires;
 pub mod srv;
 pub mod status;
+pub mod subscription;
 pub mod tel_uri;
 pub mod timers;
 pub mod transactions;

@@ -3,11 +3,12 @@
 use crate::sip::account::Settings;
 use crate::sip::media_type;
 use crate::sip::message::{Request, Response};
+use crate::sip::message_summary;
 use crate::sip::method::Method;
 use crate::sip::uri::Uri;
 
-/// The methods of a call, which are always served.
-const CALL: [Method; 8] = [
+/// What is always served: the methods of a call, and NOTIFY.
+const ALWAYS: [Method; 9] = [
     Method::INVITE,
     Method::ACK,
     Method::CANCEL,
@@ -16,18 +17,19 @@ const CALL: [Method; 8] = [
     Method::PRACK,
     Method::UPDATE,
     Method::INFO,
+    Method::NOTIFY,
 ];
 
 /// The value of Allow.
 pub fn allow(settings: &Settings) -> String {
-    let served = settings.serves.iter().filter(|method| !CALL.contains(method));
-    CALL.iter().chain(served).map(Method::as_str).collect::<Vec<_>>().join(", ")
+    let served = settings.serves.iter().filter(|method| !ALWAYS.contains(method));
+    ALWAYS.iter().chain(served).map(Method::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// The answer to a request that can't be served, by the order of RFC 3261 §8.2; `None` if it can. ACK and
 /// CANCEL are not to be asked about.
 pub fn refuse(settings: &Settings, request: &Request) -> Option<Response> {
-    if !CALL.contains(&request.method) && !settings.serves.contains(&request.method) {
+    if !ALWAYS.contains(&request.method) && !settings.serves.contains(&request.method) {
         // 501: never heard of; 405: known, but not here (§8.2.1, §21.5.2).
         let mut response = Response::to(request, if request.method.is_known() { 405 } else { 501 });
         response.fields.push("Allow", allow(settings));
@@ -94,6 +96,7 @@ fn is_optional(request: &Request) -> bool {
 pub fn capabilities(settings: &Settings, request: &Request) -> Response {
     let mut response = Response::to(request, 200);
     response.fields.push("Allow", allow(settings));
+    response.fields.push("Allow-Events", message_summary::PACKAGE);
     response.fields.push("Accept", "application/sdp, application/dtmf-relay, application/dtmf");
     response.fields.push("Accept-Encoding", "identity");
     response.fields.push("Accept-Language", "en");

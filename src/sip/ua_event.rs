@@ -6,6 +6,7 @@ use crate::sip::call::CallEvent;
 use crate::sip::handle::{AccountId, CallId, RequestId, TransactionId};
 use crate::sip::locate::Target;
 use crate::sip::message::{Request, Response};
+use crate::sip::message_summary::MessageSummary;
 use crate::sip::network::{LookupError, Transport};
 use crate::sip::registration::RegistrationState;
 
@@ -28,6 +29,16 @@ pub enum Event {
         /// Why, with what to do next.
         why: String,
     },
+    /// The server's proof that it knows the line's password too (`rspauth`, RFC 7616 §3.5) is wrong, or is right again. Its
+    /// answers count all the same: the proof is left out by most servers, and by whoever plays one.
+    ServerProof {
+        /// The line.
+        account: AccountId,
+        /// Who answered.
+        remote: SocketAddr,
+        /// Whether it is right.
+        right: bool,
+    },
     /// The way to a line's server is known, or has changed:
     /// [`local_address`](crate::sip::user_agent::UserAgent::local_address) answers.
     Located {
@@ -47,6 +58,13 @@ pub enum Event {
         call: CallId,
         /// What.
         event: CallEvent,
+    },
+    /// The PBX has told what waits in a line's mailbox (RFC 3842), asked or not. It may be nothing new.
+    MessageSummary {
+        /// The line.
+        account: AccountId,
+        /// What waits.
+        summary: MessageSummary,
     },
     /// A request outside any dialog that [`Settings::serves`](crate::sip::account::Settings) asks for; answer
     /// it with [`respond`](crate::sip::user_agent::UserAgent::respond).

@@ -87,8 +87,12 @@ impl UserAgent {
             && line.account.outbound_proxy == account.outbound_proxy;
         if same {
             let register = account.register;
+            let subscribe = account.subscribe_mwi;
             line.account = account;
             line.authenticator = Default::default();
+            if !subscribe {
+                self.wire.unsubscribe(now, id);
+            }
             if register {
                 self.register(now, id);
             } else {
@@ -107,6 +111,7 @@ impl UserAgent {
 
     /// Takes a line away: its binding is taken back first, its calls end by themselves.
     pub fn remove_account(&mut self, now: Now, id: AccountId) {
+        self.wire.unsubscribe(now, id);
         if let Some(line) = self.wire.lines.get_mut(&id) {
             line.leaving = true;
             let step = line.registration.unregister();
@@ -134,6 +139,7 @@ impl UserAgent {
 
     /// Takes a line's binding back and leaves it so.
     pub fn unregister(&mut self, now: Now, id: AccountId) {
+        self.wire.unsubscribe(now, id);
         if let Some(line) = self.wire.lines.get_mut(&id) {
             let step = line.registration.unregister();
             self.wire.follow(now, id, vec![step]);
@@ -444,12 +450,16 @@ impl UserAgent {
         }
         let calls = &self.calls;
         self.wire.lines.retain(|id, line| {
-            let done = line.leaving && !line.registration.may_be_bound();
+            let done = line.leaving && !line.registration.may_be_bound() && !line.subscription.may_stand();
             !done || calls.values().any(|call| call.account() == *id)
         });
         if let Some(deadline) = self.stopping {
             let quiet = self.calls.is_empty()
-                && !self.wire.lines.values().any(|line| line.registration.may_be_bound());
+                && !self
+                    .wire
+                    .lines
+                    .values()
+                    .any(|line| line.registration.may_be_bound() || line.subscription.may_stand());
             if quiet || deadline <= now.mono_us {
                 self.stopping = None;
                 self.wire.events.push_back(Event::Stopped);
@@ -461,6 +471,7 @@ impl UserAgent {
         match delivery {
             Delivery::Response { owner, account, request, response } => match owner {
                 Owner::Registration => self.wire.handle_registered(now, account, &response),
+                Owner::Subscription => self.wire.handle_subscribed(now, account, Ok(&response)),
                 Owner::Call(id) => {
                     if let Some(call) = self.calls.get_mut(&id) {
                         call.handle_response(now, request, &response, &mut self.wire);
@@ -473,6 +484,7 @@ impl UserAgent {
             },
             Delivery::Failure { owner, account, request, failure } => match owner {
                 Owner::Registration => self.wire.handle_unregistered(now, account, Ok(&failure)),
+                Owner::Subscription => self.wire.handle_subscribed(now, account, Err(&failure)),
                 Owner::Call(id) => {
                     if let Some(call) = self.calls.get_mut(&id) {
                         call.handle_failure(now, request, failure, &mut self.wire);

@@ -21,7 +21,7 @@ use crate::sip::locate::{Families, Located, Locator};
 use crate::sip::message::{Request, Response};
 use crate::sip::method::Method;
 use crate::sip::network::{LookupError, Output, Transport};
-use crate::sip::registration::Step;
+use crate::sip::registration::{RegistrationState, Step};
 use crate::sip::timers::Timers;
 use crate::sip::transactions::{Effect, Transactions};
 use crate::sip::transport::{Connections, Flow};
@@ -477,7 +477,14 @@ impl Wire {
                 Step::Nothing => {}
                 Step::Tell => {
                     let state = line.registration.state().clone();
+                    let contact = match &state {
+                        RegistrationState::Registered { binding, .. } => Some(binding.clone()),
+                        _ => None,
+                    };
                     self.events.push_back(Event::Registration { account, state });
+                    if let Some(contact) = contact {
+                        self.subscribe(now, account, &contact);
+                    }
                 }
                 Step::Send => {
                     let request = line.registration.request(&line.account);
@@ -564,7 +571,10 @@ impl Wire {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<u64> {
-        let line = |line: &Line| earliest(line.registration.poll_timeout(), line.survey_at);
+        let line = |line: &Line| {
+            let usages = earliest(line.registration.poll_timeout(), line.subscription.poll_timeout());
+            earliest(usages, line.survey_at)
+        };
         let registrations = self.lines.values().filter_map(line).min();
         let layers = earliest(self.transactions.poll_timeout(), self.connections.poll_timeout());
         let requests = earliest(self.exchange_timers.next(), self.locator.poll_timeout());
@@ -586,6 +596,7 @@ impl Wire {
                 let survey = line.survey_at.is_some_and(|at| at <= now.mono_us);
                 let step = line.registration.handle_timeout(now);
                 self.follow(now, account, vec![step]);
+                self.handle_subscription_timeout(now, account);
                 if survey {
                     self.survey(now, account);
                 }

@@ -95,6 +95,7 @@ fn snapshot(sequence: u64) -> Snapshot {
         via: Some("udp:192.0.2.10:5060".into()),
         expires_s: Some(300),
         dnd: false,
+        voicemail: Some(tipring::events::Mailbox { waiting: true, new: Some(2), ..Default::default() }),
     };
     let mut dropped = std::collections::BTreeMap::new();
     dropped.insert("untrusted".to_owned(), 7);

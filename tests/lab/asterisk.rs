@@ -139,6 +139,12 @@ impl Asterisk {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Takes all messages out of a mailbox, as its owner does at another phone.
+    pub fn empty_mailbox(&mut self, mailbox: &str) {
+        fs::remove_dir_all(self.folder.join("spool/voicemail/default").join(mailbox).join("INBOX"))
+            .expect("the messages of the mailbox");
+    }
+
     /// What a number that records has heard so far (see `extensions.conf`).
     pub fn recording(&self, name: &str) -> Wav {
         Wav::read(&self.folder.join("rec").join(name))
@@ -187,6 +193,7 @@ fn configure(folder: &Path, address: &str, root: &Path) {
         ("manager.conf", include_str!("asterisk/manager.conf")),
         ("modules.conf", include_str!("asterisk/modules.conf")),
         ("musiconhold.conf", include_str!("asterisk/musiconhold.conf")),
+        ("voicemail.conf", include_str!("asterisk/voicemail.conf")),
         ("rtp.conf", include_str!("asterisk/rtp.conf")),
     ];
     for (name, text) in files {
@@ -198,6 +205,7 @@ fn configure(folder: &Path, address: &str, root: &Path) {
 
 /// The accounts (password `pw` + number):
 /// 1001–1004 friendly, plain RTP · 1101–1104 friendly, SDES · 1201–1204 friendly, and hold is passed on instead of music ·
+/// 1301–1302 friendly, their mailboxes are told to whoever registers · 1303–1304 the same for whoever subscribes ·
 /// 1501–1504 hostile but legal · 1505–1506 the same with SDES · 1507 for phones behind NAT, with one contact and never
 /// a second.
 fn accounts(address: &str) -> String {
@@ -214,16 +222,23 @@ fn accounts(address: &str) -> String {
                    media_encryption_optimistic=yes\n";
     let kind_aor = "max_contacts=1\nremove_existing=yes\n";
     let hostile_aor = "max_contacts=1\nremove_existing=no\nqualify_frequency=5\n";
+    let mailboxes = |n: u16| format!("mailboxes={n}@default\n");
     let mut groups: Vec<(std::ops::RangeInclusive<u16>, String, &str)> = vec![
         (1001..=1004, friendly.to_owned(), kind_aor),
         (1101..=1104, format!("{friendly}media_encryption=sdes\n"), kind_aor),
         (1201..=1204, format!("{friendly}moh_passthrough=yes\n"), kind_aor),
+        (1301..=1304, friendly.to_owned(), kind_aor),
         (1501..=1504, hostile.to_owned(), hostile_aor),
     ];
     groups.push((1505..=1506, format!("{hostile}media_encryption=sdes\n"), hostile_aor));
     groups.push((1507..=1507, friendly.to_owned(), hostile_aor));
     for (numbers, endpoint, aor) in groups {
         for n in numbers {
+            let (endpoint, aor) = match n {
+                1301..=1302 => (format!("{endpoint}{}", mailboxes(n)), aor.to_owned()),
+                1303..=1304 => (endpoint.clone(), format!("{aor}{}", mailboxes(n))),
+                _ => (endpoint.clone(), aor.to_owned()),
+            };
             text.push_str(&format!(
                 "[{n}]\ntype=endpoint\ncontext=lab\ndisallow=all\nallow=opus,g722,ulaw,alaw\ndtmf_mode=rfc4733\n\
                  auth={n}\naors={n}\n{endpoint}\n\

@@ -53,7 +53,7 @@ pub(super) fn status(status: &Value, paint: Paint) -> String {
 
 /// Lines with their registration.
 pub(super) fn lines(lines: &[Value], paint: Paint) -> String {
-    let mut table = Table::new(&["LINE", "ADDRESS", "STATE", "VIA", "EXPIRES", "DND", "REASON"]);
+    let mut table = Table::new(&["LINE", "ADDRESS", "STATE", "VIA", "EXPIRES", "DND", "VOICEMAIL", "REASON"]);
     for line in lines {
         let state = cell(&line["state"]);
         let mood = match state.as_str() {
@@ -72,10 +72,23 @@ pub(super) fn lines(lines: &[Value], paint: Paint) -> String {
             (cell(&line["via"]), None),
             (expires, None),
             dnd,
+            voicemail(&line["voicemail"]),
             (cell(&line["reason"]), None),
         ]);
     }
     table.text(paint)
+}
+
+/// What waits in a mailbox, in two words.
+fn voicemail(mailbox: &Value) -> (String, Option<Mood>) {
+    let count = |key: &str| mailbox[key].as_u64().filter(|count| *count > 0);
+    match (mailbox["waiting"].as_bool(), count("new"), count("old")) {
+        (None, ..) => (NOTHING.to_owned(), None),
+        (Some(true), Some(new), _) => (format!("{new} new"), Some(Mood::Fair)),
+        (Some(true), None, _) => ("waiting".to_owned(), Some(Mood::Fair)),
+        (Some(false), _, Some(old)) => (format!("{old} old"), None),
+        (Some(false), _, None) => ("none".to_owned(), None),
+    }
 }
 
 fn current(calls: &[Value], paint: Paint) -> String {
@@ -303,6 +316,9 @@ fn summary(event: &Value) -> String {
     ] {
         words.extend(data[key].as_str().map(str::to_owned));
     }
+    if data["waiting"].is_boolean() {
+        words.push(voicemail(data).0);
+    }
     let cause = &data["cause"];
     words.extend(cause["status"].as_u64().map(|it| it.to_string()));
     words.extend(cause["text"].as_str().map(str::to_owned));
@@ -355,7 +371,8 @@ mod tests {
                 "name": "Reception", "version": "0.1.0", "serial": "T1",
                 "started": "2026-11-21T08:00:00.000000Z",
                 "lines": [{ "name": "main", "aor": "sip:1001@pbx", "state": "registered",
-                            "via": "udp:192.0.2.1:5060", "expires_s": 300, "dnd": false, "reason": null }],
+                            "via": "udp:192.0.2.1:5060", "expires_s": 300, "dnd": false, "reason": null,
+                            "voicemail": { "waiting": true, "new": 2, "old": 5 } }],
                 "calls": [{ "id": "c1", "line": "main", "direction": "in", "number": "1002",
                             "name": "Anna\x1b[2J", "state": "active", "muted": true, "recording": "on", "duration_us": 61_000_000,
                             "codec": "opus/48000", "quality": { "mos": 4.21 } }],
@@ -368,12 +385,28 @@ mod tests {
             "{shown}"
         );
         assert!(
-            shown.contains("main  sip:1001@pbx  registered  udp:192.0.2.1:5060  300 s    off  -\n"),
+            shown
+                .contains("main  sip:1001@pbx  registered  udp:192.0.2.1:5060  300 s    off  2 new      -\n"),
             "{shown}"
         );
         assert!(shown.contains("active, muted, recording  1:01  opus/48000  4.21\n"), "{shown}");
         assert!(shown.contains("degraded: sound: no device; plug one in\n"), "{shown}");
         assert!(!shown.contains('\x1b'), "a display name reached the terminal");
+    }
+
+    #[test]
+    fn a_mailbox_is_two_words() {
+        let shown = |mailbox: Value| voicemail(&mailbox).0;
+        assert_eq!(shown(Value::Null), "-");
+        assert_eq!(shown(json!({ "waiting": true })), "waiting");
+        assert_eq!(shown(json!({ "waiting": true, "new": 0, "old": 1 })), "waiting");
+        assert_eq!(shown(json!({ "waiting": false, "new": 0, "old": 3 })), "3 old");
+        assert_eq!(shown(json!({ "waiting": false, "new": 0, "old": 0 })), "none");
+        let told = json!({
+            "type": "tipring.voicemail.waiting", "sequence": "7", "time": "2026-11-21T08:00:01.123456Z",
+            "data": { "line": "main", "waiting": true, "new": 2, "old": 0 },
+        });
+        assert_eq!(event(&told, Paint::none()), "08:00:01.123       7  voicemail.waiting   main  2 new\n");
     }
 
     #[test]

@@ -49,7 +49,7 @@ const MAX_LEGS: usize = 32;
 const MAX_ASKS: usize = 32;
 
 /// What we can do inside a call, for Allow.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, INFO, OPTIONS";
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, INFO, OPTIONS, NOTIFY";
 
 /// Why a command to a call was not carried out. Nothing was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -10,6 +10,7 @@ use tipring::sip::fields::{FieldValue, Fields};
 use tipring::sip::framer::{Frame, Framer};
 use tipring::sip::media_type::{MediaType, accepts};
 use tipring::sip::message::Message;
+use tipring::sip::message_summary::{MAX_BODY, MessageSummary};
 use tipring::sip::name_addr::NameAddr;
 use tipring::sip::privacy::Privacy;
 use tipring::sip::rack::{RAck, RSeq};
@@ -28,6 +29,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "sip_name_addr", run: name_addr, seeds: ADDRESSES, dictionary: WORDS },
     Target { name: "sip_via", run: via, seeds: VIAS, dictionary: WORDS },
     Target { name: "sip_auth", run: auth, seeds: CHALLENGES, dictionary: WORDS },
+    Target { name: "sip_message_summary", run: message_summary, seeds: SUMMARIES, dictionary: SUMMARY_WORDS },
     Target { name: "sip_typed_fields", run: typed_fields, seeds: VALUES, dictionary: WORDS },
 ];
 
@@ -159,6 +161,17 @@ fn auth(octets: &[u8]) {
     assert_eq!(AuthenticationInfo::parse(&info.write()), info);
 }
 
+/// It makes no difference how lines end, and nothing that a terminal would obey comes through.
+fn message_summary(octets: &[u8]) {
+    let Ok(summary) = MessageSummary::parse(octets) else { return };
+    assert!(octets.len() <= MAX_BODY);
+    assert!(summary.account.as_ref().is_none_or(|account| !account.contains(char::is_control)));
+    let lone: Vec<u8> = octets.iter().copied().filter(|octet| *octet != b'\r').collect();
+    if octets.windows(2).all(|two| two[0] != b'\r' || two[1] == b'\n') && octets.last() != Some(&b'\r') {
+        assert_eq!(MessageSummary::parse(&lone).as_ref(), Ok(&summary));
+    }
+}
+
 fn typed_fields(octets: &[u8]) {
     fn stable<T: FieldValue + PartialEq + std::fmt::Debug>(octets: &[u8]) {
         if let Ok(value) = T::parse(octets) {
@@ -244,6 +257,26 @@ const CHALLENGES: &[&[u8]] = &[
       cnonce=\"c\", opaque=\"o\", qop=auth-int, nc=0000000f",
     b"Basic realm=\"x\", Negotiate abc==, Digest realm=\"y\", nonce=\"z\"",
     b"nextnonce=\"n\", qop=auth, rspauth=\"ab\", cnonce=\"c\", nc=00000001",
+];
+
+const SUMMARIES: &[&[u8]] = &[
+    b"Messages-Waiting: yes\r\nMessage-Account: sip:1001@pbx.example\r\nVoice-Message: 2/8 (0/2)\r\n",
+    b"Messages-Waiting: no\r\nVoice-Message: 0/0\r\nFax-Message: 1/0 (0/0)\r\n\r\nTo: a\r\nSubject: b\r\n",
+    b"messages-waiting:no\nvoice-message:4294967296 / 1",
+];
+
+const SUMMARY_WORDS: &[&[u8]] = &[
+    b"Messages-Waiting: ",
+    b"yes",
+    b"no",
+    b"Voice-Message:",
+    b"Message-Account:",
+    b"/",
+    b"(",
+    b")",
+    b"\r\n",
+    b"\n",
+    b"\r",
 ];
 
 const VALUES: &[&[u8]] = &[
