@@ -34,6 +34,8 @@ pub struct Manners {
     pub longest: Duration,
     /// Answers every REGISTER with this status, and with Retry-After in seconds if that is given.
     pub refuse: Option<(u16, Option<u32>)>,
+    /// The password that it proves to know with each 200 (RFC 7616 §3.5); `None` leaves the proof out.
+    pub proof: Option<String>,
     /// Calls whoever registered at the address that the REGISTER came from, whatever its Contact says.
     pub by_source: bool,
 }
@@ -46,6 +48,7 @@ impl Default for Manners {
             shortest: Duration::from_secs(30),
             longest: Duration::from_secs(3600),
             refuse: None,
+            proof: None,
             by_source: true,
         }
     }
@@ -181,6 +184,11 @@ impl Registrar {
             let left = binding.until.saturating_sub(now.mono_us).div_ceil(1_000_000);
             contact.params.set("expires", Some(&left.to_string()));
             response.fields.push("Contact", contact.to_string());
+        }
+        let given = request.fields.credentials("Authorization");
+        if let (Some(password), Some(given)) = (&self.manners.proof, given.first()) {
+            let proof = digest::server_proof(given, password, &response.body);
+            response.fields.push("Authentication-Info", proof.write());
         }
         response
     }

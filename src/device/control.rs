@@ -409,7 +409,9 @@ fn log(write: &Write) {
         }
         Kind::DeviceDegraded { part, what, cure } => tracing::warn!(part, "{what}; {cure}"),
         Kind::LimitReached { limit, value, .. } => tracing::warn!(limit, value, "{name}"),
-        Kind::AuthFailed { interface, from, .. } => tracing::warn!(interface, from, "{name}"),
+        Kind::AuthFailed { interface, from, line, text, .. } => {
+            tracing::warn!(interface, from, line, text, "{name}");
+        }
         Kind::CallEnded { leg, result, talk_us, .. } => {
             tracing::info!(call, line = leg.line, %result, talk_s = talk_us / 1_000_000, "{name}");
         }

@@ -358,16 +358,23 @@ pub enum Kind {
         /// Who was stopped.
         origin: Origin,
     },
-    /// `auth.failed`: somebody tried to get in and was refused.
+    /// `auth.failed`: somebody could not prove who it is: a visitor, who was refused, or the server of a line.
     #[serde(rename = "auth.failed")]
     AuthFailed {
-        /// `api` or `socket`.
+        /// `api` or `socket`; `sip` for the server of a line, whose proof that it knows the password (RFC 7616 §3.5)
+        /// is wrong.
         interface: String,
         /// The address it came from.
         from: String,
         /// The name that was given, if any.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         user: Option<String>,
+        /// The line, where it is about one.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        line: Option<String>,
+        /// What is the matter, where it is more than a wrong password.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        text: Option<String>,
         /// Attempts from this address since the last event.
         attempts: u32,
     },

@@ -31,6 +31,8 @@ pub(super) struct Line {
     pub dnd: bool,
     /// What waits in its mailbox, as told last.
     pub mailbox: Option<Mailbox>,
+    /// Whether its server proved a wrong password last.
+    unproven: bool,
     /// What the credentials were refused with.
     pub refused: Option<String>,
     /// Whether `line.registered` was the last thing told.
@@ -68,7 +70,9 @@ impl Line {
         let (state, reason) = match &self.state {
             _ if !self.config.register => ("off", None),
             RegistrationState::Registering => ("registering", None),
-            RegistrationState::Registered { .. } => ("registered", None),
+            RegistrationState::Registered { .. } => {
+                ("registered", self.unproven.then(|| UNPROVEN.to_owned()))
+            }
             RegistrationState::Failing { reason, .. } => ("retrying", Some(reason.clone())),
             RegistrationState::Rejected { status, reason } => {
                 ("rejected", Some(format!("{status} {reason}")))
@@ -93,6 +97,10 @@ impl Line {
         }
     }
 }
+
+/// What it means that a server's proof is wrong, and what to do.
+const UNPROVEN: &str = "the server proves another password (rspauth); \
+                        compare the passwords of both sides, or use transport \"tls\"";
 
 /// What to do about a status that stops a line.
 fn cure(status: u16) -> &'static str {
@@ -126,6 +134,7 @@ impl Phone {
             granted: None,
             dnd,
             mailbox: None,
+            unproven: false,
             refused: None,
             told_registered: false,
             told_failing: None,
@@ -149,6 +158,7 @@ impl Phone {
                     line.dnd = if line.config.dnd == new.dnd { line.dnd } else { new.dnd };
                     line.config = new.clone();
                     line.refused = None;
+                    line.unproven = false;
                     changed.push(name);
                 }
                 None => {
@@ -311,6 +321,23 @@ impl Phone {
     pub(super) fn authentication_failed(&mut self, account: AccountId, realm: &str, why: &str) {
         if let Some(line) = self.lines.iter_mut().find(|line| line.account == account) {
             line.refused = Some(format!("realm {realm}: {why}"));
+        }
+    }
+
+    /// The line's server has proved a wrong password, or the right one again.
+    pub(super) fn server_proof(&mut self, now: Now, account: AccountId, remote: SocketAddr, right: bool) {
+        let Some(line) = self.lines.iter_mut().find(|line| line.account == account) else { return };
+        line.unproven = !right;
+        if !right {
+            let kind = Kind::AuthFailed {
+                interface: "sip".to_owned(),
+                from: remote.to_string(),
+                user: None,
+                line: Some(line.config.name.clone()),
+                text: Some(UNPROVEN.to_owned()),
+                attempts: 1,
+            };
+            self.tell(now, Event::new(kind));
         }
     }
 

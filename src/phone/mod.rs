@@ -6,8 +6,8 @@
 //!
 //! * [`command`] what people and programs ask, [`desk`] the counter where they ask it, [`snapshot`] what they see;
 //! * `line`, `call` the state of one line and one call, `mailbox` what waits for a line;
-//! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `auto_answer` when nobody has to take
-//!   it; `features` what is done during it;
+//! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `features` what is done during it;
+//!   `auto_answer` when nobody has to take it;
 //! * `tones` what the person at the device hears besides the calls;
 //! * `limits` the one guard that every call passes;
 //! * `media_plan` the words of SDP turned into those of the engine; [`trace`] the last SIP messages.
@@ -267,7 +267,8 @@ impl Phone {
                 self.tell(now, Event::new(Kind::ConfigRejected { file, findings }));
             }
             Input::Intruder { interface, from, user } => {
-                self.tell(now, Event::new(Kind::AuthFailed { interface, from, user, attempts: 1 }));
+                let kind = Kind::AuthFailed { interface, from, user, line: None, text: None, attempts: 1 };
+                self.tell(now, Event::new(kind));
             }
             Input::NetworkChanged { addresses } => {
                 self.tell(now, Event::new(Kind::NetworkChanged { addresses }));
@@ -365,6 +366,9 @@ impl Phone {
             }
             ua_event::Event::AuthenticationFailed { account, realm, why } => {
                 self.authentication_failed(account, &realm, &why);
+            }
+            ua_event::Event::ServerProof { account, remote, right } => {
+                self.server_proof(now, account, remote, right);
             }
             ua_event::Event::MessageSummary { account, summary } => self.mail_waits(now, account, summary),
             ua_event::Event::Located { .. }

@@ -78,7 +78,13 @@ impl Wire {
             self.locator.mark_good(destination, target.transport, target.remote);
         }
         if let Some(line) = self.lines.get_mut(&exchange.account) {
-            line.authenticator.handle_success(&response, &exchange.attempts);
+            let uri = exchange.request.uri.to_string();
+            let credentials = line.account.credentials.as_ref();
+            let news = line.authenticator.handle_success(&response, credentials, &uri, &exchange.attempts);
+            if let Some(right) = news {
+                let (account, remote) = (exchange.account, flow.remote);
+                self.events.push_back(Event::ServerProof { account, remote, right });
+            }
             if exchange.owner == Owner::Registration {
                 line.target = Some(target);
                 let old = line.flow.replace(flow.clone()).and_then(|old| old.connection);

@@ -18,6 +18,8 @@ pub(crate) struct Authenticator {
     sessions: Vec<Session>,
     refused: u32,
     suspended: Option<u64>,
+    /// Whether the server's last proof was wrong.
+    doubted: bool,
 }
 
 /// A nonce in use.
@@ -34,11 +36,36 @@ struct Session {
 pub(crate) struct Attempts {
     /// Realms answered with a challenge that this request met, by field.
     answered: Vec<(bool, Vec<u8>)>,
-    /// Fields and nonces that the attempt in flight carries.
-    carried: Vec<(bool, Vec<u8>)>,
+    /// The credentials that the attempt in flight carries.
+    carried: Vec<Carried>,
     rounds: u8,
     /// How often TCP was tried for the size of the request.
     pub large: u8,
+}
+
+/// Credentials in flight: what the server's proof is computed from, too.
+#[derive(Debug)]
+struct Carried {
+    proxy: bool,
+    challenge: DigestChallenge,
+    cnonce: String,
+    nc: u32,
+}
+
+/// Whether the server has shown that it knows the password too (`rspauth`, RFC 7616 §3.5).
+///
+/// A wrong proof does not undo what the answer says. Whoever plays the server without knowing the password leaves
+/// the proof out, as most servers do, and is believed; so refusing a wrong one keeps no attacker away, but takes the
+/// line from everybody whose PBX computes it wrongly. It is told instead, and the nonce that comes with it is not
+/// used. TLS is what tells a server from somebody who plays it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Proof {
+    /// It has not tried.
+    None,
+    /// It knows the password.
+    Right,
+    /// It does not, or computes something else than the RFC says.
+    Wrong,
 }
 
 /// What to do about a challenge.
@@ -124,6 +151,27 @@ const MAX_REFUSED: u32 = 2;
 /// fail2ban locks out a whole office for a device that does not stop.
 const SUSPENDED: Duration = Duration::from_secs(600);
 
+impl Carried {
+    fn proof(&self, credentials: &Credentials, uri: &str, info: &AuthenticationInfo, body: &[u8]) -> Proof {
+        let question = Question {
+            challenge: &self.challenge,
+            // The server's proof is over an empty method and its own body.
+            method: "",
+            uri,
+            username: &credentials.user,
+            password: &credentials.password,
+            body,
+            cnonce: &self.cnonce,
+            nc: self.nc,
+        };
+        match digest::verify_server(&question, info, body) {
+            None => Proof::None,
+            Some(true) => Proof::Right,
+            Some(false) => Proof::Wrong,
+        }
+    }
+}
+
 impl Authenticator {
     /// Puts into a request what is known to be asked for.
     pub fn authorize(
@@ -156,7 +204,12 @@ impl Authenticator {
             });
             let field = if session.proxy { "Proxy-Authorization" } else { "Authorization" };
             request.fields.push(field, value);
-            attempts.carried.push((session.proxy, session.challenge.nonce.clone()));
+            attempts.carried.push(Carried {
+                proxy: session.proxy,
+                challenge: session.challenge.clone(),
+                cnonce: session.cnonce.clone(),
+                nc: session.count,
+            });
         }
     }
 
@@ -242,32 +295,52 @@ impl Authenticator {
         self.sessions.push(Session { proxy, challenge, cnonce: String::new(), count: 0 });
     }
 
-    /// A request that carried credentials was accepted.
-    pub fn handle_success(&mut self, response: &Response, attempts: &Attempts) {
+    /// A request for `uri` that carried credentials was accepted. Whether the server's proof is right, if it was not the
+    /// last time or the other way round.
+    pub fn handle_success(
+        &mut self,
+        response: &Response,
+        credentials: Option<&Credentials>,
+        uri: &str,
+        attempts: &Attempts,
+    ) -> Option<bool> {
         if attempts.carried.is_empty() {
-            return;
+            return None;
         }
         self.refused = 0;
         self.suspended = None;
+        let mut verdict = Proof::None;
         for (proxy, field) in [(false, "Authentication-Info"), (true, "Proxy-Authentication-Info")] {
-            let Some(nonce) =
-                response.fields.get(field).and_then(|value| AuthenticationInfo::parse(value).nextnonce)
-            else {
+            let Some(info) = response.fields.get(field).map(AuthenticationInfo::parse) else {
                 continue;
             };
-            let carried = |session: &Session| {
-                session.proxy == proxy
-                    && attempts
-                        .carried
-                        .iter()
-                        .any(|(of, old)| *of == proxy && *old == session.challenge.nonce)
+            let carried = || attempts.carried.iter().filter(|carried| carried.proxy == proxy);
+            let proof = credentials.map_or(Proof::None, |credentials| {
+                let proofs = carried().map(|carried| carried.proof(credentials, uri, &info, &response.body));
+                proofs.max_by_key(|proof| *proof == Proof::Right).unwrap_or(Proof::None)
+            });
+            if proof != Proof::None && verdict != Proof::Wrong {
+                verdict = proof;
+            }
+            let Some(nonce) = info.nextnonce.filter(|_| proof != Proof::Wrong) else {
+                continue;
             };
-            if let Some(session) = self.sessions.iter_mut().find(|session| carried(session)) {
+            let is_it = |session: &Session| {
+                session.proxy == proxy
+                    && carried().any(|carried| carried.challenge.nonce == session.challenge.nonce)
+            };
+            if let Some(session) = self.sessions.iter_mut().find(|session| is_it(session)) {
                 session.challenge.nonce = nonce;
                 session.count = 0;
                 session.cnonce.clear();
             }
         }
+        let doubted = match verdict {
+            Proof::None => return None,
+            Proof::Right => false,
+            Proof::Wrong => true,
+        };
+        (std::mem::replace(&mut self.doubted, doubted) != doubted).then_some(!doubted)
     }
 
     /// Somebody has looked at the settings: old refusals no longer count.

@@ -240,6 +240,78 @@ fn the_strongest_algorithm_is_answered_and_nextnonce_is_used() {
     );
 }
 
+/// Authentication-Info of a server that knows this password.
+fn proof(request: &SentRequest, password: &str, nextnonce: &str) -> String {
+    let given = request.request.fields.credentials("Authorization");
+    let mut proof = crate::sip::digest::server_proof(&given[0], password, b"");
+    proof.nextnonce = Some(nextnonce.into());
+    String::from_utf8(proof.write()).unwrap()
+}
+
+/// What was told of the server's proof since the last look.
+fn proved(peer: &mut Peer) -> Vec<bool> {
+    let events = std::mem::take(&mut peer.events);
+    let right = |event| match event {
+        Event::ServerProof { right, .. } => Some(right),
+        _ => None,
+    };
+    events.into_iter().filter_map(right).collect()
+}
+
+#[test]
+fn a_server_that_proves_another_password_is_told_of_once_and_its_nonce_not_used() {
+    let mut peer = Peer::new();
+    let id = peer.add(line());
+    let register = peer.request("REGISTER");
+    peer.reply(&register, 401, &[("WWW-Authenticate", &challenge("n1", false))]);
+    let steps = [
+        // What the server proves, what is told, and the nonce of the next request.
+        (Some("secret"), vec![], "n2"),
+        (Some("guess"), vec![false], "n2"),
+        (Some("guess"), vec![], "n2"),
+        (None, vec![], "n2"),
+        (Some("secret"), vec![true], "n2"),
+    ];
+    for (password, told, nonce) in steps {
+        let register = peer.request("REGISTER");
+        let info = password
+            .map(|password| proof(&register, password, if password == "secret" { "n2" } else { "n9" }));
+        let mut fields = vec![("Expires", "600")];
+        fields.extend(info.as_deref().map(|info| ("Authentication-Info", info)));
+        peer.reply(&register, 200, &fields);
+        assert!(matches!(peer.state(), RegistrationState::Registered { .. }), "the answer counts");
+        assert_eq!(proved(&mut peer), told, "{password:?}");
+        peer.ua.register(peer.now, id);
+        peer.drain();
+        let next = peer
+            .sent
+            .front()
+            .expect("the next REGISTER")
+            .message
+            .fields()
+            .text("Authorization")
+            .unwrap()
+            .into_owned();
+        assert!(next.contains(&format!("nonce=\"{nonce}\"")), "{next}");
+    }
+}
+
+#[test]
+fn the_proof_belongs_to_the_request_that_it_answers() {
+    let mut peer = Peer::new();
+    let id = peer.add(line());
+    let register = peer.request("REGISTER");
+    peer.reply(&register, 401, &[("WWW-Authenticate", &challenge("n1", false))]);
+    let first = peer.request("REGISTER");
+    peer.reply(&first, 200, &[("Expires", "600")]);
+    peer.ua.register(peer.now, id);
+    peer.drain();
+    let second = peer.request("REGISTER");
+    // The proof of an earlier answer, replayed.
+    peer.reply(&second, 200, &[("Expires", "600"), ("Authentication-Info", &proof(&first, "secret", "n2"))]);
+    assert_eq!(proved(&mut peer), [false]);
+}
+
 fn refused_challenge(peer: &mut Peer, request: &SentRequest, value: &str) {
     peer.reply(request, 407, &[("Proxy-Authenticate", value)]);
     let sent = peer.sent.iter().all(|sent| match &sent.message {

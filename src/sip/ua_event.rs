@@ -28,6 +28,16 @@ pub enum Event {
         /// Why, with what to do next.
         why: String,
     },
+    /// The server's proof that it knows the line's password too (`rspauth`, RFC 7616 §3.5) is wrong, or is right again. Its
+    /// answers count all the same: the proof is left out by most servers, and by whoever plays one.
+    ServerProof {
+        /// The line.
+        account: AccountId,
+        /// Who answered.
+        remote: SocketAddr,
+        /// Whether it is right.
+        right: bool,
+    },
     /// The way to a line's server is known, or has changed:
     /// [`local_address`](crate::sip::user_agent::UserAgent::local_address) answers.
     Located {

@@ -185,6 +185,24 @@ fn a_registrar_with_wishes_gets_them() {
 }
 
 #[test]
+fn a_registrar_that_proves_another_password_is_told_and_used() {
+    let Some(lab) = Lab::new("a wrong proof", &["sipp"]) else { return };
+    let peer = lab.host("sipp", 30);
+    let host = lab.host("phone", 50);
+    let mut sipp = Sipp::serve(&lab, &peer, "proof", include_str!("sipp/wrong_proof.xml"));
+    let phone = Setup::new("1001", PEER).start(&lab, &host);
+    let failed = phone.wait_event("auth.failed");
+    let data = &failed["data"];
+    assert_eq!((&data["interface"], &data["line"]), (&json!("sip"), &json!("main")), "{failed}");
+    assert_eq!(data["from"], "203.0.113.30:5060", "{failed}");
+    phone.wait_event("line.registered");
+    sipp.done();
+    let status = phone.get("/api/v1/status");
+    assert_eq!(status["lines"][0]["state"], "registered", "{status}");
+    assert!(status["lines"][0]["reason"].as_str().is_some_and(|what| what.contains("rspauth")), "{status}");
+}
+
+#[test]
 fn a_session_interval_that_is_too_short_is_lengthened() {
     let Some((lab, peer, phone)) = stage("session timers", r#"session_timer = "90s""#) else { return };
     let mut sipp = Sipp::serve(&lab, &peer, "timer", include_str!("sipp/session_timer.xml"));

@@ -120,3 +120,30 @@ fn a_name_that_does_not_resolve_is_named() {
     world.seconds(300);
     assert!(world.phones[0].has("line.registered"), "{:?}", world.phones[0].told());
 }
+
+#[test]
+fn a_server_that_proves_another_password_is_told_and_still_used() {
+    let mut world = World::new(1);
+    world.pbx.manners().proof = Some("secret-1001".into());
+    world.add_phone(config("1001", "expires = \"1m\"", ""));
+    world.seconds(200);
+    let reason = |world: &World| world.snapshot(0).lines[0].reason.clone();
+    assert!(!world.phones[0].has("auth.failed") && reason(&world).is_none());
+    world.pbx.manners().proof = Some("another".into());
+    world.seconds(200);
+    let told = world.phones[0].all("auth.failed");
+    let [Kind::AuthFailed { interface, from, line, text, .. }] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((interface.as_str(), from.as_str()), ("sip", "198.51.100.1:5060"));
+    assert_eq!(line.as_deref(), Some("office"));
+    assert!(text.as_deref().is_some_and(|text| text.contains("another password")), "{text:?}");
+    assert_eq!(world.snapshot(0).lines[0].state, "registered");
+    assert!(reason(&world).is_some_and(|what| what.contains("rspauth")), "{:?}", reason(&world));
+    assert!(world.snapshot(0).degraded.is_empty(), "the line works");
+    world.pbx.manners().proof = None;
+    world.seconds(200);
+    assert!(reason(&world).is_some(), "nothing has been proved since");
+    world.pbx.manners().proof = Some("secret-1001".into());
+    world.seconds(200);
+    assert_eq!(reason(&world), None);
+    assert_eq!(world.phones[0].told(), ["device.started", "line.registered", "auth.failed"]);
+}

@@ -249,6 +249,7 @@ impl Theatre {
             Method::INFO,
             Method::CANCEL,
             Method::OPTIONS,
+            Method::NOTIFY,
         ];
         let method = methods[usize::from(detail & 7) % methods.len()].clone();
         if method == Method::CANCEL {
@@ -287,7 +288,10 @@ impl Theatre {
         if detail & 32 != 0 {
             request.set_body("application/sdp", SDP);
         }
-        if detail & 64 != 0 {
+        if request.method == Method::NOTIFY {
+            request.fields.push("Event", if detail & 64 != 0 { "message-summary" } else { "refer" });
+            request.set_body("application/simple-message-summary", "Messages-Waiting: yes\r\n");
+        } else if detail & 64 != 0 {
             request.fields.push("Require", "100rel");
             request.fields.push("Session-Expires", if detail & 128 != 0 { "50" } else { "90;refresher=uas" });
         }
