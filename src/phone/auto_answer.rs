@@ -1,8 +1,8 @@
 //! A call that nobody has to take: the line answers by itself, or the PBX asks for it (intercom, paging).
 //!
-//! Whoever can make this device answer can listen to the room. So the PBX's wish counts for less than the line's own
-//! setting: a beep is heard before the microphone opens, nothing is answered in do-not-disturb, and whoever is busy with
-//! another call is only told that this one waits. Requests of strangers never get here (`sip::trust`).
+//! Whoever can make this device answer can listen to the room. So the PBX's wish counts for less than the line's
+//! own setting: a beep is heard before the microphone opens, nothing is answered in do-not-disturb, and whoever is
+//! busy with another call is only told that this one waits. Requests of strangers never get here (`sip::trust`).
 
 use std::time::Duration;
 

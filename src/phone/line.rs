@@ -71,7 +71,9 @@ impl Line {
         let (state, reason) = match &self.state {
             _ if !self.config.register => ("off", None),
             RegistrationState::Registering => ("registering", None),
-            RegistrationState::Registered { .. } => ("registered", None),
+            RegistrationState::Registered { .. } => {
+                ("registered", self.unproven.then(|| UNPROVEN.to_owned()))
+            }
             RegistrationState::Failing { reason, .. } => ("retrying", Some(reason.clone())),
             RegistrationState::Rejected { status, reason } => {
                 ("rejected", Some(format!("{status} {reason}")))
@@ -98,8 +100,8 @@ impl Line {
 }
 
 /// What it means that a server's proof is wrong, and what to do.
-const UNPROVEN: &str = "the server answers as if it knew another password (rspauth, RFC 7616); compare the passwords of both \
-                        sides, and use transport \"tls\" if somebody may be in between";
+const UNPROVEN: &str = "the server proves another password (rspauth); \
+                        compare the passwords of both sides, or use transport \"tls\"";
 
 /// What to do about a status that stops a line.
 pub(super) fn cure(status: u16) -> &'static str {

@@ -6,8 +6,8 @@
 //!
 //! * [`command`] what people and programs ask, [`desk`] the counter where they ask it, [`snapshot`] what they see;
 //! * `line`, `call` the state of one line and one call, `mailbox` what waits for a line;
-//! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `auto_answer` when nobody has to take
-//!   it; `features` what is done during it;
+//! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `features` what is done during it;
+//!   `auto_answer` when nobody has to take it;
 //! * `tones` what the person at the device hears besides the calls;
 //! * `limits` the one guard that every call passes;
 //! * [`inspection`] the look at lines and their servers before there is a phone;

@@ -54,9 +54,10 @@ struct Carried {
 
 /// Whether the server has shown that it knows the password too (`rspauth`, RFC 7616 §3.5).
 ///
-/// A wrong proof does not undo what the answer says. Whoever plays the server without knowing the password leaves the proof
-/// out, as most servers do, and is believed; so refusing a wrong one keeps no attacker away, but takes the line from
-/// everybody whose PBX computes it wrongly. It is told instead, and nothing that comes with it is used.
+/// A wrong proof does not undo what the answer says. Whoever plays the server without knowing the password leaves
+/// the proof out, as most servers do, and is believed; so refusing a wrong one keeps no attacker away, but takes the
+/// line from everybody whose PBX computes it wrongly. It is told instead, and the nonce that comes with it is not
+/// used. TLS is what tells a server from somebody who plays it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Proof {
     /// It has not tried.

@@ -7,7 +7,7 @@
 //!   [`reason`] …)
 //! - messages: [`method`], [`status`], [`message`], [`reader`], [`framer`], [`fault`], [`refusal`],
 //!   [`writer`]; [`digest`]
-//! - session descriptions and their negotiation: [`sdp`]
+//! - bodies: session descriptions and their negotiation: [`sdp`]; what waits in a mailbox: [`message_summary`]
 //! - transactions: [`client_transaction`], [`server_transaction`], [`transactions`] with [`timers`],
 //!   [`cancel`]
 //! - where a message goes: [`locate`], [`srv`], [`next_hop`], [`transport`], [`network`]; who may send us

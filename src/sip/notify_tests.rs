@@ -231,6 +231,14 @@ fn a_server_without_mailboxes_is_left_alone_for_an_hour() {
 }
 
 #[test]
+fn a_server_that_grants_nothing_is_left_alone_too() {
+    let (mut peer, subscribe) = subscribing();
+    peer.reply(&subscribe, 200, &[("Contact", "<sip:198.51.100.1:5060>"), ("Expires", "0")]);
+    peer.seconds(3590.0);
+    peer.nothing_sent();
+}
+
+#[test]
 fn a_server_that_can_not_now_is_asked_again_later_and_later() {
     let (mut peer, subscribe) = subscribing();
     peer.reply(&subscribe, 500, &[]);
@@ -334,6 +342,24 @@ fn a_line_that_is_told_to_stop_while_it_asks_stops_afterwards() {
     peer.reply(&last, 200, &[]);
     peer.seconds(7200.0);
     peer.nothing_sent();
+}
+
+#[test]
+fn a_line_that_is_wanted_again_while_it_unsubscribes_subscribes_again() {
+    let (mut peer, subscribe) = subscribed("3600");
+    let id = crate::sip::handle::AccountId(1);
+    peer.ua.unregister(peer.now, id);
+    peer.drain();
+    let last = peer.request("SUBSCRIBE");
+    let removal = peer.request("REGISTER");
+    peer.ua.register(peer.now, id);
+    peer.reply(&removal, 200, &[]);
+    register(&mut peer);
+    peer.nothing_sent();
+    peer.reply(&last, 200, &[("Expires", "0")]);
+    let fresh = peer.request("SUBSCRIBE");
+    assert_eq!(fresh.text("Expires").as_deref(), Some("3600"));
+    assert_ne!(fresh.request.head.call_id, subscribe.request.head.call_id);
 }
 
 #[test]

@@ -36,6 +36,7 @@ const MAX_INTERVALS: u8 = 3;
 #[derive(Debug)]
 pub struct Subscription {
     phase: Phase,
+    wanted: bool,
     call_id: String,
     tag: String,
     sequence: Sequence,
@@ -54,7 +55,7 @@ pub struct Subscription {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Off,
-    /// A SUBSCRIBE is in flight; `ending` if the subscription shall not go on after it.
+    /// A SUBSCRIBE is in flight; `ending` if it ends the subscription.
     InFlight {
         ending: bool,
     },
@@ -71,6 +72,7 @@ impl Subscription {
     pub fn new(chance: &mut Chance) -> Subscription {
         Subscription {
             phase: Phase::Off,
+            wanted: false,
             call_id: chance.token(16),
             tag: chance.token(8),
             sequence: Sequence::new(1),
@@ -87,6 +89,7 @@ impl Subscription {
     /// Subscribes, or renews what stands if our Contact is another one now. True if [`Subscription::request`] is to be
     /// sent now.
     pub fn start(&mut self, contact: &str) -> bool {
+        self.wanted = true;
         let moved = self.contact != contact;
         match self.phase {
             Phase::Off => {}
@@ -99,12 +102,11 @@ impl Subscription {
 
     /// Ends it. True if [`Subscription::request`] is to be sent now.
     pub fn stop(&mut self) -> bool {
+        self.wanted = false;
         match self.phase {
             Phase::Active { .. } if self.dialog.is_some() => self.send(true),
-            Phase::InFlight { .. } => {
-                self.phase = Phase::InFlight { ending: true };
-                false
-            }
+            // Its answer is waited for.
+            Phase::InFlight { .. } => false,
             _ => {
                 self.phase = Phase::Off;
                 false
@@ -149,9 +151,8 @@ impl Subscription {
         let sent = self.sent.take();
         let granted =
             response.fields.number("Expires").ok().flatten().unwrap_or(self.expires).min(MAX_EXPIRES);
-        let asked_to_end = sent.as_ref().is_some_and(|sent| sent.fields.get("Expires") == Some(b"0"));
-        if asked_to_end {
-            return self.off(chance);
+        if ending {
+            return self.ended(chance);
         }
         match response.status {
             200..300 => {
@@ -162,13 +163,16 @@ impl Subscription {
                     dialog.refresh_target(&response.fields);
                 }
                 (self.failures, self.intervals) = (0, 0);
-                if ending {
-                    return if self.dialog.is_some() { self.send(true) } else { self.off(chance) };
+                if !self.wanted {
+                    return if self.dialog.is_some() { self.send(true) } else { self.ended(chance) };
+                }
+                if granted == 0 {
+                    return self.again_after(now, REFUSED, chance);
                 }
                 self.grant(now, granted, chance);
                 false
             }
-            _ if ending => self.off(chance),
+            _ if !self.wanted => self.ended(chance),
             423 if self.intervals < MAX_INTERVALS => {
                 let least = response.fields.number("Min-Expires").ok().flatten().unwrap_or(0);
                 if least <= self.expires || least > MAX_EXPIRES {
@@ -195,8 +199,8 @@ impl Subscription {
     /// No answer came.
     pub fn handle_failure(&mut self, now: Now, chance: &mut Chance) {
         match self.phase {
-            Phase::InFlight { ending: true } => drop(self.off(chance)),
-            Phase::InFlight { ending: false } => drop(self.back_off(now, None, chance)),
+            Phase::InFlight { .. } if self.wanted => drop(self.back_off(now, None, chance)),
+            Phase::InFlight { .. } => drop(self.ended(chance)),
             _ => {}
         }
     }
@@ -270,10 +274,11 @@ impl Subscription {
         false
     }
 
-    fn off(&mut self, chance: &mut Chance) -> bool {
+    /// The end that was asked for has come; meanwhile somebody may want it again.
+    fn ended(&mut self, chance: &mut Chance) -> bool {
         self.forget(chance);
         self.phase = Phase::Off;
-        false
+        self.wanted && self.send(false)
     }
 
     /// The dialog is gone: what comes next is another subscription, under other names.

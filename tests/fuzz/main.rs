@@ -80,6 +80,11 @@ fn sip() {
 }
 
 #[test]
+fn subscription() {
+    replay(targets::subscription::TARGETS);
+}
+
+#[test]
 fn audio() {
     replay(targets::audio::TARGETS);
 }

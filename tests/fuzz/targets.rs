@@ -14,6 +14,8 @@ pub mod rtp;
 pub mod sdp;
 #[path = "targets/sip.rs"]
 pub mod sip;
+#[path = "targets/subscription.rs"]
+pub mod subscription;
 
 /// A parser and what it must keep to.
 pub struct Target {
@@ -29,6 +31,15 @@ pub struct Target {
 
 /// The targets of every room.
 pub fn rooms() -> impl Iterator<Item = &'static [Target]> {
-    [audio::TARGETS, call::TARGETS, config::TARGETS, media::TARGETS, rtp::TARGETS, sdp::TARGETS, sip::TARGETS]
-        .into_iter()
+    [
+        audio::TARGETS,
+        call::TARGETS,
+        config::TARGETS,
+        media::TARGETS,
+        rtp::TARGETS,
+        sdp::TARGETS,
+        sip::TARGETS,
+        subscription::TARGETS,
+    ]
+    .into_iter()
 }

@@ -199,7 +199,7 @@ fn a_registrar_that_proves_another_password_is_told_and_used() {
     sipp.done();
     let status = phone.get("/api/v1/status");
     assert_eq!(status["lines"][0]["state"], "registered", "{status}");
-    assert!(status["degraded"][0].as_str().is_some_and(|what| what.contains("rspauth")), "{status}");
+    assert!(status["lines"][0]["reason"].as_str().is_some_and(|what| what.contains("rspauth")), "{status}");
 }
 
 #[test]
