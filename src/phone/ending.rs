@@ -70,10 +70,19 @@ impl Phone {
                 Phase::Dialing => {}
                 // The tone itself is found to be due by `tones`.
                 Phase::Proceeding { tone_at } => *tone_at = None,
-                Phase::Ringing { answer_at } => {
+                Phase::Ringing { answer_at } if answer_at.is_some_and(|at| at <= now.mono_us) => {
                     *answer_at = None;
                     let id = self.calls[index].id.clone();
                     let _ = self.answer(now, Some(&id));
+                }
+                Phase::Ringing { .. } => {
+                    let call = &mut self.calls[index];
+                    let cause = Cause::network("it rang too long, and the PBX did not take it back");
+                    call.verdict = Some((CallResult::NoAnswer, Cause { status: Some(480), ..cause }));
+                    if self.agent.reject(now, call.sip, 480, None, &[]).is_err() {
+                        self.ports.push_back((call.path.port, call.path.number));
+                        self.finish_call(now, index);
+                    }
                 }
                 Phase::Active { end_at, .. } => {
                     *end_at = None;
