@@ -100,3 +100,45 @@ fn the_scan_sees_a_wrong_arrow() {
     assert_eq!(rooms_named("let x = crate::device::run(crate::now::Now::default());"), ["device", "now"]);
     assert!(rooms_named("// crate::phone is not named by a comment").is_empty());
 }
+
+/// Whether a file has a test of this name.
+fn has_test(file: &Path, test: &str) -> bool {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.find(&format!("fn {test}(")).is_some_and(|at| text[..at].trim_end().ends_with("#[test]"))
+}
+
+#[test]
+fn every_test_that_the_readme_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("tests/README.md")).expect("the README of the tests");
+    let mut named = 0;
+    for (file, test) in text.split('`').filter_map(|part| part.split_once("::")) {
+        named += 1;
+        let path = match file.split_once('/') {
+            Some(("src", _)) => root.join(file),
+            Some(("media", rest)) => root.join("src/media").join(rest),
+            Some(("call", rest)) => root.join("src/sip/call/tests").join(rest),
+            _ => root.join("tests").join(file),
+        };
+        assert!(has_test(&path, test), "{file} has no test {test}");
+    }
+    assert!(named > 50, "{named}");
+}
+
+/// The 49 messages of RFC 4475 §3 and the 11 of RFC 5118 §4, each with a test of its name.
+#[test]
+fn every_torture_message_has_a_test() {
+    let cases = "wsinv intmeth esc01 escnull esc02 lwsdisp longreq dblreq semiuri transports mpart01 unreason noreason \
+                 badinv01 clerr ncl scalar02 scalarlg quotbal ltgtruri lwsruri lwsstart trws escruri baddate regbadct \
+                 badaspec baddn badvers mismatch01 mismatch02 bigcode badbranch insuf unkscm novelsc unksm2 bext01 invut \
+                 regaut01 multi01 mcl01 bcast zeromf cparam01 cparam02 regescrt sdp01 inv2543 \
+                 ipv6_good ipv6_bad port_ambiguous port_unambiguous via_received_param_with_delim \
+                 via_received_param_no_delim ipv6_in_sdp mult_ip_in_header mult_ip_in_sdp ipv4_mapped_ipv6 \
+                 ipv6_bug_abnf_3_colons";
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sip/torture");
+    let mut files = Vec::new();
+    sources(&folder, &mut files);
+    let missing: Vec<&str> =
+        cases.split_whitespace().filter(|case| !files.iter().any(|file| has_test(file, case))).collect();
+    assert_eq!((cases.split_whitespace().count(), missing), (60, Vec::new()));
+}

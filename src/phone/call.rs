@@ -9,10 +9,13 @@ use crate::events::cloud_event::rfc3339;
 use crate::events::store::Entry;
 use crate::events::{CallResult, Cause, Direction, Leg, Quality};
 use crate::media::{LegId, Plan, PortId, RecordingId, Report, Room};
-use crate::now::Now;
+use crate::now::{Now, earliest};
 use crate::sip::call::DialogKey;
 use crate::sip::handle::CallId;
 use crate::sip::sdp::Negotiation;
+
+/// Proxies give up after three minutes (RFC 3261 §16.6, timer C), or a little more.
+const LONGEST_RINGING: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// Where a call stands.
 #[derive(Clone, PartialEq, Debug)]
@@ -159,11 +162,18 @@ impl Call {
         }
     }
 
+    /// When nobody is waited for any more: a PBX that has vanished takes no call back.
+    pub fn rings_until(&self) -> u64 {
+        self.began.deadline(LONGEST_RINGING)
+    }
+
     pub fn poll_timeout(&self) -> Option<u64> {
         match &self.phase {
             Phase::Dialing => None,
             Phase::Proceeding { tone_at } => *tone_at,
-            Phase::Ringing { automatic } => automatic.as_ref().map(Automatic::due),
+            Phase::Ringing { automatic } => {
+                earliest(automatic.as_ref().map(Automatic::due), Some(self.rings_until()))
+            }
             Phase::Active { end_at, .. } => *end_at,
             Phase::Ending { give_up_at, .. } => Some(*give_up_at),
         }

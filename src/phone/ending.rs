@@ -70,7 +70,18 @@ impl Phone {
                 Phase::Dialing => {}
                 // The tone itself is found to be due by `tones`.
                 Phase::Proceeding { tone_at } => *tone_at = None,
-                Phase::Ringing { .. } => self.go_on_by_itself(now, index),
+                Phase::Ringing { automatic: Some(due) } if due.due() <= now.mono_us => {
+                    self.go_on_by_itself(now, index);
+                }
+                Phase::Ringing { .. } => {
+                    let call = &mut self.calls[index];
+                    let cause = Cause::network("it rang too long, and the PBX did not take it back");
+                    call.verdict = Some((CallResult::NoAnswer, Cause { status: Some(480), ..cause }));
+                    if self.agent.reject(now, call.sip, 480, None, &[]).is_err() {
+                        self.ports.push_back((call.path.port, call.path.number));
+                        self.finish_call(now, index);
+                    }
+                }
                 Phase::Active { end_at, .. } => {
                     *end_at = None;
                     let cause = Cause::local("the longest duration of [limits] is reached");

@@ -34,7 +34,7 @@ impl Phone {
             CallEvent::Answered { dialog, sdp, identity } => {
                 self.far_end_answered(now, index, &dialog, sdp.as_ref(), &identity)
             }
-            CallEvent::Offer { sdp, .. } => self.far_end_offers(now, index, sdp.as_deref()),
+            CallEvent::Offer { sdp, dialog, .. } => self.far_end_offers(now, index, &dialog, sdp.as_deref()),
             CallEvent::Answer { sdp, dialog } => self.far_end_agrees(now, index, &dialog, &sdp),
             CallEvent::OfferFailed { .. } => self.offer_failed(now, index),
             CallEvent::OfferWanted => self.offer_again(now, index),
@@ -149,15 +149,17 @@ impl Phone {
         }
     }
 
-    fn far_end_offers(&mut self, now: Now, index: usize, sdp: Option<&[u8]>) {
+    fn far_end_offers(&mut self, now: Now, index: usize, dialog: &DialogKey, sdp: Option<&[u8]>) {
         let call = &mut self.calls[index];
         let sip = call.sip;
+        // Before the answer each early dialog has come to terms of its own.
+        let negotiation = call.forks.get_mut(dialog).unwrap_or(&mut call.negotiation);
         match sdp {
             None => {
-                let offer = call.negotiation.offer(&mut self.chance);
+                let offer = negotiation.offer(&mut self.chance);
                 let _ = self.agent.reply_offer(now, sip, Ok(offer));
             }
-            Some(offer) => match call.negotiation.answer(offer, &mut self.chance) {
+            Some(offer) => match negotiation.answer(offer, &mut self.chance) {
                 Ok((answer, agreed)) => {
                     if self.agent.reply_offer(now, sip, Ok(answer)).is_ok() {
                         self.agree(now, index, &agreed);

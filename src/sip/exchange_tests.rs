@@ -423,6 +423,40 @@ fn connections_are_reused() {
 }
 
 #[test]
+fn a_route_that_names_the_servers_address_keeps_its_tls_connection() {
+    let mut peer = Peer::new();
+    let mut account = line();
+    account.transports = vec![Transport::Tls];
+    account.registrar = Some(sip("sip:pbx.example:5061"));
+    peer.add(account);
+    let register = peer.request("REGISTER");
+    peer.reply(&register, 200, &[("Expires", "600")]);
+    for (route, same) in [
+        ("<sip:198.51.100.1:5061;transport=tls;lr>", true),
+        ("<sips:198.51.100.1;lr>", true),
+        ("<sip:other.example:5061;transport=tls;lr>", false),
+    ] {
+        peer.names.insert(Question::A("other.example".into()), a("198.51.100.1"));
+        call(&mut peer, "sip:1002@pbx.example", 30);
+        let invite = peer.request("INVITE");
+        assert_eq!(invite.connection, register.connection);
+        peer.connects_at_once = false;
+        let fields = [
+            ("Contact", "<sip:1002@10.0.0.7>"),
+            ("Record-Route", route),
+            ("Require", "100rel"),
+            ("RSeq", "1"),
+        ];
+        peer.reply(&invite, 183, &fields);
+        let sent = peer.sent.pop_front();
+        let connection = sent.as_ref().and_then(|sent| sent.connection);
+        assert_eq!(connection == register.connection, same, "{route}: {sent:?} {:?}", peer.connects);
+        peer.connects_at_once = true;
+        peer.connects.clear();
+    }
+}
+
+#[test]
 fn transports_are_tried_in_the_lines_order() {
     let mut peer = Peer::new();
     let mut account = line();

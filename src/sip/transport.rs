@@ -98,7 +98,7 @@ impl Connections {
     }
 
     /// A connection to this peer: one that stands or is being made, else a new one. Under TLS the name that
-    /// was verified must be the same.
+    /// was verified must be the same, where a name is given.
     pub fn to(
         &mut self,
         now: Now,
@@ -140,9 +140,12 @@ impl Connections {
         account: Option<AccountId>,
     ) -> Option<u64> {
         // Under TLS each line has its own idea of whom to believe. One that was accepted has no name, but it
-        // is the very peer.
+        // is the very peer; and where only the address is asked for, as in the routes of many a proxy, whoever
+        // proved the line's name at that address is the one.
+        let is_address = server_name.trim_matches(['[', ']']).parse() == Ok(remote.ip());
         let is_verified = |there: &Connection| {
-            there.account.is_none() || (there.account == account && there.server_name == server_name)
+            let is_it = is_address || there.server_name == server_name;
+            there.account.is_none() || (there.account == account && is_it)
         };
         self.connections
             .iter()

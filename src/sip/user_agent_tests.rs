@@ -512,15 +512,20 @@ fn the_trace_shows_both_directions_and_no_strangers() {
     peer.ua.set_trace(true);
     peer.datagram(PBX, &say("OPTIONS", "sip:1001@192.0.2.10", ""));
     peer.datagram(STRANGER, &say("OPTIONS", "sip:1001@192.0.2.10", ""));
-    let traces: Vec<bool> = peer
-        .events
-        .iter()
-        .filter_map(|event| match event {
-            Event::Trace(trace) => Some(trace.sent),
+    let traced = |peer: &Peer| -> Vec<(bool, String)> {
+        let traces = peer.events.iter().filter_map(|event| match event {
+            Event::Trace(trace) => Some((trace.sent, trace.local.unwrap().to_string())),
             _ => None,
-        })
-        .collect();
-    assert_eq!(traces, [false, true]);
+        });
+        traces.collect()
+    };
+    let ours = || "192.0.2.10:5060".to_owned();
+    assert_eq!(traced(&peer), [(false, ours()), (true, ours())]);
+    // A socket of both families does not make IPv6 of what IPv4 carried.
+    let mut peer =
+        Peer::with(Settings { udp: vec![address("[::]:5060")], trace: true, ..Settings::default() });
+    peer.add(line());
+    assert_eq!(traced(&peer), [(true, ours())]);
 }
 
 #[test]

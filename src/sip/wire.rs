@@ -5,7 +5,7 @@
 //! It knows what a request needs on its way; what a call is it does not know.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::chance::Chance;
@@ -391,10 +391,17 @@ impl Wire {
     }
 
     pub(crate) fn trace(&mut self, sent: bool, flow: &Flow, bytes: &[u8]) {
+        // The address that the peer sees, not the one that was bound: that may mean all, of both families.
+        let seen = |socket: SocketAddr| match self.routes.get(&flow.remote.ip()) {
+            Some(route) => SocketAddr::new(route.local, socket.port()),
+            None if flow.remote.is_ipv4() => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), socket.port()),
+            None => socket,
+        };
+        let local = flow.local.map(|local| if local.ip().is_unspecified() { seen(local) } else { local });
         self.events.push_back(Event::Trace(Trace {
             sent,
             transport: flow.transport,
-            local: flow.local,
+            local,
             remote: flow.remote,
             bytes: bytes.to_vec(),
         }));

@@ -23,7 +23,7 @@ fn both_sides_of_a_call_are_recorded_to_wav() {
     let call = phone.call("603");
     let started = phone.wait_event("recording.started");
     sleep(Duration::from_secs(3));
-    phone.hang_up(&call);
+    phone.act(&call, "hangup");
     let ready = phone.wait_event("recording.ready");
     asterisk.idle();
     let id = started["data"]["recording_id"].as_str().expect("an id");

@@ -159,6 +159,37 @@ fn two_phones_with_direct_media_hold_and_resume() {
 }
 
 #[test]
+fn the_other_sides_hold_brings_music_from_the_pbx_and_ends() {
+    let Some((lab, mut asterisk, host)) = stage("hold by the other side, direct media") else { return };
+    let other = lab.host("other", 51);
+    let a = Setup::new("1501", PBX).line(r#"codecs = ["PCMA"]"#).start(&lab, &host);
+    let b = Setup::new("1502", PBX)
+        .line(r#"codecs = ["PCMA"]"#)
+        .line("auto_answer = true")
+        .speaks(Wav::new(16000, sine(660.0, 16000, 2.0, 8000)))
+        .start(&lab, &other);
+    asterisk.registered("1502");
+    let call = a.call("1502");
+    a.wait_event("call.media");
+    let theirs = b.wait_event("call.answered")["subject"].as_str().expect("an id").to_owned();
+    seconds(2.0);
+    // The PBX takes our media back to itself for its music, and gives them away again.
+    b.act(&theirs, "hold");
+    b.wait_event("call.held");
+    seconds(2.5);
+    b.act(&theirs, "resume");
+    b.wait_event("call.resumed");
+    seconds(2.5);
+    a.hang_up(&call);
+    b.closed();
+    asterisk.idle();
+    let (at_a, at_b) = (a.heard(), b.heard());
+    assert!(at_a.seconds_of(523.0) > 1.5, "A heard {} s of music", at_a.seconds_of(523.0));
+    assert!(at_a.seconds_of(660.0) > 3.0, "A heard {} s of 660 Hz", at_a.seconds_of(660.0));
+    assert!(at_b.seconds_of(440.0) > 3.0, "B heard {} s of 440 Hz", at_b.seconds_of(440.0));
+}
+
+#[test]
 fn optional_srtp_finds_its_way() {
     let Some((lab, mut asterisk, host)) = stage("optional SRTP") else { return };
     // One account of the PBX encrypts, the other does not: the same setting serves both.

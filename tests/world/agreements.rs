@@ -215,3 +215,73 @@ fn a_recording_begins_pauses_and_ends_as_it_is_told() {
     script.answered();
     assert_eq!(script.world.calls(0)[0].recording, "on");
 }
+
+#[test]
+fn an_update_before_the_answer_moves_the_voice_for_good() {
+    let elsewhere = "198.51.100.77:20020";
+    for with_description in [false, true] {
+        let mut script = Script::new("codecs = [\"PCMA\"]", "");
+        let (invite, mut peer) = script.calls();
+        let mut early = peer.response(&invite, 183, a_law());
+        early.fields.push("Require", "100rel");
+        early.fields.push("RSeq", "1");
+        script.hears(early);
+        let prack = script.says(Method::PRACK);
+        script.hears(peer.response(&prack, 200, None));
+        script.millis(300);
+        assert!(!script.voice_to(MEDIA).is_empty());
+        script.hears(peer.request(Method::UPDATE, Some(audio(elsewhere, "RTP/AVP 8", &[]))));
+        assert!(!script.replies(200).body.is_empty());
+        script.listen();
+        script.millis(300);
+        assert!(script.voice_to(elsewhere).len() > 10 && script.voice_to(MEDIA).is_empty(), "early");
+        let sdp = with_description.then(|| audio(elsewhere, "RTP/AVP 8", &[]));
+        script.hears(peer.response(&invite, 200, sdp));
+        script.says(Method::ACK);
+        script.listen();
+        script.millis(200);
+        assert!(!script.voice_to(elsewhere).is_empty() && script.voice_to(MEDIA).is_empty(), "at the answer");
+        let mut voice = Voice::new(elsewhere, 1);
+        script.talk(3_000, &mut [&mut voice]);
+        assert!(script.voice_to(elsewhere).len() > 140 && script.voice_to(MEDIA).is_empty(), "answered");
+        assert!(script.heard(&voice) > 0.75);
+        // What is offered next knows what was agreed on last.
+        script.world.tell(0, Command::Hold { call: None });
+        let hold = script.says(Method::INVITE);
+        assert!(String::from_utf8_lossy(&hold.body).contains("a=sendonly"));
+        script.hears(peer.response(&hold, 200, Some(audio(elsewhere, "RTP/AVP 8", &["a=recvonly"]))));
+        script.says(Method::ACK);
+        assert_eq!(script.world.calls(0)[0].state, "held");
+    }
+}
+
+#[test]
+fn a_challenge_inside_a_call_is_answered() {
+    let challenge = "Digest realm=\"pbx.example\", nonce=\"n1\", algorithm=MD5, qop=\"auth\"";
+    let mut script = Script::new("", "");
+    let peer = script.answered();
+    script.world.tell(0, Command::Hold { call: None });
+    let challenged = |script: &mut Script, method: Method| {
+        let request = script.says(method.clone());
+        let mut refusal = peer.response(&request, 407, None);
+        refusal.fields.push("Proxy-Authenticate", challenge);
+        script.hears(refusal);
+        if method == Method::INVITE {
+            script.says(Method::ACK);
+        }
+        let again = script.says(method);
+        assert!(again.fields.text("Proxy-Authorization").is_some_and(|text| text.contains("n1")));
+        assert_eq!(again.head.cseq.number, request.head.cseq.number + 1);
+        again
+    };
+    let hold = challenged(&mut script, Method::INVITE);
+    script.hears(peer.response(&hold, 200, Some(audio(MEDIA, "RTP/AVP 8", &["a=recvonly"]))));
+    script.says(Method::ACK);
+    assert_eq!(script.world.calls(0)[0].state, "held");
+    script.world.tell(0, HANG_UP);
+    let bye = challenged(&mut script, Method::BYE);
+    script.hears(peer.response(&bye, 200, None));
+    script.seconds(40);
+    script.is_silent();
+    assert_eq!(script.phone().all("call.ended").len(), 1);
+}

@@ -405,3 +405,27 @@ fn a_hold_without_an_address_is_silent_and_ends_at_once() {
     script.says(Method::ACK);
     assert_eq!(script.world.calls(0)[0].state, "active");
 }
+
+#[test]
+fn a_pbx_that_vanishes_does_not_leave_the_phone_ringing_for_ever() {
+    let mut script = Script::new("max_calls = 1", "");
+    let mut peer = Peer::calling("<sip:2000@pbx.example>");
+    script.hears(peer.request(Method::INVITE, a_law(MEDIA)));
+    script.replies(180);
+    script.seconds(240);
+    script.sip.clear();
+    assert_eq!(script.world.calls(0)[0].state, "ringing");
+    script.seconds(120);
+    script.replies(480);
+    assert_eq!(outcome(&script), (CallResult::NoAnswer, true));
+    assert_eq!(script.phone().tones.last(), Some(&(Sounder::Ringer, None)));
+    // The next one finds the line free.
+    let mut peer = Peer::calling("<sip:3000@pbx.example>");
+    script.sip.clear();
+    script.hears(peer.request(Method::INVITE, a_law(MEDIA)));
+    assert!(
+        script.sip.iter().any(|(_, message)| message.head().from_tag() == Some("bob")
+            && message.head().call_id.contains("3000"))
+    );
+    assert_eq!(script.world.calls(0)[0].number, "3000");
+}

@@ -371,7 +371,8 @@ impl Call {
             (_, Some(sdp)) if leg.settled && leg.is_idle() && self.stage != Stage::Over => {
                 leg.heard = Some(sdp.clone());
                 leg.turn = Turn::InRequest(Open { transaction, request: Box::new(request.clone()) });
-                wire.event(self.id, CallEvent::Offer { sdp: Some(sdp), by: By::Update });
+                let dialog = leg.key();
+                wire.event(self.id, CallEvent::Offer { sdp: Some(sdp), by: By::Update, dialog });
             }
             _ => wire.respond(now, transaction, Response::to(request, 200)),
         }

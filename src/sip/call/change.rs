@@ -221,9 +221,11 @@ impl Call {
         match offered_body(request) {
             Err(response) => wire.respond(now, transaction, *response),
             Ok(None) => {
-                self.legs[index].hear_allow(&request.fields);
-                self.legs[index].turn = Turn::Wanted(open);
-                wire.event(self.id, CallEvent::Offer { sdp: None, by: By::Invite });
+                let leg = &mut self.legs[index];
+                leg.hear_allow(&request.fields);
+                leg.turn = Turn::Wanted(open);
+                let dialog = leg.key();
+                wire.event(self.id, CallEvent::Offer { sdp: None, by: By::Invite, dialog });
             }
             Ok(Some(sdp)) => {
                 let leg = &mut self.legs[index];
@@ -239,7 +241,8 @@ impl Call {
                 }
                 leg.heard = Some(sdp.clone());
                 leg.turn = Turn::InRequest(open);
-                wire.event(self.id, CallEvent::Offer { sdp: Some(sdp), by: By::Invite });
+                let dialog = leg.key();
+                wire.event(self.id, CallEvent::Offer { sdp: Some(sdp), by: By::Invite, dialog });
             }
         }
     }
@@ -280,7 +283,8 @@ impl Call {
         }
         leg.heard = Some(sdp.clone());
         leg.turn = Turn::InRequest(open);
-        wire.event(self.id, CallEvent::Offer { sdp: Some(sdp), by: By::Update });
+        let dialog = leg.key();
+        wire.event(self.id, CallEvent::Offer { sdp: Some(sdp), by: By::Update, dialog });
     }
 
     /// A re-INVITE of ours is on its way in this dialog.

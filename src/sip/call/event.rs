@@ -77,6 +77,8 @@ pub enum CallEvent {
         sdp: Option<Vec<u8>>,
         /// By what.
         by: By,
+        /// The dialog, which matters while the call is forked.
+        dialog: DialogKey,
     },
     /// The answer to our offer.
     Answer {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 fn offered(world: &mut World) -> (Option<Vec<u8>>, By) {
     match world.event() {
-        CallEvent::Offer { sdp, by } => (sdp, by),
+        CallEvent::Offer { sdp, by, .. } => (sdp, by),
         other => panic!("{other:?}"),
     }
 }
