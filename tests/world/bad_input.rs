@@ -71,7 +71,8 @@ fn who_is_trusted_changes_with_the_configuration_for_old_and_new_lines() {
     };
     assert_eq!(rings(&mut world, "sip:1001@"), 0);
     let trusted = "[sip]\ntrusted = [\"203.0.113.0/24\"]";
-    let more = "[[line]]\nname = \"new\"\nuser = \"1003\"\ndomain = \"pbx.example\"\npassword = \"secret-1003\"\n";
+    let more =
+        "[[line]]\nname = \"new\"\nuser = \"1003\"\ndomain = \"pbx.example\"\npassword = \"secret-1003\"\n";
     for (tables, lines, expected) in [(trusted, more, (1, 2)), ("", more, (2, 2))] {
         let config = Box::new(config("1001", lines, tables));
         world.input(0, Input::Configured { file: "world.toml".into(), config, warnings: 0 });
