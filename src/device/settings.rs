@@ -8,7 +8,7 @@ use rustls::ServerConfig;
 
 use super::clock;
 use super::tls::{self, Belief, TlsError};
-use crate::config::{Config, Finding, Place, Places, Severity, Transport};
+use crate::config::{Backend, Config, Finding, Place, Places, Severity, Transport};
 
 /// Where the configuration is if nobody says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/tipring/tipring.toml";
@@ -102,11 +102,18 @@ pub fn read(file: &Path) -> Result<Reading, SettingsError> {
     Ok(Reading { config, findings, places, tls })
 }
 
-/// Has the paths of certificates start from the folder of the configuration.
+/// Has relative paths start from the folder of the configuration.
 fn anchor(config: &mut Config, folder: &Path) {
     let authorities = config.line.iter_mut().filter_map(|line| line.ca_file.as_mut());
-    let own = [config.admin.tls_cert.as_mut(), config.admin.tls_key.as_mut()];
-    for path in authorities.chain(own.into_iter().flatten()) {
+    let admin = &mut config.admin;
+    let own = [admin.tls_cert.as_mut(), admin.tls_key.as_mut(), Some(&mut admin.socket)];
+    let kept = [Some(&mut config.device.data), config.recording.folder.as_mut()];
+    // Any other name of a sound device is no path.
+    let is_file = config.audio.backend == Backend::File;
+    let audio = &mut config.audio;
+    let sound = [audio.input.as_mut(), audio.output.as_mut()].map(|path| path.filter(|_| is_file));
+    let others = own.into_iter().chain(kept).chain(sound).flatten();
+    for path in authorities.chain(others) {
         *path = folder.join(&*path).display().to_string();
     }
 }
@@ -178,6 +185,20 @@ mod tests {
         let reading = read(&folder.join("t.toml")).expect("readable");
         fs::remove_dir_all(folder).expect("removed");
         reading
+    }
+
+    #[test]
+    fn relative_paths_start_from_the_folder_of_the_file() {
+        let text = "[device]\ndata = \"data\"\n[admin]\nsocket = \"/run/t.sock\"\n[recording]\nfolder = \"rec\"\n\
+                    [audio]\nbackend = \"file\"\ninput = \"in.wav\"\n";
+        let config = read_text("paths", text).config.expect("right");
+        let folder = std::env::temp_dir().join(format!("tipring-{}-paths", std::process::id()));
+        let from = |name: &str| folder.join(name).display().to_string();
+        assert_eq!((config.device.data, config.recording.folder), (from("data"), Some(from("rec"))));
+        assert_eq!((config.audio.input, config.audio.output), (Some(from("in.wav")), None));
+        assert_eq!(config.admin.socket, "/run/t.sock");
+        let device = read_text("device", "[audio]\ninput = \"hw:0\"\n").config.expect("right");
+        assert_eq!(device.audio.input.as_deref(), Some("hw:0"), "a device is no path");
     }
 
     #[test]
