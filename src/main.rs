@@ -15,7 +15,7 @@ use tipring::admin::{Office, serve};
 use tipring::config::Finding;
 use tipring::device::inspect::inspect;
 use tipring::device::settings::{self, Reading, SettingsError};
-use tipring::device::{Appliance, Handles, Progress, clock};
+use tipring::device::{Appliance, Handles, Progress, clock, tls};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -27,12 +27,15 @@ const SOCKET: &str = "/run/tipring.sock";
 #[derive(Parser)]
 #[command(name = "tipring", version, disable_help_subcommand = true, arg_required_else_help = true)]
 struct Arguments {
-    /// Where the appliance is: unix:///run/tipring.sock or http://HOST:PORT (default: the local socket)
+    /// Where the appliance is: unix:///run/tipring.sock, http://HOST:PORT or https://HOST:PORT (default: the local socket)
     #[arg(long, global = true, value_name = "URL")]
     api: Option<String>,
     /// The token for an appliance in the network (better: $TIPRING_TOKEN, which no list of processes shows)
     #[arg(long, global = true, value_name = "TOKEN")]
     token: Option<String>,
+    /// The certificates (PEM) that an appliance at https:// must be signed by, instead of the usual ones
+    #[arg(long, global = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// Print stable JSON
     #[arg(long, global = true)]
     json: bool,
@@ -91,12 +94,15 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let Arguments { api, token, json, command } = arguments;
+    let Arguments { api, token, ca, json, command } = arguments;
     ExitCode::from(match command {
         Command::Run(Run { config }) => run(settings::file(config)),
         Command::Demo { seconds } => tipring::demo::run(tipring::demo::Options { seconds, json }),
         Command::Check { config, resolve } => check(&settings::file(config), resolve, json),
-        Command::Appliance(command) => ask(command, api, token, json),
+        Command::Appliance(command) => match reach(api, token, ca) {
+            Ok(client) => cli::run(command, &Terminal { client, json, paint: Paint::detect() }),
+            Err(code) => code,
+        },
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             if json {
@@ -130,7 +136,7 @@ fn run(file: PathBuf) -> u8 {
         .with_ansi(std::io::stderr().is_terminal())
         .with_filter(filter(settings.config.log.level.as_str()));
     tracing_subscriber::registry().with(log).init();
-    let appliance = match Appliance::start(file, settings.config) {
+    let appliance = match Appliance::start(file, settings) {
         Ok(appliance) => appliance,
         Err(error) => {
             eprintln!("{error}");
@@ -183,9 +189,9 @@ fn open_office(
     closed: tokio::sync::oneshot::Receiver<()>,
 ) -> std::io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let Handles { desk, archive, config } = handles;
+    let Handles { desk, archive, config, tls } = handles;
     std::thread::Builder::new().name("office".to_owned()).spawn(move || {
-        runtime.block_on(serve(Office { desk, archive, config }, async {
+        runtime.block_on(serve(Office { desk, archive, config, tls }, async {
             // Either end of the channel means the same.
             let _ = closed.await;
         }));
@@ -194,7 +200,7 @@ fn open_office(
 }
 
 fn check(file: &Path, resolve: bool, json: bool) -> u8 {
-    let Reading { config, mut findings, places } = match settings::read(file) {
+    let Reading { config, mut findings, places, .. } = match settings::read(file) {
         Ok(read) => read,
         Err(error @ (SettingsError::Unreadable { .. } | SettingsError::Mistaken(_))) => {
             eprintln!("{error}");
@@ -242,20 +248,28 @@ fn check(file: &Path, resolve: bool, json: bool) -> u8 {
     if right { DONE } else { WRONG }
 }
 
-fn ask(command: cli::Command, api: Option<String>, token: Option<String>, json: bool) -> u8 {
+/// The way to a running appliance, or the exit code when what was given is no way.
+fn reach(api: Option<String>, token: Option<String>, ca: Option<PathBuf>) -> Result<Client, u8> {
     let place = match api {
-        Some(api) => match Place::parse(&api) {
-            Ok(place) => place,
-            Err(error) => {
-                eprintln!("{error}");
-                return error.code();
-            }
-        },
+        Some(api) => Place::parse(&api).map_err(|error| {
+            eprintln!("{error}");
+            error.code()
+        })?,
         None => Place::Socket(socket()),
     };
+    let believed = match &place {
+        Place::Secure(_) => Some(tls::command(ca.as_deref()).map_err(|error| {
+            eprintln!("{error}");
+            WRONG
+        })?),
+        Place::Socket(_) | Place::Network(_) if ca.is_some() => {
+            eprintln!("--ca is of no use at {place}: there is no TLS; write --api https://HOST:PORT");
+            return Err(WRONG);
+        }
+        Place::Socket(_) | Place::Network(_) => None,
+    };
     let token = token.or_else(|| std::env::var("TIPRING_TOKEN").ok()).filter(|token| !token.is_empty());
-    let terminal = Terminal { client: Client::new(place, token), json, paint: Paint::detect() };
-    cli::run(command, &terminal)
+    Ok(Client::new(place, token, believed))
 }
 
 /// The local socket: that of the configuration, where this user can read it.

@@ -13,24 +13,16 @@ use super::access::Caller;
 use super::answer::{Answer, Problem};
 use super::idempotency::{Kept, Standing};
 use super::monitor::snapshot;
-use super::request::{Named, Nothing, Told, body};
+use super::request::{About, Nothing, Told, body};
 use super::{App, now_utc_us};
 use crate::phone::command::{Command, RecordAction, Reply};
 
 /// What stands for the one call that can only be meant.
 const CURRENT: &str = "current";
 
-/// Asks the phone, and renders what it says.
-pub(super) async fn ask(app: &App, caller: &Caller, command: Command) -> Answer {
-    Ok(match app.office.desk.ask(command, caller.origin).await? {
-        Reply::Done => Json(json!({ "done": true })).into_response(),
-        Reply::Call(call) => Json(call).into_response(),
-        Reply::Status(status) => Json(status).into_response(),
-    })
-}
-
-fn meant(id: String) -> Option<String> {
-    (id != CURRENT).then_some(id)
+/// A call, as the path names it.
+fn meant(id: &str) -> Option<String> {
+    (id != CURRENT).then(|| id.to_owned())
 }
 
 pub(super) async fn list(State(app): State<App>, Extension(caller): Extension<Caller>) -> Answer {
@@ -94,11 +86,7 @@ fn again(kept: Kept) -> Response {
     response
 }
 
-pub(super) async fn show(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    Named(id): Named,
-) -> Answer {
+pub(super) async fn show(About { app, caller, name: id }: About) -> Answer {
     let snapshot = snapshot(&app, &caller).await?;
     let now =
         snapshot.calls.iter().find(|call| call.id == id || (id == CURRENT && snapshot.calls.len() == 1));
@@ -129,28 +117,28 @@ pub(super) async fn show(
     Ok(Json(shown).into_response())
 }
 
-/// What acts on a call and needs no further word.
-macro_rules! actions {
-    ($($name:ident => $command:expr;)*) => {
-        $(pub(super) async fn $name(
-            State(app): State<App>,
-            Extension(caller): Extension<Caller>,
-            Named(id): Named,
-            Told(Nothing {}): Told<Nothing>,
-        ) -> Answer {
-            let command: fn(Option<String>) -> Command = $command;
-            ask(&app, &caller, command(meant(id))).await
-        })*
-    };
+pub(super) async fn answer(about: About, _: Told<Nothing>) -> Answer {
+    about.ask(Command::Answer { call: meant(&about.name) }).await
 }
 
-actions! {
-    answer => |call| Command::Answer { call };
-    hang_up => |call| Command::HangUp { call };
-    hold => |call| Command::Hold { call };
-    resume => |call| Command::Resume { call };
-    mute => |call| Command::Mute { call, on: true };
-    unmute => |call| Command::Mute { call, on: false };
+pub(super) async fn hang_up(about: About, _: Told<Nothing>) -> Answer {
+    about.ask(Command::HangUp { call: meant(&about.name) }).await
+}
+
+pub(super) async fn hold(about: About, _: Told<Nothing>) -> Answer {
+    about.ask(Command::Hold { call: meant(&about.name) }).await
+}
+
+pub(super) async fn resume(about: About, _: Told<Nothing>) -> Answer {
+    about.ask(Command::Resume { call: meant(&about.name) }).await
+}
+
+pub(super) async fn mute(about: About, _: Told<Nothing>) -> Answer {
+    about.ask(Command::Mute { call: meant(&about.name), on: true }).await
+}
+
+pub(super) async fn unmute(about: About, _: Told<Nothing>) -> Answer {
+    about.ask(Command::Mute { call: meant(&about.name), on: false }).await
 }
 
 #[derive(Deserialize)]
@@ -160,13 +148,8 @@ pub(super) struct Reject {
     status: Option<u16>,
 }
 
-pub(super) async fn reject(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    Named(id): Named,
-    Told(Reject { status }): Told<Reject>,
-) -> Answer {
-    ask(&app, &caller, Command::Reject { call: meant(id), status: status.unwrap_or(486) }).await
+pub(super) async fn reject(about: About, Told(Reject { status }): Told<Reject>) -> Answer {
+    about.ask(Command::Reject { call: meant(&about.name), status: status.unwrap_or(486) }).await
 }
 
 #[derive(Deserialize)]
@@ -175,13 +158,8 @@ pub(super) struct Dtmf {
     digits: String,
 }
 
-pub(super) async fn dtmf(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    Named(id): Named,
-    Told(Dtmf { digits }): Told<Dtmf>,
-) -> Answer {
-    ask(&app, &caller, Command::Dtmf { call: meant(id), digits }).await
+pub(super) async fn dtmf(about: About, Told(Dtmf { digits }): Told<Dtmf>) -> Answer {
+    about.ask(Command::Dtmf { call: meant(&about.name), digits }).await
 }
 
 #[derive(Deserialize)]
@@ -190,12 +168,7 @@ pub(super) struct Record {
     action: String,
 }
 
-pub(super) async fn record(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    Named(id): Named,
-    Told(Record { action }): Told<Record>,
-) -> Answer {
+pub(super) async fn record(about: About, Told(Record { action }): Told<Record>) -> Answer {
     let action = match action.as_str() {
         "start" => RecordAction::Start,
         "pause" => RecordAction::Pause,
@@ -203,5 +176,5 @@ pub(super) async fn record(
         "stop" => RecordAction::Stop,
         _ => return Err(Problem::wrong("the action is none", "write start, pause, resume or stop")),
     };
-    ask(&app, &caller, Command::Record { call: meant(id), action }).await
+    about.ask(Command::Record { call: meant(&about.name), action }).await
 }

@@ -9,9 +9,8 @@ use serde_json::json;
 use super::App;
 use super::access::Caller;
 use super::answer::Answer;
-use super::calls::ask;
 use super::monitor::snapshot;
-use super::request::{Named, Nothing, Told};
+use super::request::{About, Nothing, Told};
 use crate::phone::command::Command;
 
 /// The name that means all lines.
@@ -22,22 +21,12 @@ pub(super) async fn list(State(app): State<App>, Extension(caller): Extension<Ca
     Ok(Json(json!({ "lines": snapshot.lines })).into_response())
 }
 
-pub(super) async fn register(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    Named(line): Named,
-    Told(Nothing {}): Told<Nothing>,
-) -> Answer {
-    ask(&app, &caller, Command::Register { line }).await
+pub(super) async fn register(about: About, _: Told<Nothing>) -> Answer {
+    about.ask(Command::Register { line: about.name.clone() }).await
 }
 
-pub(super) async fn unregister(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    Named(line): Named,
-    Told(Nothing {}): Told<Nothing>,
-) -> Answer {
-    ask(&app, &caller, Command::Unregister { line }).await
+pub(super) async fn unregister(about: About, _: Told<Nothing>) -> Answer {
+    about.ask(Command::Unregister { line: about.name.clone() }).await
 }
 
 #[derive(Deserialize)]
@@ -46,12 +35,7 @@ pub(super) struct DoNotDisturb {
     on: bool,
 }
 
-pub(super) async fn dnd(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    Named(line): Named,
-    Told(DoNotDisturb { on }): Told<DoNotDisturb>,
-) -> Answer {
-    let line = (line != ALL).then_some(line);
-    ask(&app, &caller, Command::DoNotDisturb { line, on }).await
+pub(super) async fn dnd(about: About, Told(DoNotDisturb { on }): Told<DoNotDisturb>) -> Answer {
+    let line = (about.name != ALL).then(|| about.name.clone());
+    about.ask(Command::DoNotDisturb { line, on }).await
 }

@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::access::Peer;
 use super::connection::Watched;
+use super::entrance::{Entrance, FromNetwork, HANDSHAKES};
 use super::{App, Office, Shared, routes};
 use crate::config::Listen;
 
@@ -80,10 +81,12 @@ async fn network(app: App, address: SocketAddr, closing: watch::Receiver<bool>) 
     let Some(listener) = opened(&app, &address.to_string(), cure, closing.clone(), open).await else {
         return;
     };
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     let accept = async || {
         let (stream, from) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        Ok((stream, Peer::Remote(from)))
+        let tls = app.office.tls.borrow().clone();
+        Ok((FromNetwork { stream, tls, handshakes: handshakes.clone() }, Peer::Remote(from)))
     };
     welcome(&app, accept, closing).await;
 }
@@ -149,7 +152,7 @@ async fn welcome<S>(
     accept: impl AsyncFn() -> io::Result<(S, Peer)>,
     mut closing: watch::Receiver<bool>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Entrance,
 {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let router = routes::router(app.clone());
@@ -165,10 +168,17 @@ async fn welcome<S>(
             _ = closing.wait_for(|closing| *closing) => break,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let (router, closing) = (router.clone(), closing.clone());
+            Ok((visitor, peer)) => {
+                let (router, mut closing) = (router.clone(), closing.clone());
                 tokio::spawn(async move {
-                    converse(stream, peer, router, closing).await;
+                    let entered = tokio::select! {
+                        entered = visitor.enter() => entered,
+                        _ = closing.wait_for(|closing| *closing) => return,
+                    };
+                    match entered {
+                        Ok(stream) => converse(stream, peer, router, closing).await,
+                        Err(error) => tracing::debug!(?peer, "no TLS with a visitor of the API: {error}"),
+                    }
                     drop(place);
                 });
             }

@@ -18,6 +18,7 @@ mod attempts;
 mod calls;
 pub mod cli;
 mod connection;
+mod entrance;
 mod idempotency;
 mod journal;
 mod lines;
@@ -34,6 +35,7 @@ mod trace;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
+use rustls::ServerConfig;
 use tokio::sync::{Semaphore, watch};
 
 use crate::config::Config;
@@ -53,6 +55,8 @@ pub struct Office {
     pub archive: Archive,
     /// The configuration in force.
     pub config: watch::Receiver<Arc<Config>>,
+    /// What HTTPS in the network needs, while it is wanted; connections made later follow it.
+    pub tls: watch::Receiver<Option<Arc<ServerConfig>>>,
 }
 
 /// What all handlers share.

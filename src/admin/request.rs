@@ -6,9 +6,15 @@ use std::time::Duration;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::response::IntoResponse;
+use axum::{Extension, Json};
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
-use super::answer::Problem;
+use super::App;
+use super::access::Caller;
+use super::answer::{Answer, Problem};
+use crate::phone::command::{Command, Reply};
 
 /// Bytes of a body.
 const LARGEST_BODY: usize = 64 * 1024;
@@ -30,6 +36,37 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
             }
             _ => Err(Problem::wrong("the name in the path is no name", "write it as the API gave it")),
         }
+    }
+}
+
+/// Who asks, and about which call or line.
+pub(super) struct About {
+    pub app: App,
+    pub caller: Caller,
+    /// The name in the path.
+    pub name: String,
+}
+
+impl FromRequestParts<App> for About {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<About, Problem> {
+        let Named(name) = Named::from_request_parts(parts, app).await?;
+        let Extension(caller) = Extension::from_request_parts(parts, app)
+            .await
+            .map_err(|_| Problem::unavailable("busy", "nobody asks", "connect again"))?;
+        Ok(About { app: app.clone(), caller, name })
+    }
+}
+
+impl About {
+    /// Asks the phone, and renders what it says.
+    pub async fn ask(&self, command: Command) -> Answer {
+        Ok(match self.app.office.desk.ask(command, self.caller.origin).await? {
+            Reply::Done => Json(json!({ "done": true })).into_response(),
+            Reply::Call(call) => Json(call).into_response(),
+            Reply::Status(status) => Json(status).into_response(),
+        })
     }
 }
 

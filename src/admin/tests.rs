@@ -23,7 +23,8 @@ fn empty(text: &str) -> axum::Router {
     let (desk, _) = Desk::open();
     let (jobs, _) = std::sync::mpsc::sync_channel(1);
     let archive = Archive::new(jobs, watch::channel(0).1);
-    let office = Office { desk, archive, config: watch::channel(config.into()).1 };
+    let office =
+        Office { desk, archive, config: watch::channel(config.into()).1, tls: watch::channel(None).1 };
     routes::router(Shared::new(office, watch::channel(false).1))
 }
 

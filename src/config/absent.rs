@@ -29,8 +29,6 @@ const ABSENT: &[(&str, &str, &str)] = &[
     ("line", "forward", "call forwarding"),
     ("audio", "echo_cancel", "echo cancelling"),
     ("limits", "external_to_external", "joining two outside calls"),
-    ("admin", "tls_cert", "TLS of the API"),
-    ("admin", "tls_key", "TLS of the API"),
 ];
 
 /// The feature that a key belongs to, if the key is one of a feature that is not there.

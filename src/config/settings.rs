@@ -230,6 +230,10 @@ section! {
     pub struct Admin {
         /// Address and port of the API in the network, which wants a token; or "off".
         listen: Listen = default "\"127.0.0.1:8080\"";
+        /// A file with the certificate (PEM, the server's first) for HTTPS at `listen`; without it, plain HTTP.
+        tls_cert: Option<String> = optional "\"/etc/tipring/api.crt\"";
+        /// A file with the key (PEM, without a passphrase) that belongs to tls_cert.
+        tls_key: Option<String> = optional "\"/etc/tipring/api.key\"";
         /// The socket for commands on this machine, which wants no token.
         socket: String = default "\"/run/tipring.sock\"";
         /// People who may use the API, with name and password.
@@ -241,14 +245,40 @@ section! {
 
 impl Admin {
     fn check(&self, scope: &mut Scope<'_, '_>) {
-        if let Listen::At(address) = self.listen
-            && !address.ip().is_loopback()
-        {
-            scope.warn(
+        let tls = match (&self.tls_cert, &self.tls_key) {
+            (Some(_), Some(_)) => true,
+            (Some(_), None) if !scope.has("tls_key") => {
+                scope.error(
+                    "tls_cert",
+                    "tls_cert is there without tls_key",
+                    "add tls_key, the file of its key",
+                );
+                true
+            }
+            (None, Some(_)) if !scope.has("tls_cert") => {
+                scope.error(
+                    "tls_key",
+                    "tls_key is there without tls_cert",
+                    "add tls_cert, the file it belongs to",
+                );
+                true
+            }
+            (cert, key) => cert.is_some() || key.is_some(),
+        };
+        match self.listen {
+            Listen::At(address) if !address.ip().is_loopback() && !tls => scope.warn(
                 "listen",
                 format!("the API listens at {address} without TLS: tokens travel in clear"),
-                "write listen = \"127.0.0.1:8080\", or put a TLS proxy before it",
-            );
+                "add tls_cert and tls_key, or write listen = \"127.0.0.1:8080\"",
+            ),
+            Listen::Off if tls => {
+                scope.warn(
+                    "tls_cert",
+                    "tls_cert has no effect with listen = \"off\"",
+                    "remove one of the two",
+                );
+            }
+            _ => {}
         }
         let names = self
             .users

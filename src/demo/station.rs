@@ -18,7 +18,7 @@ use crate::audio::similarity::similarity;
 use crate::audio::speech::Speech;
 use crate::audio::wav::{self, WavWriter};
 use crate::demo::pbx::User;
-use crate::device::settings::{self, Settings};
+use crate::device::settings;
 use crate::device::{Appliance, Handles};
 
 /// Samples per second of the files.
@@ -56,11 +56,11 @@ impl Station {
             .map_err(|error| {
                 format!("{}: {error}; make room in the folder for temporary files", folder.display())
             })?;
-        let Settings { config, .. } = settings::load(&file).map_err(|error| error.to_string())?;
+        let settings = settings::load(&file).map_err(|error| error.to_string())?;
         let (tell, told) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name(format!("phone {}", user.name))
-            .spawn(move || match Appliance::start(file, config) {
+            .spawn(move || match Appliance::start(file, settings) {
                 Ok(appliance) => {
                     let _ = tell.send(Ok(appliance.handles()));
                     // How it goes is told by its events.

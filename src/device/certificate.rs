@@ -8,7 +8,8 @@ const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
-/// The end of a certificate's validity (UTC, microseconds); `None` if it can't be read.
+/// The end of a certificate's validity (UTC, microseconds); `None` if it can't be read or is the day that means
+/// "never", 9999-12-31.
 pub fn not_after(der: &[u8]) -> Option<i64> {
     let (_, certificate, _) = element(der)?;
     let (SEQUENCE, mut fields, _) = element(certificate)? else { return None };
@@ -90,5 +91,10 @@ mod tests {
             }
         }
         assert!(end.is_some());
+        assert_eq!(
+            not_after(&certificate(9999)),
+            Some(microseconds("9999-02-03")),
+            "the last that can be told"
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -61,6 +62,7 @@ pub(super) struct Control {
     pub config: Config,
     pub told_config: watch::Sender<Arc<Config>>,
     pub signals: Signals,
+    pub told_tls: watch::Sender<Option<Arc<ServerConfig>>>,
     /// The sound thread is asked to open the device only when the first REGISTER is out: probing takes a while.
     pub sound_asked: bool,
     pub stopped: bool,
@@ -247,8 +249,10 @@ impl Control {
         notify::reloading(clock::now());
         let file = self.file.display().to_string();
         let refused = match settings::load(&self.file) {
-            Ok(Settings { config, findings }) => match self.unchangeable(&config) {
+            Ok(Settings { config, findings, tls }) => match self.unchangeable(&config) {
                 None => {
+                    // The files may be other ones under the same names: a certificate was renewed.
+                    self.told_tls.send_replace(tls);
                     self.apply(file, config, findings.len());
                     notify::ready();
                     return Ok(());

@@ -33,6 +33,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::ServerConfig;
+use settings::Settings;
 use tokio::sync::watch;
 
 use crate::chance::Chance;
@@ -83,11 +85,14 @@ pub struct Handles {
     pub archive: Archive,
     /// The configuration in force.
     pub config: watch::Receiver<Arc<Config>>,
+    /// What HTTPS at `[admin] listen` needs, while it is wanted.
+    pub tls: watch::Receiver<Option<Arc<ServerConfig>>>,
 }
 
 impl Appliance {
     /// Opens sockets and starts threads. The first REGISTER leaves with [`Appliance::run`].
-    pub fn start(file: PathBuf, config: Config) -> Result<Appliance, StartError> {
+    pub fn start(file: PathBuf, settings: Settings) -> Result<Appliance, StartError> {
+        let Settings { config, tls, .. } = settings;
         let system = |what| move |error| StartError::System { what, error };
         let (notices, inbox) = control::notices();
         let tell = notices.clone();
@@ -115,6 +120,7 @@ impl Appliance {
             .block_on(async { sip_network::SipNetwork::bind(binding, udp_port, tcp_port) })
             .map_err(|error| StartError::Bind { address, error })?;
         let (told_config, new_config) = watch::channel(Arc::new(config.clone()));
+        let (told_tls, tls) = watch::channel(tls);
         let (desk, wishes) = Desk::open();
         let (sound, sound_thread) = {
             let tell = notices.clone();
@@ -147,7 +153,7 @@ impl Appliance {
         let remembered = remembered.recv().unwrap_or_default();
         let phone =
             Phone::new(clock::now(), config.clone(), network.udp_local(), tcp_port, remembered, chance);
-        let handles = Handles { desk, archive, config: new_config };
+        let handles = Handles { desk, archive, config: new_config, tls };
         let mut control = Box::new(control::Control {
             file,
             phone,
@@ -161,6 +167,7 @@ impl Appliance {
             config,
             told_config,
             signals,
+            told_tls,
             sound_asked: false,
             stopped: false,
             told: None,

@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::tls::{self, Belief};
-use crate::config::{Config, Finding, Place, Places, Severity, Transport};
+use rustls::ServerConfig;
+
+use super::clock;
+use super::tls::{self, Belief, TlsError};
+use crate::config::{Backend, Config, Finding, Place, Places, Severity, Transport};
 
 /// Where the configuration is if nobody says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/tipring/tipring.toml";
@@ -35,6 +39,8 @@ pub struct Settings {
     pub config: Config,
     /// Warnings.
     pub findings: Vec<Finding>,
+    /// What HTTPS at `[admin] listen` needs, if it is wanted.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 /// What the reading of the configuration found.
@@ -45,6 +51,8 @@ pub struct Reading {
     pub findings: Vec<Finding>,
     /// Where everything stands.
     pub places: Places,
+    /// What HTTPS at `[admin] listen` needs, if it is wanted.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 /// The configuration file: `given`, else what the environment says, else the usual place.
@@ -54,7 +62,7 @@ pub fn file(given: Option<PathBuf>) -> PathBuf {
 
 /// Reads the configuration, with all secrets that it names by file.
 pub fn load(file: &Path) -> Result<Settings, SettingsError> {
-    let Reading { config, findings, .. } = read(file)?;
+    let Reading { config, findings, tls, .. } = read(file)?;
     match config {
         Some(mut config) => {
             let device = &mut config.device;
@@ -65,7 +73,7 @@ pub fn load(file: &Path) -> Result<Settings, SettingsError> {
                 // The machine's own identity, which outlives reinstalling this program.
                 device.serial = trimmed(fs::read_to_string("/etc/machine-id"));
             }
-            Ok(Settings { config, findings })
+            Ok(Settings { config, findings, tls })
         }
         None => Err(SettingsError::Mistaken(findings)),
     }
@@ -81,18 +89,31 @@ pub fn read(file: &Path) -> Result<Reading, SettingsError> {
     let crate::config::Reading { mut config, mut findings } =
         Config::read(&text, &shown, &mut |path: &str| secret(&folder.join(path)));
     let places = Places::of(&text, &shown);
+    let mut tls = None;
     if let Some(settings) = &mut config {
         anchor(settings, folder);
         findings.extend(authorities(settings, &places));
+        let (own, finding) = own_certificate(settings, &places, clock::now().utc_us);
+        tls = own;
+        findings.extend(finding);
         findings.sort_by_key(|finding| (finding.line, finding.column));
     }
     let config = config.filter(|_| !findings.iter().any(Finding::is_error));
-    Ok(Reading { config, findings, places })
+    Ok(Reading { config, findings, places, tls })
 }
 
-/// Has the paths of certificates start from the folder of the configuration.
+/// Has relative paths start from the folder of the configuration.
 fn anchor(config: &mut Config, folder: &Path) {
-    for path in config.line.iter_mut().filter_map(|line| line.ca_file.as_mut()) {
+    let authorities = config.line.iter_mut().filter_map(|line| line.ca_file.as_mut());
+    let admin = &mut config.admin;
+    let own = [admin.tls_cert.as_mut(), admin.tls_key.as_mut(), Some(&mut admin.socket)];
+    let kept = [Some(&mut config.device.data), config.recording.folder.as_mut()];
+    // Any other name of a sound device is no path.
+    let is_file = config.audio.backend == Backend::File;
+    let audio = &mut config.audio;
+    let sound = [audio.input.as_mut(), audio.output.as_mut()].map(|path| path.filter(|_| is_file));
+    let others = own.into_iter().chain(kept).chain(sound).flatten();
+    for path in authorities.chain(others) {
         *path = folder.join(&*path).display().to_string();
     }
 }
@@ -123,6 +144,36 @@ fn trimmed(text: std::io::Result<String>) -> Option<String> {
     text.ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
+/// The API's own certificate with its key, if the files can be used, and what is to be said of them.
+fn own_certificate(
+    config: &Config,
+    places: &Places,
+    now_utc_us: i64,
+) -> (Option<Arc<ServerConfig>>, Option<Finding>) {
+    let (Some(cert), Some(key)) = (&config.admin.tls_cert, &config.admin.tls_key) else {
+        return (None, None);
+    };
+    let tell = |key, severity, what: &str, instead: &str| {
+        Some(places.finding(Place { table: "admin", index: 0, keys: &[key] }, severity, what, instead))
+    };
+    match tls::server(Path::new(cert), Path::new(key)) {
+        Ok((own, Some(until))) if until < now_utc_us => {
+            let what = "the certificate of tls_cert has ended, nobody will believe it";
+            let instead = "have it renewed, unless the clock of this device is wrong";
+            (Some(own), tell("tls_cert", Severity::Warning, what, instead))
+        }
+        Ok((own, _)) => (Some(own), None),
+        Err(error) => {
+            let text = error.to_string();
+            let (what, instead) = text.split_once("; ").unwrap_or((&text, "give other files"));
+            let of_key = matches!(error, TlsError::NoKey(_) | TlsError::Strangers { .. })
+                || matches!(error, TlsError::Unreadable { key: "tls_key", .. });
+            let key = if of_key { "tls_key" } else { "tls_cert" };
+            (None, tell(key, Severity::Error, what, instead))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +185,20 @@ mod tests {
         let reading = read(&folder.join("t.toml")).expect("readable");
         fs::remove_dir_all(folder).expect("removed");
         reading
+    }
+
+    #[test]
+    fn relative_paths_start_from_the_folder_of_the_file() {
+        let text = "[device]\ndata = \"data\"\n[admin]\nsocket = \"/run/t.sock\"\n[recording]\nfolder = \"rec\"\n\
+                    [audio]\nbackend = \"file\"\ninput = \"in.wav\"\n";
+        let config = read_text("paths", text).config.expect("right");
+        let folder = std::env::temp_dir().join(format!("tipring-{}-paths", std::process::id()));
+        let from = |name: &str| folder.join(name).display().to_string();
+        assert_eq!((config.device.data, config.recording.folder), (from("data"), Some(from("rec"))));
+        assert_eq!((config.audio.input, config.audio.output), (Some(from("in.wav")), None));
+        assert_eq!(config.admin.socket, "/run/t.sock");
+        let device = read_text("device", "[audio]\ninput = \"hw:0\"\n").config.expect("right");
+        assert_eq!(device.audio.input.as_deref(), Some("hw:0"), "a device is no path");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The user agent's border in deeds: UDP sockets, TCP and TLS connections, name servers.
 //!
 //! It obeys [`Output`] and reports [`Reported`], which the control thread hands to the phone as
-//! [`Input`](crate::sip::network::Input). It decides nothing.
+//! [`Input`]. It decides nothing.
 
 use std::collections::HashMap;
 use std::io::{self, IoSliceMut};

@@ -1,15 +1,15 @@
-//! What makes a TLS connection one of this line: whose certificates it believes.
+//! What makes a TLS connection one of this line: whose certificates it believes. And what the API shows as its own.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 
-use super::clock;
+use super::{certificate, clock};
 use crate::config;
 use crate::events::cloud_event::rfc3339;
 use crate::now::Now;
@@ -34,16 +34,38 @@ impl Belief {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The file can't be read.
-    #[error("can't read ca_file {file}: {error}; give the path of a PEM file that this user may read")]
+    #[error("can't read {key} {file}: {error}; give the path of a PEM file that this user may read")]
     Unreadable {
+        /// The setting that names the file.
+        key: &'static str,
         /// The file.
         file: String,
         /// What is the matter with it.
         error: String,
     },
     /// The file holds no certificate.
-    #[error("ca_file {0} has no certificate in it; it must hold -----BEGIN CERTIFICATE----- blocks")]
-    Empty(String),
+    #[error("{key} {file} has no certificate in it; it must hold -----BEGIN CERTIFICATE----- blocks")]
+    Empty {
+        /// The setting that names the file.
+        key: &'static str,
+        /// The file.
+        file: String,
+    },
+    /// The file holds no key that can be used.
+    #[error(
+        "tls_key {0} has no private key in it; it must hold a -----BEGIN PRIVATE KEY----- block without passphrase"
+    )]
+    NoKey(String),
+    /// Key and certificate are strangers to each other.
+    #[error(
+        "tls_key {key} is not the key of tls_cert {cert}; give the key that the certificate was made with"
+    )]
+    Strangers {
+        /// The file of the key.
+        key: String,
+        /// The file of the certificate.
+        cert: String,
+    },
     /// rustls refuses the settings.
     #[error("TLS can't be set up: {0}")]
     Settings(#[from] rustls::Error),
@@ -58,25 +80,80 @@ pub fn client(belief: &Belief) -> Result<Arc<ClientConfig>, TlsError> {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))).with_no_client_auth()
     } else {
         let roots = match &belief.ca_file {
-            Some(file) => roots_of(file)?,
-            None => RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+            Some(file) => roots_of(file, "ca_file")?,
+            None => public_roots(),
         };
         builder.with_root_certificates(roots).with_no_client_auth()
     };
     Ok(Arc::new(config))
 }
 
-fn roots_of(file: &Path) -> Result<RootCertStore, TlsError> {
-    let shown = file.display().to_string();
-    let unreadable = |error: rustls::pki_types::pem::Error| TlsError::Unreadable {
-        file: shown.clone(),
-        error: error.to_string(),
+/// The client side of TLS for a command that talks to an appliance: it believes the authorities of `ca`, or the public
+/// ones.
+///
+/// # Errors
+/// [`TlsError`] if the file can't be used.
+pub fn command(ca: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+    let roots = match ca {
+        Some(file) => roots_of(file, "--ca")?,
+        None => public_roots(),
     };
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions()?;
+    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+}
+
+fn public_roots() -> RootCertStore {
+    RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned())
+}
+
+fn roots_of(file: &Path, key: &'static str) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(file).map_err(unreadable)? {
-        roots.add(certificate.map_err(unreadable)?)?;
+    for certificate in certificates(file, key)? {
+        roots.add(certificate)?;
     }
-    if roots.is_empty() { Err(TlsError::Empty(shown)) } else { Ok(roots) }
+    Ok(roots)
+}
+
+/// The certificates of a PEM file; there is one at least.
+fn certificates(file: &Path, key: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let unreadable = |error| unreadable(key, file, error);
+    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).map_err(unreadable)?.collect();
+    let all = all.map_err(unreadable)?;
+    if all.is_empty() { Err(TlsError::Empty { key, file: file.display().to_string() }) } else { Ok(all) }
+}
+
+fn unreadable(key: &'static str, file: &Path, error: pem::Error) -> TlsError {
+    let error = match error {
+        pem::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    };
+    TlsError::Unreadable { key, file: file.display().to_string(), error }
+}
+
+/// The server side of TLS 1.2 and 1.3 for the API, and when its certificate ends (UTC, microseconds).
+///
+/// # Errors
+/// [`TlsError`] if the files can't be read or do not belong together.
+pub fn server(cert: &Path, key: &Path) -> Result<(Arc<ServerConfig>, Option<i64>), TlsError> {
+    let chain = certificates(cert, "tls_cert")?;
+    let until = chain.first().and_then(|first| certificate::not_after(first));
+    let secret = match PrivateKeyDer::from_pem_file(key) {
+        Ok(secret) => secret,
+        Err(pem::Error::NoItemsFound) => return Err(TlsError::NoKey(key.display().to_string())),
+        Err(error) => return Err(unreadable("tls_key", key, error)),
+    };
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth();
+    let mut config = builder.with_single_cert(chain, secret).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            TlsError::Strangers { key: key.display().to_string(), cert: cert.display().to_string() }
+        }
+        other => TlsError::Settings(other),
+    })?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok((Arc::new(config), until))
 }
 
 /// Why a TLS connection to a server could not be made, and behind a semicolon what to do about it.

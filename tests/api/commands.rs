@@ -8,20 +8,20 @@ use tipring::phone::command::Command as Wish;
 use crate::office::{Asked, Paper, TOKEN, until};
 use crate::{leg, remember};
 
-fn tipring(arguments: &[&str]) -> Command {
+pub fn tipring(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tipring"));
     command.args(arguments).env_remove("TIPRING_TOKEN").env("TIPRING_CONFIG", "/nonexistent/tipring.toml");
     command.stdin(Stdio::null());
     command
 }
 
-struct Done {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub struct Done {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
-fn done(output: Output) -> Done {
+pub fn done(output: Output) -> Done {
     let text = |bytes| String::from_utf8(bytes).expect("text");
     Done { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }

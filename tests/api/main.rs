@@ -6,6 +6,7 @@ mod commands;
 mod office;
 mod rights;
 mod stream;
+mod tls;
 
 use office::{Asked, Paper, THEN};
 use serde_json::Value;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustls::ServerConfig;
 use serde_json::Value;
 use tipring::admin::{Office, serve};
 use tipring::chance::Chance;
@@ -43,6 +44,8 @@ pub struct Paper {
     jobs: SyncSender<Box<Job>>,
     recorder: Mutex<Recorder>,
     asked: Arc<Mutex<Vec<Asked>>>,
+    /// What HTTPS at `address` needs; plain HTTP without.
+    pub tls: watch::Sender<Option<Arc<ServerConfig>>>,
     stop: Option<oneshot::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -227,7 +230,8 @@ impl Paper {
             desk_thread(wishes, asked.clone(), newest),
         ];
         let (stop, stopped) = oneshot::channel::<()>();
-        let office = Office { desk, archive, config: watch::channel(config.into()).1 };
+        let (new_tls, tls) = watch::channel(None);
+        let office = Office { desk, archive, config: watch::channel(config.into()).1, tls };
         threads.push(std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -236,7 +240,7 @@ impl Paper {
             }));
         }));
         let recorder = Mutex::new(Recorder::new(0, Chance::from_number(1)));
-        let paper = Paper { folder, address, jobs, recorder, asked, stop: Some(stop), threads };
+        let paper = Paper { folder, address, jobs, recorder, asked, tls: new_tls, stop: Some(stop), threads };
         until("the socket opens", || UnixStream::connect(paper.socket()).is_ok());
         paper
     }
@@ -315,7 +319,7 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-fn exchange(
+pub fn exchange(
     mut stream: impl Read + Write,
     method: &str,
     path: &str,

@@ -55,6 +55,13 @@ fn rtp() {
 }
 
 #[test]
+fn device() {
+    let certificates = targets::device::TARGETS[0].seeds;
+    assert!(certificates.iter().all(|seed| tipring::device::certificate::not_after(seed).is_some()));
+    replay(targets::device::TARGETS);
+}
+
+#[test]
 fn call() {
     replay(targets::call::TARGETS);
 }

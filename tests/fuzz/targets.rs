@@ -6,6 +6,8 @@ pub mod audio;
 pub mod call;
 #[path = "targets/config.rs"]
 pub mod config;
+#[path = "targets/device.rs"]
+pub mod device;
 #[path = "targets/media.rs"]
 pub mod media;
 #[path = "targets/rtp.rs"]
@@ -35,6 +37,7 @@ pub fn rooms() -> impl Iterator<Item = &'static [Target]> {
         audio::TARGETS,
         call::TARGETS,
         config::TARGETS,
+        device::TARGETS,
         media::TARGETS,
         rtp::TARGETS,
         sdp::TARGETS,

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,10 +11,14 @@ use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::{ABSENT, FAILED, WRONG};
 
@@ -33,6 +38,8 @@ pub enum Place {
     Socket(PathBuf),
     /// An address in the network, as host and port.
     Network(String),
+    /// The same, over TLS.
+    Secure(String),
 }
 
 /// Why there is no answer, or why it is no.
@@ -57,8 +64,22 @@ pub enum ClientError {
         /// The system's words.
         error: io::Error,
     },
+    /// Somebody is there, and it is not sure that it is the appliance.
+    #[error(
+        "{place} can't be believed: {error}; \
+         give the certificate of the authority that signed its certificate with --ca FILE, and the name that it is for"
+    )]
+    Unbelievable {
+        /// Where.
+        place: String,
+        /// What the handshake ended with.
+        error: io::Error,
+    },
     /// What was given with `--api` is no place.
-    #[error("--api {0} is no place of an API; write unix:///run/tipring.sock or http://HOST:PORT")]
+    #[error(
+        "--api {0} is no place of an API; write unix:///run/tipring.sock, http://HOST:PORT or \
+         https://HOST:PORT"
+    )]
     NoPlace(String),
     /// The API says no.
     #[error("{message}; {hint}{}", .findings.iter().map(|it| format!("\n{it}")).collect::<String>())]
@@ -83,13 +104,16 @@ impl ClientError {
         match self {
             ClientError::Absent { .. } => ABSENT,
             ClientError::NoPlace(_) | ClientError::Refused { status: 400 | 422, .. } => WRONG,
-            ClientError::NotAllowed { .. } | ClientError::Refused { .. } | ClientError::Broken(_) => FAILED,
+            ClientError::NotAllowed { .. }
+            | ClientError::Unbelievable { .. }
+            | ClientError::Refused { .. }
+            | ClientError::Broken(_) => FAILED,
         }
     }
 }
 
 impl Place {
-    /// Reads what `--api` gives: `unix:///path`, a path, `http://host:port` or `host:port`.
+    /// Reads what `--api` gives: `unix:///path`, a path, `http://host:port`, `https://host:port` or `host:port`.
     pub fn parse(text: &str) -> Result<Place, ClientError> {
         let wrong = || ClientError::NoPlace(text.to_owned());
         if let Some(path) = text.strip_prefix("unix:") {
@@ -99,11 +123,14 @@ impl Place {
         if text.starts_with(['/', '.']) {
             return Ok(Place::Socket(text.into()));
         }
-        let authority = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+        let secure = text.strip_prefix("https://");
+        let plain = text.strip_prefix("http://").unwrap_or(text);
+        let authority = secure.unwrap_or(plain).trim_end_matches('/');
         let (host, port) = authority.rsplit_once(':').ok_or_else(wrong)?;
         let clean = !host.is_empty() && !host.contains(['/', '@', ' ', '?', '#']);
         if clean && port.parse::<u16>().is_ok() {
-            Ok(Place::Network(authority.to_owned()))
+            let place = if secure.is_some() { Place::Secure } else { Place::Network };
+            Ok(place(authority.to_owned()))
         } else {
             Err(wrong())
         }
@@ -115,6 +142,7 @@ impl std::fmt::Display for Place {
         match self {
             Place::Socket(path) => write!(f, "{}", path.display()),
             Place::Network(authority) => f.write_str(authority),
+            Place::Secure(authority) => write!(f, "https://{authority}"),
         }
     }
 }
@@ -124,6 +152,8 @@ impl std::fmt::Display for Place {
 pub struct Client {
     place: Place,
     token: Option<String>,
+    /// Whose certificates are believed at a [`Place::Secure`].
+    believed: Option<Arc<ClientConfig>>,
 }
 
 impl std::fmt::Debug for Client {
@@ -134,9 +164,9 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// Asks at this place, with a token where one is wanted.
-    pub fn new(place: Place, token: Option<String>) -> Client {
-        Client { place, token }
+    /// Asks at this place, with a token where one is wanted; at a [`Place::Secure`], `believed` says whom to believe.
+    pub fn new(place: Place, token: Option<String>, believed: Option<Arc<ClientConfig>>) -> Client {
+        Client { place, token, believed }
     }
 
     /// The JSON at a path.
@@ -177,7 +207,7 @@ impl Client {
     ) -> Result<Response<Incoming>, ClientError> {
         let host = match &self.place {
             Place::Socket(_) => "localhost",
-            Place::Network(authority) => authority,
+            Place::Network(authority) | Place::Secure(authority) => authority,
         };
         let mut request = Request::builder()
             .method(method)
@@ -200,8 +230,19 @@ impl Client {
             Place::Network(authority) => {
                 self.exchange(TcpStream::connect(authority.as_str()), request).await?
             }
+            Place::Secure(authority) => self.exchange(self.secure(authority), request).await?,
         };
         if response.status().is_success() { Ok(response) } else { Err(refused(response).await) }
+    }
+
+    /// A connection to somebody who has shown the right certificate.
+    async fn secure(&self, authority: &str) -> io::Result<TlsStream<TcpStream>> {
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        let name =
+            ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
+        let believed = self.believed.clone().ok_or_else(|| io::Error::other("nobody is believed"))?;
+        let stream = TcpStream::connect(authority).await?;
+        TlsConnector::from(believed).connect(name, stream).await
     }
 
     async fn exchange<S>(
@@ -217,6 +258,10 @@ impl Client {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(ClientError::NotAllowed { place: place(), error });
+            }
+            // The words of TLS come as data that can't be used.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(ClientError::Unbelievable { place: place(), error });
             }
             Ok(Err(error)) => return Err(ClientError::Absent { place: place(), error }),
             Err(_) => {
@@ -374,8 +419,12 @@ mod tests {
                 "{text}"
             );
         }
+        let secure = Place::parse("https://localhost:8443/").expect("a place");
+        assert_eq!(secure, Place::Secure("localhost:8443".into()));
         assert_eq!(Place::parse("http://[::1]:80").expect("a place"), Place::Network("[::1]:80".into()));
-        for wrong in ["", "unix:", "https://a:443", "host", "http://a:b", "http://u@h:1", "http://h:1/x"] {
+        for wrong in
+            ["", "unix:", "https://a", "ftp://a:443", "host", "http://a:b", "http://u@h:1", "http://h:1/x"]
+        {
             let error = Place::parse(wrong).expect_err(wrong);
             assert_eq!(error.code(), WRONG, "{wrong}");
         }

@@ -1,7 +1,7 @@
 //! The configuration and what it says about numbers.
 
 use super::Target;
-use tipring::config::{Config, Limits, NumberRule, e164};
+use tipring::config::{Config, Limits, NumberRule, Place, Places, Severity, e164};
 use tipring::events::Number;
 
 pub const TARGETS: &[Target] = &[
@@ -24,6 +24,12 @@ fn config(octets: &[u8]) {
         assert!(reading.findings.iter().any(|finding| finding.is_error()));
         return;
     };
+    let places = Places::of(&text, "fuzz.toml");
+    for (table, index) in [("line", 0), ("line", 1), ("line", usize::MAX), ("admin", 0), ("nowhere", 3)] {
+        let at = Place { table, index, keys: &["domain", "listen"] };
+        let finding = places.finding(at, Severity::Warning, "what", "cure");
+        assert!((1..=lines).contains(&finding.line) && finding.column > 0, "{finding}");
+    }
     assert!(!config.masked().to_string().contains("planted-secret"));
     assert!(!format!("{config:?}").contains("planted-secret"));
     assert_eq!(config.changes(&config), tipring::config::Changes::default());
