@@ -285,3 +285,47 @@ fn a_challenge_inside_a_call_is_answered() {
     script.is_silent();
     assert_eq!(script.phone().all("call.ended").len(), 1);
 }
+
+#[test]
+fn reports_go_out_while_the_call_lasts_and_a_goodbye_at_its_end() {
+    for mux in [false, true] {
+        let mut script = Script::new("codecs = [\"PCMA\"]", "");
+        let (invite, peer) = script.calls();
+        let lines: &[&str] = if mux { &["a=rtcp-mux"] } else { &["a=rtcp:20055"] };
+        script.hears(peer.response(&invite, 200, Some(audio(MEDIA, "RTP/AVP 8", lines))));
+        script.says(Method::ACK);
+        let mut voice = Voice::new(MEDIA, 1);
+        script.talk(21_000, &mut [&mut voice]);
+        let told = script.phone().all("call.quality");
+        assert_eq!(told.len(), 4, "one in 5 s");
+        for kind in told {
+            let Kind::CallQuality { quality, .. } = kind else { unreachable!() };
+            assert_eq!((quality.mos_scale.as_deref(), quality.codec.as_str()), (Some("G.107"), "PCMA"));
+            assert!(quality.mos.is_some_and(|mos| mos > 4.0), "{quality:?}");
+        }
+        script.world.tell(0, HANG_UP);
+        script.seconds(1);
+        let to = at(if mux { MEDIA } else { "198.51.100.1:20055" });
+        let reports: Vec<&[u8]> = script
+            .rtp
+            .iter()
+            .filter(|packet| packet.to == to && (200..=207).contains(&packet.bytes[1]))
+            .map(|packet| packet.bytes.as_slice())
+            .collect();
+        // Each packet of a compound: its kind.
+        let kinds = |bytes: &[u8]| {
+            let (mut at, mut kinds) = (0, Vec::new());
+            while let Some([_, kind, high, low]) = bytes.get(at..at + 4) {
+                kinds.push(*kind);
+                at += 4 * (1 + usize::from(u16::from_be_bytes([*high, *low])));
+            }
+            kinds
+        };
+        let (last, before) = reports.split_last().expect("reports");
+        assert!(
+            before.len() >= 2 && before.iter().all(|report| kinds(report).starts_with(&[200, 202])),
+            "{mux}"
+        );
+        assert!(kinds(last).contains(&203), "{mux}: {:?}", kinds(last));
+    }
+}

@@ -429,3 +429,34 @@ fn a_pbx_that_vanishes_does_not_leave_the_phone_ringing_for_ever() {
     );
     assert_eq!(script.world.calls(0)[0].number, "3000");
 }
+
+#[test]
+fn whoever_changes_the_mind_during_a_hold_gets_what_was_wanted_last() {
+    let mut script = Script::new("", "");
+    let peer = script.answered();
+    script.millis(500);
+    script.world.tell(0, HOLD);
+    script.world.tell(0, RESUME);
+    let first = script.says(Method::INVITE);
+    assert!(String::from_utf8_lossy(&first.body).contains("a=sendonly"));
+    script.hears(peer.response(&first, 200, Some(audio(MEDIA, "RTP/AVP 8", &["a=recvonly"]))));
+    script.says(Method::ACK);
+    let second = script.awaits(Method::INVITE, 1_000);
+    assert!(String::from_utf8_lossy(&second.body).contains("a=sendrecv"));
+    script.hears(peer.response(&second, 200, a_law(MEDIA)));
+    script.says(Method::ACK);
+    assert_eq!(script.world.calls(0)[0].state, "active");
+    script.listen();
+    let mut voice = Voice::new(MEDIA, 1);
+    script.talk(3_000, &mut [&mut voice]);
+    assert!(script.heard(&voice) > 0.75 && script.voice_to(MEDIA).len() > 140);
+    // A refused hold is none.
+    script.world.tell(0, HOLD);
+    let refused = script.says(Method::INVITE);
+    script.hears(peer.response(&refused, 488, None));
+    script.says(Method::ACK);
+    assert_eq!(script.world.calls(0)[0].state, "active");
+    script.listen();
+    script.talk(1_000, &mut [&mut voice]);
+    assert!(script.voice_to(MEDIA).len() > 40);
+}

@@ -227,3 +227,19 @@ fn what_cannot_be_taken_is_refused_with_the_reason_and_rings_nobody() {
         assert!(answer.contains(wanted), "{wanted}: {answer}");
     }
 }
+
+#[test]
+fn a_redirection_of_a_call_is_told_and_not_followed() {
+    let mut script = Script::new("", "");
+    let (invite, peer) = script.calls();
+    let mut moved = peer.response(&invite, 302, None);
+    moved.fields.push("Contact", "<sip:0900123456@pbx.example>");
+    script.hears(moved);
+    script.says(Method::ACK);
+    script.seconds(10);
+    script.is_silent();
+    let ended = script.phone().all("call.ended");
+    let [Kind::CallEnded { result, cause, .. }] = ended[..] else { panic!("{ended:?}") };
+    assert_eq!(cause.status, Some(302));
+    assert_ne!(*result, CallResult::Answered);
+}
