@@ -22,6 +22,7 @@ mod speaker;
 mod speech;
 
 mod abuse;
+mod adversity;
 mod friendly;
 mod hostile;
 mod intruders;
