@@ -158,6 +158,7 @@ impl Appliance {
             told_config,
             sound_asked: false,
             stopped: false,
+            clock_wrong: false,
             told: None,
         };
         Ok(Appliance { control, runtime, sound: sound_thread, handles })

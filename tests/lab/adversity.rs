@@ -5,11 +5,13 @@ use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::attack::{Wire, answer, field};
-use crate::netns::{Host, Lab};
+use crate::kamailio::Kamailio;
+use crate::netns::{Host, Lab, skip};
 use crate::phone::{Phone, Setup};
+use crate::pki::Pki;
 use crate::process::within;
 use crate::pulse::Pulse;
 use crate::speaker::{Speaker, register};
@@ -189,4 +191,58 @@ fn a_sound_device_that_vanishes_in_a_call_comes_back_into_it() {
     stage.end(&phone, &call, &speaker);
     assert_eq!(phone.closed()["result"], "answered");
     assert_eq!(phone.stop(), Some(0), "{}", phone.output());
+}
+
+/// libfaketime's library, by the name that its package has for this machine.
+fn faketime() -> Option<std::path::PathBuf> {
+    let folders = fs::read_dir("/usr/lib").ok()?.flatten();
+    folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists())
+}
+
+#[test]
+fn a_clock_in_1970_is_named_and_what_needs_no_clock_works() {
+    let what = "a clock in 1970";
+    let Some(library) = faketime() else { return skip(what, "libfaketime is not installed") };
+    let Some(lab) = Lab::new(what, &["kamailio", "ss"]) else { return };
+    let (_kamailio, host) = (Kamailio::start(&lab, "kam1", 20), lab.host("phone", 50));
+    let clock = lab.folder().join("clock");
+    fs::write(&clock, "@1970-01-01 00:01:00").expect("a file");
+    let ca = Pki::of(&lab).ca_file;
+    let path = |path: &std::path::Path| path.to_str().expect("a path").to_owned();
+    let second =
+        "[[line]]\nname = \"second\"\nuser = \"1002\"\npassword = \"pw1002\"\ndomain = \"203.0.113.20\"";
+    let phone = Setup::new("1001", "203.0.113.20")
+        .line("transport = \"tls\"")
+        .line(&format!("ca_file = {ca:?}"))
+        .line(second)
+        .environment("LD_PRELOAD", &path(&library))
+        .environment("FAKETIME_TIMESTAMP_FILE", &path(&clock))
+        .environment("FAKETIME_NO_CACHE", "1")
+        .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .launch(&lab, &host);
+    let started = phone.wait_event("device.started");
+    assert!(started["time"].as_str().is_some_and(|time| time.starts_with("1970-01-01T")), "{started}");
+    degraded(&phone, "clock", &["the clock of this device was never set", "time server"]);
+    phone.wait_event_that("device.degraded", "clock", Duration::from_secs(5), |event| {
+        event["data"]["part"] == "clock"
+    });
+    degraded(&phone, "line main", &["certificate not valid yet", "is the clock of this device right?"]);
+    // The other line needs no certificate: it registers and calls, and events are told in order.
+    let calls = |number: &str| {
+        let body = json!({ "to": number, "line": "second" });
+        within("the second line is registered", Duration::from_secs(10), || {
+            (phone.try_post("/api/v1/calls", &body).status == 201).then_some(())
+        });
+        assert_eq!(phone.closed()["result"], "invalid_number");
+    };
+    calls("1099");
+    // The time server is reached: nobody has to restart anything.
+    fs::write(&clock, "+0").expect("a file");
+    let main = |event: &Value| event["data"]["line"] == "main";
+    let registered = phone.wait_event_that("line.registered", "over TLS", Duration::from_secs(20), main);
+    assert_eq!(registered["data"]["transport"], "tls", "{registered}");
+    assert!(!registered["time"].as_str().expect("a time").starts_with("1970"), "{registered}");
+    let status = phone.get("/api/v1/status");
+    assert_eq!(status["degraded"].as_array().map(Vec::len), Some(0), "{status}");
+    calls("1098");
 }
