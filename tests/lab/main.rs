@@ -29,4 +29,5 @@ mod intruders;
 mod peers_alone;
 mod registrars;
 mod scripted;
+mod secrets;
 mod spoken;
