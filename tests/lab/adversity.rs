@@ -3,11 +3,11 @@
 
 use std::fs;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::attack::{Wire, answer, field};
+use crate::attack::{Usage, Watch, Wire, answer, field, paced};
 use crate::kamailio::Kamailio;
 use crate::netns::{Host, Lab, skip};
 use crate::phone::{Phone, Setup};
@@ -236,13 +236,70 @@ fn a_clock_in_1970_is_named_and_what_needs_no_clock_works() {
         assert_eq!(phone.closed()["result"], "invalid_number");
     };
     calls("1099");
-    // The time server is reached: nobody has to restart anything.
+    // By now it is half a minute until the next attempt.
+    sleep(Duration::from_secs(4));
+    // The time server is reached: nobody has to restart anything, or to wait so long.
     fs::write(&clock, "+0").expect("a file");
     let main = |event: &Value| event["data"]["line"] == "main";
-    let registered = phone.wait_event_that("line.registered", "over TLS", Duration::from_secs(20), main);
+    let registered = phone.wait_event_that("line.registered", "over TLS", Duration::from_secs(10), main);
     assert_eq!(registered["data"]["transport"], "tls", "{registered}");
     assert!(!registered["time"].as_str().expect("a time").starts_with("1970"), "{registered}");
     let status = phone.get("/api/v1/status");
     assert_eq!(status["degraded"].as_array().map(Vec::len), Some(0), "{status}");
     calls("1098");
+}
+
+/// A registrar gone mad: thousands of answers to one REGISTER, all of which belong to it.
+#[test]
+fn answers_to_register_by_the_thousand_change_nothing() {
+    let Some(stage) = stage("a mad registrar", &[]) else { return };
+    let phone = stage.start(setup());
+    let (call, speaker) = stage.call(&phone);
+    let begun = Instant::now();
+    phone.post("/api/v1/lines/main/register", &json!({}));
+    let register = stage.wire.expect("REGISTER", "");
+    let granted = format!("{};expires=600\r\n", field(&register, "Contact:"));
+    let others: String =
+        (0..60).map(|n| format!("Contact: <sip:x{n}@203.0.113.{n}>;expires=4294967295\r\n")).collect();
+    let challenge =
+        |n: u32| format!("WWW-Authenticate: Digest realm=\"r{n}\", nonce=\"n{n}\", algorithm=MD5\r\n");
+    let (before, watch) = (Usage::of(phone.pid()), Watch::over(phone.pid()));
+    let mut registers = 0;
+    paced(12_000, Duration::from_secs(2), |n| {
+        let text = match n % 4 {
+            0 => answer(&register, "401 Unauthorized", &challenge(n), ""),
+            1 => answer(&register, "200 OK", &(granted.clone() + &others), ""),
+            2 => answer(&register, "500 Server Error", "Retry-After: 0\r\n", ""),
+            _ => answer(&register, "301 Moved", &others, ""),
+        };
+        stage.wire.send(PHONE, text.as_bytes());
+        registers += stage.wire.waiting().iter().filter(|text| text.starts_with("REGISTER")).count();
+    });
+    registers += stage.wire.waiting().iter().filter(|text| text.starts_with("REGISTER")).count();
+    assert!(registers <= 4, "{registers} more REGISTERs");
+    let stray = phone.get("/api/v1/status")["dropped"]["stray_responses"].as_u64().expect("a number");
+    assert!(stray < 6_000, "none of them belonged to it: {stray}");
+    let (most, talked) = (watch.most(), begun.elapsed().as_secs_f64());
+    assert!(most.memory < before.memory + 4096, "{before:?} grew to {most:?}");
+    stage.end(&phone, &call, &speaker);
+    let (heard, said) = (phone.heard().seconds_of(1004.0), speaker.heard().seconds_of(440.0));
+    assert!(heard > talked - 0.6 && said > talked - 0.6, "heard {heard}, said {said} of {talked}");
+    phone.post("/api/v1/lines/main/register", &json!({}));
+    register_anew(&stage.wire, &register);
+    within("the line is registered", Duration::from_secs(5), || {
+        (phone.get("/api/v1/status")["lines"][0]["state"] == "registered").then_some(())
+    });
+}
+
+/// Grants the next REGISTER that is not a repetition of this one.
+fn register_anew(wire: &Wire, old: &str) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < end {
+        let register = wire.expect("REGISTER", "");
+        if field(&register, "CSeq:") != field(old, "CSeq:") {
+            let granted = format!("{};expires=600\r\n", field(&register, "Contact:"));
+            return wire.send(PHONE, answer(&register, "200 OK", &granted, "").as_bytes());
+        }
+    }
+    panic!("no new REGISTER");
 }
