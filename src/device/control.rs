@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::events::Kind;
 use crate::events::store::Write;
 use crate::media;
+use crate::now::Now;
 use crate::phone::desk::Wish;
 use crate::phone::{Input, Output, Phone};
 use crate::sip::network;
@@ -31,6 +32,8 @@ const DATAGRAM: usize = 65_535;
 const QUEUE: usize = 4096;
 /// Datagrams taken before other work gets its turn.
 const DATAGRAMS_PER_TURN: usize = 32;
+/// How often a wrong clock is looked at when nothing else happens.
+const CLOCK_CHECK: Duration = Duration::from_secs(2);
 
 /// What other threads tell this one.
 pub(super) enum Notice {
@@ -66,6 +69,8 @@ pub(super) struct Control {
     /// The sound thread is asked to open the device only when the first REGISTER is out: probing takes a while.
     pub sound_asked: bool,
     pub stopped: bool,
+    /// The clock was never set.
+    pub clock_wrong: bool,
     pub told: Option<Progress>,
 }
 
@@ -115,8 +120,8 @@ impl Control {
     /// Sends what the lines have to say first; inside the runtime. Nothing else is as urgent: whoever calls this phone is
     /// waiting for it.
     pub fn begin(&mut self) {
-        self.check_clock();
         self.believe();
+        self.check_clock(clock::now());
         self.drain();
     }
 
@@ -127,6 +132,7 @@ impl Control {
         while !self.stopped {
             // A deadline does not wait for a pause in what comes in: timers of the event loop would.
             let now = clock::now();
+            self.check_clock(now);
             if self.phone.poll_timeout().is_some_and(|due| due <= now.mono_us) {
                 self.phone.handle_timeout(now);
                 self.drain();
@@ -152,7 +158,8 @@ impl Control {
     fn until_next(&self) -> Duration {
         let now = clock::now();
         let due = self.phone.poll_timeout().unwrap_or(u64::MAX);
-        Duration::from_micros(due.saturating_sub(now.mono_us)).min(Duration::from_secs(3600))
+        let longest = if self.clock_wrong { CLOCK_CHECK } else { Duration::from_secs(3600) };
+        Duration::from_micros(due.saturating_sub(now.mono_us)).min(longest)
     }
 
     fn datagrams(&mut self, first: Result<(usize, std::net::SocketAddr), Reported>, buffer: &mut [u8]) {
@@ -317,13 +324,17 @@ impl Control {
         }
     }
 
-    fn check_clock(&mut self) {
-        let now = clock::now();
-        if now.utc_us < clock::EARLIEST_CREDIBLE_US {
-            let what = "the clock of this device was never set: certificates can't be checked";
-            self.phone
-                .handle(now, part("clock", what.into(), "let it reach a time server, or set it by hand"));
+    /// Tells of a clock that was never set, and when it comes right.
+    fn check_clock(&mut self, now: Now) {
+        let wrong = now.utc_us < clock::EARLIEST_CREDIBLE_US;
+        if std::mem::replace(&mut self.clock_wrong, wrong) == wrong {
+            return;
         }
+        let what = "the clock of this device was never set: certificates can't be checked";
+        let trouble = part("clock", what.into(), "let it reach a time server, or set it by hand");
+        let input = if wrong { trouble } else { Input::Part { part: "clock", trouble: None } };
+        self.phone.handle(now, input);
+        self.drain();
     }
 
     fn stop(&mut self) {

@@ -170,6 +170,7 @@ impl Appliance {
             told_tls,
             sound_asked: false,
             stopped: false,
+            clock_wrong: false,
             told: None,
         });
         runtime.block_on(async { control.begin() });

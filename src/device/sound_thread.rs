@@ -22,6 +22,8 @@ use crate::media::{Recorded, RecordingId, Terminal};
 const QUEUE: usize = 2048;
 /// A back-end that could not be opened, or went away, is tried again after this long.
 const RETRY: Duration = Duration::from_secs(5);
+/// How long the sound system may take to end a stream.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// How often open files are looked after when nothing happens.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -132,6 +134,9 @@ impl SoundThread {
     }
 }
 
+/// What must live as long as the sound does.
+type Keep = Box<dyn std::any::Any + Send>;
+
 /// A file that is being written.
 struct Tape {
     name: Option<String>,
@@ -144,7 +149,7 @@ struct Tape {
 struct Studio {
     notices: Box<dyn Fn(Notice) + Send>,
     audio: Option<Audio>,
-    keep: Option<(Box<dyn std::any::Any>, Receiver<Trouble>)>,
+    keep: Option<(Keep, Receiver<Trouble>)>,
     output: Option<PathBuf>,
     tapes: HashMap<RecordingId, Tape>,
     retry: Option<Instant>,
@@ -170,6 +175,7 @@ impl Studio {
                     for number in self.tapes.keys().copied().collect::<Vec<_>>() {
                         self.finish(number);
                     }
+                    self.close();
                     return;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -180,12 +186,12 @@ impl Studio {
     }
 
     fn open(&mut self) {
-        let Some(audio) = &self.audio else { return };
+        let Some(audio) = self.audio.clone() else { return };
         // The old streams end before new ones begin: a device may allow only one.
-        self.keep = None;
+        self.close();
         self.retry = None;
         let (complain, troubles) = sync_channel(1);
-        match backend(audio).open(complain) {
+        match backend(&audio).open(complain) {
             Ok(opened) => {
                 self.output = opened.output;
                 self.keep = Some((opened.keep, troubles));
@@ -198,14 +204,30 @@ impl Studio {
         }
     }
 
+    /// Ends the streams. A sound system may never come back from that (cpal's PulseAudio host does not when the server
+    /// has killed a stream), so another thread does it, and is left behind when it takes too long.
+    fn close(&mut self) {
+        let Some((keep, _)) = self.keep.take() else { return };
+        let (done, ended) = sync_channel(1);
+        let end = move || {
+            drop(keep);
+            // Nobody waits any longer for one who was late.
+            let _ = done.try_send(());
+        };
+        let started = std::thread::Builder::new().name("sound-end".into()).spawn(end);
+        if started.is_ok() && ended.recv_timeout(CLOSE_WITHIN) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("the sound system does not end a stream; it is left behind");
+        }
+    }
+
     fn watch(&mut self) {
         let trouble = self.keep.as_ref().and_then(|(_, troubles)| troubles.try_recv().ok());
         if let Some(trouble) = trouble {
-            self.keep = None;
             self.retry = Some(Instant::now() + RETRY);
             let why =
                 format!("the sound device is gone: {}; plug it in again, it is tried every 5 s", trouble.why);
             (self.notices)(Notice::Failed(why));
+            self.close();
         }
         if self.retry.is_some_and(|at| at <= Instant::now()) {
             self.open();

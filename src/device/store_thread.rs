@@ -76,6 +76,7 @@ impl StoreThread {
                 waiting: VecDeque::new(),
                 committed,
                 notices: Box::new(notices),
+                in_memory: trouble.is_some(),
                 failing: false,
                 tried: None,
                 pruned: Instant::now(),
@@ -145,6 +146,8 @@ struct Keeper {
     waiting: VecDeque<Write>,
     committed: watch::Sender<u64>,
     notices: Box<dyn Fn(Notice) + Send>,
+    /// The file could not be opened: nothing outlives this process, however well it is kept until then.
+    in_memory: bool,
     failing: bool,
     tried: Option<Instant>,
     pruned: Instant,
@@ -238,7 +241,7 @@ impl Keeper {
                 if let Some(newest) = newest {
                     self.committed.send_replace(newest);
                 }
-                if std::mem::take(&mut self.failing) {
+                if std::mem::take(&mut self.failing) && !self.in_memory {
                     (self.notices)(Notice::Works);
                 }
             }

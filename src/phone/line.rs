@@ -47,6 +47,11 @@ impl Line {
         !self.config.register || !matches!(self.state, RegistrationState::Registering)
     }
 
+    /// Whether it waits to try again.
+    pub fn is_failing(&self) -> bool {
+        matches!(self.state, RegistrationState::Failing { .. })
+    }
+
     /// Whether calls can go out over it.
     pub fn is_usable(&self) -> bool {
         !self.config.register || matches!(self.state, RegistrationState::Registered { .. })

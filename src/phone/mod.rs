@@ -447,8 +447,19 @@ impl Phone {
             None => {
                 if self.parts.remove(part).is_some() {
                     self.tell(now, Event::new(Kind::DeviceRecovered { part: part.to_owned() }));
+                    if part == "clock" {
+                        self.retry_lines(now);
+                    }
                 }
             }
+        }
+    }
+
+    /// Lines that could not register try at once: what kept them from it is gone.
+    fn retry_lines(&mut self, now: Now) {
+        let failing = self.lines.iter().filter(|line| line.is_failing());
+        for account in failing.map(|line| line.account).collect::<Vec<_>>() {
+            self.agent.register(now, account);
         }
     }
 

@@ -128,14 +128,82 @@ pub fn mask(message: &[u8]) -> String {
             masked.push_str(line);
         }
     }
-    match field(head, "content-type", "c").map(|value| value.to_ascii_lowercase()) {
+    match field(head, "content-type", "c") {
         _ if body.is_empty() => {}
-        Some(kind) if kind.starts_with("application/sdp") || kind.starts_with("multipart/") => {
-            masked.push_str(&mask_sdp(body));
+        Some(kind) if is_kind(kind, "application/sdp") => {
+            body.split_inclusive('\n').for_each(|line| mask_sdp(line, &mut masked));
         }
+        Some(kind) if is_kind(kind, "multipart/") => mask_parts(kind, body, &mut masked),
         _ => masked.push_str(MASK),
     }
     masked
+}
+
+fn is_kind(value: &str, kind: &str) -> bool {
+    value.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind))
+}
+
+/// Where a line of a multipart body stands (RFC 2046 §5.1.1).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// In the fields of a part, and what its body will be.
+    Head(Body),
+    Body(Body),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Body {
+    Sdp,
+    /// Parts again, or what nobody may read.
+    Other,
+}
+
+/// Session descriptions stay readable, what stands in other parts goes.
+fn mask_parts(kind: &str, body: &str, masked: &mut String) {
+    let mut boundaries: Vec<&str> = boundary(kind).into_iter().collect();
+    let mut place = Part::Body(Body::Other);
+    for line in body.split_inclusive('\n') {
+        let bare = line.trim_end();
+        let marked = bare.strip_prefix("--").map(|rest| rest.strip_suffix("--").unwrap_or(rest));
+        if marked.is_some_and(|marked| boundaries.contains(&marked)) {
+            place = Part::Head(Body::Other);
+            masked.push_str(line);
+            continue;
+        }
+        match place {
+            Part::Head(kind) if bare.is_empty() => {
+                place = Part::Body(kind);
+                masked.push_str(line);
+            }
+            Part::Head(_) => match bare.split_once(':') {
+                Some((name, value)) if name.trim().eq_ignore_ascii_case("content-type") => {
+                    let value = value.trim();
+                    boundaries.extend(boundary(value));
+                    let sdp = is_kind(value, "application/sdp");
+                    place = Part::Head(if sdp { Body::Sdp } else { Body::Other });
+                    masked.push_str(line);
+                }
+                _ => {
+                    masked.push_str(MASK);
+                    masked.push_str("\r\n");
+                }
+            },
+            Part::Body(Body::Sdp) => mask_sdp(line, masked),
+            Part::Body(Body::Other) if bare.is_empty() => masked.push_str(line),
+            Part::Body(Body::Other) => {
+                masked.push_str(MASK);
+                masked.push_str("\r\n");
+            }
+        }
+    }
+}
+
+/// The mark between parts, as a Content-Type names it.
+fn boundary(kind: &str) -> Option<&str> {
+    let (_, value) = kind.split(';').find_map(|parameter| {
+        parameter.split_once('=').filter(|(name, _)| name.trim().eq_ignore_ascii_case("boundary"))
+    })?;
+    Some(value.trim().trim_matches('"')).filter(|mark| !mark.is_empty())
 }
 
 fn is_secret(line: &str) -> bool {
@@ -150,29 +218,19 @@ fn is_secret(line: &str) -> bool {
         .is_some_and(|(name, _)| SECRET.iter().any(|secret| name.trim().eq_ignore_ascii_case(secret)))
 }
 
-fn mask_sdp(body: &str) -> String {
-    let mut masked = String::with_capacity(body.len());
-    for line in body.split_inclusive('\n') {
-        let lower = line.to_ascii_lowercase();
-        let kept = [("a=crypto:", "inline:"), ("a=ice-pwd:", ":"), ("k=", "=")]
-            .iter()
-            .find(|(attribute, _)| lower.starts_with(attribute))
-            .and_then(|(_, before)| lower.find(before).map(|at| at + before.len()));
-        match kept {
-            Some(kept) => {
-                masked.push_str(line.get(..kept).unwrap_or_default());
-                masked.push_str(MASK);
-                masked.push_str("\r\n");
-            }
-            None if lower.starts_with("a=crypto:") => {
-                masked.push_str("a=crypto:");
-                masked.push_str(MASK);
-                masked.push_str("\r\n");
-            }
-            None => masked.push_str(line),
-        }
+fn mask_sdp(line: &str, masked: &mut String) {
+    let lower = line.to_ascii_lowercase();
+    let kept = [("a=crypto:", "inline:"), ("a=ice-pwd:", ":"), ("k=", "=")]
+        .iter()
+        .find(|(attribute, _)| lower.starts_with(attribute))
+        .and_then(|(_, before)| lower.find(before).map(|at| at + before.len()));
+    match kept {
+        Some(kept) => masked.push_str(line.get(..kept).unwrap_or_default()),
+        None if lower.starts_with("a=crypto:") => masked.push_str("a=crypto:"),
+        None => return masked.push_str(line),
     }
-    masked
+    masked.push_str(MASK);
+    masked.push_str("\r\n");
 }
 
 #[cfg(test)]
@@ -189,6 +247,21 @@ mod tests {
             assert!(!masked.contains(secret), "{secret} in {masked}");
         }
         for kept in ["INVITE sip:b@example.com", "Call-ID: 1@a", "AES_CM_128_HMAC_SHA1_80", "m=audio 4000"] {
+            assert!(masked.contains(kept), "{kept} not in {masked}");
+        }
+    }
+
+    #[test]
+    fn of_many_parts_only_session_descriptions_are_kept() {
+        let message = b"INVITE sip:b@c SIP/2.0\r\nc: multipart/mixed;boundary=\"x\"\r\n\r\nlead 11\r\n--x\r\n\
+            Content-Type: application/sdp\r\n\r\nv=0\r\na=crypto:1 A inline:c2VjcmV0\r\n--x\r\nContent-ID: 22\r\n\r\n\
+            33\r\n--44\r\na=55\r\n--x\r\nContent-Type: multipart/mixed;boundary=y\r\n\r\n--y\r\n\
+            Content-Type: application/dtmf-relay\r\n\r\nSignal=66\r\n--y--\r\n--x--\r\ntrail 77\r\n";
+        let masked = mask(message);
+        for secret in ["11", "c2VjcmV0", "22", "33", "44", "55", "66", "77"] {
+            assert!(!masked.contains(secret), "{secret} in {masked}");
+        }
+        for kept in ["v=0\r\n", "a=crypto:1 A inline:***", "application/dtmf-relay", "--y--\r\n--x--\r\n"] {
             assert!(masked.contains(kept), "{kept} not in {masked}");
         }
     }

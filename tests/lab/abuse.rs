@@ -72,7 +72,7 @@ impl Siege {
     }
 
     /// The call is ending: both have heard each other until now, and the attack has cost little.
-    fn was_heard(&mut self, what: &str) {
+    fn was_heard(&mut self, what: &str) -> Usage {
         let talked = self.begun.elapsed().as_secs_f64();
         let most = self.watch.take().expect("a watch").most();
         let ours = |event: &Value| event["subject"] == self.call.as_str();
@@ -91,6 +91,7 @@ impl Siege {
         assert!(most.memory < before.memory + GROWTH, "memory: {before:?} grew to {most:?}");
         assert!(most.descriptors < before.descriptors + 150, "{before:?} grew to {most:?}");
         assert_eq!(most.threads, before.threads);
+        most
     }
 
     /// The phone takes the next call.
@@ -189,15 +190,15 @@ fn a_flood_of_the_pbx_itself_is_bounded() {
     let offer = sdp(PBX, 4000);
     let large = format!("{offer}{}", "a=x:yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n".repeat(200));
     let invite = |number, body: &str| request("INVITE", number, from, PHONE, "", body);
+    let any = |number: u32| match number % 4 {
+        0 => invite(number, &offer),
+        1 => invite(number, &large),
+        2 => request("OPTIONS", number, from, PHONE, "", ""),
+        _ => answer(&request("REGISTER", number, from, PHONE, "", ""), "200 OK", "", ""),
+    };
     let mut refused = Vec::new();
     paced(6_000, Duration::from_secs(3), |number| {
-        let text = match number % 4 {
-            0 => invite(number, &offer),
-            1 => invite(number, &large),
-            2 => request("OPTIONS", number, from, PHONE, "", ""),
-            _ => answer(&request("REGISTER", number, from, PHONE, "", ""), "200 OK", "", ""),
-        };
-        wire.send(PHONE, text.as_bytes());
+        wire.send(PHONE, any(number).as_bytes());
         refused.extend(wire.waiting().into_iter().filter(|text| text.starts_with("SIP/2.0 486")));
     });
     assert!(refused.len() > 200, "{} were told that the line is busy", refused.len());
@@ -208,7 +209,7 @@ fn a_flood_of_the_pbx_itself_is_bounded() {
     assert!(calls.len() <= 8, "{} calls at once on a line of eight", calls.len());
     // There is no room for another request, and yet the PBX can end the call.
     siege.asterisk.command("channel request hangup all");
-    siege.was_heard("floods of the PBX");
+    let most = siege.was_heard("floods of the PBX");
     for call in calls.iter().filter(|call| call["state"] == "ringing") {
         siege.phone.act(call["id"].as_str().expect("an id"), "reject");
     }
@@ -222,6 +223,10 @@ fn a_flood_of_the_pbx_itself_is_bounded() {
         wire.send(PHONE, ack.as_bytes());
     }
     siege.is_called_again();
+    // Another flood finds the memory of the first one free again.
+    paced(4_000, Duration::from_secs(1), |number| wire.send(PHONE, any(10_000 + number).as_bytes()));
+    let now = Usage::of(siege.phone.pid());
+    assert!(now.memory < most.memory + 2048, "the first flood left {most:?}, the second {now:?}");
 }
 
 /// What ends a connection that sends this: true if the phone closed it, and what it had to say before.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// An answer: status and body (`Null` when it is empty or no JSON).
+/// An answer: status and body (a string when it is no JSON, `Null` when it is empty).
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -40,7 +40,9 @@ pub fn request(socket: &Path, method: &str, path: &str, body: Option<&Value>) ->
     } else {
         reader.read_to_end(&mut bytes)?;
     }
-    Ok(Answer { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) })
+    let text = || Some(String::from_utf8_lossy(&bytes).into_owned()).filter(|text| !text.is_empty());
+    let body = serde_json::from_slice(&bytes).ok().or_else(|| text().map(Value::String));
+    Ok(Answer { status, body: body.unwrap_or(Value::Null) })
 }
 
 fn head(reader: &mut impl BufRead) -> std::io::Result<(u16, Option<usize>, bool)> {

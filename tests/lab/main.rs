@@ -22,6 +22,7 @@ mod speaker;
 mod speech;
 
 mod abuse;
+mod adversity;
 mod appliance;
 mod check;
 mod families;
@@ -32,5 +33,6 @@ mod intruders;
 mod peers_alone;
 mod registrars;
 mod scripted;
+mod secrets;
 mod spoken;
 mod voicemail;

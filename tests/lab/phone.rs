@@ -21,6 +21,7 @@ pub struct Setup {
     audio: Vec<String>,
     input: Option<Wav>,
     environment: Vec<(String, String)>,
+    before: String,
 }
 
 /// A running phone.
@@ -51,6 +52,7 @@ impl Setup {
             audio: Vec::new(),
             input: Some(Wav::new(16000, sine(440.0, 16000, 2.0, 8000))),
             environment: Vec::new(),
+            before: String::new(),
         }
     }
 
@@ -91,6 +93,12 @@ impl Setup {
         self
     }
 
+    /// Shell commands before it starts, in a mount namespace that only it sees; `@DATA@` is its data folder.
+    pub fn before(mut self, script: &str) -> Setup {
+        self.before.push_str(script);
+        self
+    }
+
     /// Starts it in `host` and waits until it says that it is ready.
     pub fn start(self, lab: &Lab, host: &Host) -> Phone {
         let mut phone = self.launch(lab, host);
@@ -118,7 +126,7 @@ impl Setup {
             line = self.line.join("\n"),
         );
         fs::write(folder.join("tipring.toml"), text).expect("the configuration");
-        let process = spawn(host, &folder, &self.name, &self.environment);
+        let process = spawn(host, &folder, &self.name, &self.before, &self.environment);
         let socket = folder.join("api.sock");
         within("the phone opens its socket", Duration::from_secs(10), || {
             http::request(&socket, "GET", "/healthz", None).ok().map(drop)
@@ -128,9 +136,14 @@ impl Setup {
     }
 }
 
-fn spawn(host: &Host, folder: &Path, name: &str, environment: &[(String, String)]) -> Process {
-    let mut command = host.command(env!("CARGO_BIN_EXE_tipring"));
-    command.args(["run", "--config"]).arg(folder.join("tipring.toml"));
+fn spawn(host: &Host, folder: &Path, name: &str, before: &str, environment: &[(String, String)]) -> Process {
+    let data = folder.join("data");
+    let before = before.replace("@DATA@", data.to_str().expect("a path"));
+    // `ip netns exec` has made the mount namespace; what is mounted in it is seen nowhere else.
+    let script = format!("set -e; {before}\nexec \"$@\"");
+    let mut command = host.command("sh");
+    command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_tipring"), "run", "--config"]);
+    command.arg(folder.join("tipring.toml"));
     command.env("RUST_LOG", "warn,tipring=debug").envs(environment.iter().map(|(k, v)| (k, v)));
     Process::start(name, command, folder)
 }
@@ -286,6 +299,12 @@ impl Phone {
         self.process.id()
     }
 
+    /// A file of its, as it sees it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        let folder = self.folder.strip_prefix("/").expect("an absolute path");
+        Path::new(&format!("/proc/{}/root", self.pid())).join(folder).join(name)
+    }
+
     /// What it has printed and logged.
     pub fn output(&self) -> String {
         self.process.output()
@@ -306,7 +325,7 @@ impl Phone {
     pub fn power_cut(&mut self) {
         self.process.kill();
         let name = format!("{}-again", self.folder.file_name().expect("a name").to_string_lossy());
-        self.process = spawn(&self.host, &self.folder, &name, &[]);
+        self.process = spawn(&self.host, &self.folder, &name, "", &[]);
         let socket = self.socket();
         within("the phone opens its socket again", Duration::from_secs(10), || {
             http::request(&socket, "GET", "/healthz", None).ok().map(drop)

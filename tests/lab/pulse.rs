@@ -2,7 +2,7 @@
 //! the phone's microphone. Programs reach it through ALSA's default device.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -34,23 +34,24 @@ impl Pulse {
             socket.display()
         );
         fs::write(folder.join("script.pa"), script).expect("a file");
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--pdeathsig", "KILL"])
-            .arg(program("pulseaudio").expect("pulseaudio"))
-            .args(["-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "-F"])
-            .arg(folder.join("script.pa"));
-        let mut pulse =
-            Pulse { process: Process::start("pulse", with(command, &folder), lab.folder()), folder };
-        within("the sound server answers", Duration::from_secs(8), || {
-            assert!(pulse.process.running(), "pulseaudio ended:\n{}", pulse.process.tail());
-            pulse
-                .client("pactl", &["info"])
-                .output()
-                .is_ok_and(|output| output.status.success())
-                .then_some(())
-        });
-        pulse
+        let process = boot(&folder);
+        Pulse { process, folder }
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again.
+    pub fn again(&mut self) {
+        self.process = boot(&self.folder);
+    }
+
+    /// A command of `pactl`.
+    pub fn control(&self, arguments: &[&str]) {
+        let status = self.client("pactl", arguments).status().expect("pactl");
+        assert!(status.success(), "pactl {}", arguments.join(" "));
     }
 
     /// The environment in which a program's default ALSA device is this server.
@@ -59,9 +60,7 @@ impl Pulse {
     }
 
     fn client(&self, name: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", name]).args(arguments);
-        with(command, &self.folder)
+        client(&self.folder, name, arguments)
     }
 
     /// Plays into the room (the phone's microphone) until it ends or is dropped.
@@ -92,7 +91,28 @@ impl Pulse {
     }
 }
 
-fn environment(folder: &std::path::Path) -> Vec<(String, String)> {
+fn boot(folder: &Path) -> Process {
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--pdeathsig", "KILL"])
+        .arg(program("pulseaudio").expect("pulseaudio"))
+        .args(["-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "-F"])
+        .arg(folder.join("script.pa"));
+    let mut process = Process::start("pulse", with(command, folder), folder);
+    within("the sound server answers", Duration::from_secs(8), || {
+        assert!(process.running(), "pulseaudio ended:\n{}", process.tail());
+        client(folder, "pactl", &["info"]).output().is_ok_and(|output| output.status.success()).then_some(())
+    });
+    process
+}
+
+fn client(folder: &Path, name: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", name]).args(arguments);
+    with(command, folder)
+}
+
+fn environment(folder: &Path) -> Vec<(String, String)> {
     let text = |name: &str| folder.join(name).display().to_string();
     vec![
         ("PULSE_SERVER".to_owned(), format!("unix:{}", text("native"))),
@@ -103,7 +123,7 @@ fn environment(folder: &std::path::Path) -> Vec<(String, String)> {
     ]
 }
 
-fn with(mut command: Command, folder: &std::path::Path) -> Command {
+fn with(mut command: Command, folder: &Path) -> Command {
     command.envs(environment(folder)).stdin(Stdio::null());
     command
 }

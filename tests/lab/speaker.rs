@@ -52,6 +52,14 @@ pub fn media_of(message: &str) -> SocketAddr {
     format!("{}:{port}", value("c=IN IP4 ").trim()).parse().expect("an address")
 }
 
+/// Plays the registrar for the next REGISTER and grants what is asked for.
+#[track_caller]
+pub fn register(wire: &Wire, phone: &str) {
+    let register = wire.expect("REGISTER", "");
+    let contact = format!("{};expires=600\r\n", field(&register, "Contact:"));
+    wire.send(phone, answer(&register, "200 OK", &contact, "").as_bytes());
+}
+
 impl Speaker {
     /// Answers the next call that comes to `wire` with this Contact, and speaks this tone.
     #[track_caller]

@@ -36,7 +36,7 @@ pub struct Opened {
     /// The file that what is heard goes to.
     pub output: Option<PathBuf>,
     /// Whatever must live as long as the sound does.
-    pub keep: Box<dyn Any>,
+    pub keep: Box<dyn Any + Send>,
 }
 
 /// A back-end that had been opened is gone.
