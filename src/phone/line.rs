@@ -67,7 +67,6 @@ impl Line {
             RegistrationState::Rejected { status, reason } => {
                 Some(format!("line {name}: the PBX refuses it ({status} {reason}); {}", cure(*status)))
             }
-            _ if self.unproven => Some(format!("line {name}: {UNPROVEN}")),
             _ => None,
         }
     }
