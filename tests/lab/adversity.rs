@@ -226,7 +226,8 @@ fn a_clock_in_1970_is_named_and_what_needs_no_clock_works() {
     phone.wait_event_that("device.degraded", "clock", Duration::from_secs(5), |event| {
         event["data"]["part"] == "clock"
     });
-    degraded(&phone, "line main", &["certificate not valid yet", "is the clock of this device right?"]);
+    let clock_is_to_blame = "the clock of this device was never set and says 1970-01-01";
+    degraded(&phone, "line main", &["certificate of 203.0.113.20", clock_is_to_blame, "set it by hand"]);
     // The other line needs no certificate: it registers and calls, and events are told in order.
     let calls = |number: &str| {
         let body = json!({ "to": number, "line": "second" });
