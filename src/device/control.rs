@@ -32,6 +32,9 @@ const DATAGRAM: usize = 65_535;
 const QUEUE: usize = 4096;
 /// Datagrams taken before other work gets its turn.
 const DATAGRAMS_PER_TURN: usize = 32;
+/// Notices of other threads taken before other work gets its turn: at the start the first answer of the registrar comes
+/// together with a dozen of them.
+const NOTICES_PER_TURN: usize = 32;
 /// How often a wrong clock is looked at when nothing else happens.
 const CLOCK_CHECK: Duration = Duration::from_secs(2);
 
@@ -142,7 +145,7 @@ impl Control {
             tokio::select! {
                 received = self.network.receive(&mut datagram) => self.datagrams(received, &mut datagram),
                 Some(reported) = self.reports.recv() => self.reported(reported),
-                Some(notice) = self.notices.recv() => self.noticed(notice),
+                Some(notice) = self.notices.recv() => self.notices(notice),
                 Some(wish) = self.wishes.recv() => self.wished(wish),
                 () = tokio::time::sleep(sleep) => self.phone.handle_timeout(clock::now()),
                 _ = self.signals.terminate.recv() => self.stop(),
@@ -177,6 +180,16 @@ impl Control {
             match self.network.try_receive(buffer) {
                 Some(received) => next = Ok(received),
                 None => return,
+            }
+        }
+    }
+
+    fn notices(&mut self, first: Notice) {
+        self.noticed(first);
+        for _ in 1..NOTICES_PER_TURN {
+            match self.notices.try_recv() {
+                Ok(notice) => self.noticed(notice),
+                Err(_) => return,
             }
         }
     }
