@@ -26,7 +26,8 @@ impl Kept {
 
 /// The store.
 pub(super) struct PayloadStore {
-    bytes: Box<[u8]>,
+    /// The room is reserved at once and used from below: what a call never needs is never touched.
+    bytes: Vec<u8>,
     /// Bit n: block n is taken. Low blocks are preferred, so that high ones are never touched in a quiet call.
     taken: u64,
 }
@@ -34,7 +35,7 @@ pub(super) struct PayloadStore {
 impl PayloadStore {
     /// An empty store with all its memory.
     pub(super) fn new() -> PayloadStore {
-        PayloadStore { bytes: vec![0; BLOCKS * BLOCK].into_boxed_slice(), taken: 0 }
+        PayloadStore { bytes: Vec::with_capacity(BLOCKS * BLOCK), taken: 0 }
     }
 
     /// Copies a payload of [`MAX_PACKET`] bytes at most; `None` if there is no room.
@@ -50,7 +51,12 @@ impl PayloadStore {
         }
         kept.first = fitting.trailing_zeros() as usize;
         let start = kept.first * BLOCK;
-        self.bytes.get_mut(start..start + payload.len()).filter(|_| fitting != 0)?.copy_from_slice(payload);
+        if fitting == 0 {
+            return None;
+        }
+        let end = start + payload.len();
+        self.bytes.resize(self.bytes.len().max(end), 0);
+        self.bytes.get_mut(start..end)?.copy_from_slice(payload);
         self.taken |= kept.mask();
         Some(kept)
     }
