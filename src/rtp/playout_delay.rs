@@ -20,10 +20,23 @@ const WORTH_US: i64 = 50_000;
 /// Packets after which the window is believed as it stands.
 const LEARNT: usize = 100;
 
+/// Twelve bytes: every leg has a thousand of them.
 #[derive(Clone, Copy, Default)]
+#[repr(packed(4))]
 struct Seen {
-    at_us: u64,
+    /// Arrival in milliseconds, as far as 32 bits tell it.
+    at_ms: u32,
     transit_us: i64,
+}
+
+impl Seen {
+    fn age_us(self, now_us: u64) -> u64 {
+        u64::from(milliseconds(now_us).wrapping_sub(self.at_ms)) * 1000
+    }
+}
+
+fn milliseconds(us: u64) -> u32 {
+    (us / 1000) as u32
 }
 
 /// The window of transits and the target that follows from it.
@@ -65,7 +78,7 @@ impl PlayoutDelay {
     pub(super) fn record(&mut self, at_us: u64, transit_us: i64) {
         while self.count > 0 {
             let seen = self.ring[self.oldest];
-            if self.count < PACKETS && at_us.saturating_sub(seen.at_us) < WINDOW_US {
+            if self.count < PACKETS && seen.age_us(at_us) < WINDOW_US {
                 break;
             }
             let bin = self.bin(seen.transit_us);
@@ -73,7 +86,7 @@ impl PlayoutDelay {
             self.oldest = (self.oldest + 1) % PACKETS;
             self.count -= 1;
         }
-        self.ring[(self.oldest + self.count) % PACKETS] = Seen { at_us, transit_us };
+        self.ring[(self.oldest + self.count) % PACKETS] = Seen { at_ms: milliseconds(at_us), transit_us };
         self.count += 1;
         if self.count == 1 || transit_us < self.bottom_us {
             self.rebuild();
@@ -104,7 +117,7 @@ impl PlayoutDelay {
 
     /// Forgets everything but packets of the last `keep_us`.
     pub(super) fn forget(&mut self, now_us: u64, keep_us: u64) {
-        while self.count > 0 && now_us.saturating_sub(self.ring[self.oldest].at_us) > keep_us {
+        while self.count > 0 && self.ring[self.oldest].age_us(now_us) > keep_us {
             self.oldest = (self.oldest + 1) % PACKETS;
             self.count -= 1;
         }
