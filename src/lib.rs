@@ -6,10 +6,10 @@
 //! # The rooms
 //!
 //! ```text
-//!   sip   rtp   audio          protocol rooms: state machines in bytes, time and chance; none knows another
-//!     │     └──┬──┘
-//!     │      media             the path of one leg and the bridge of several, in packets and periods
-//!     └───┬────┘
+//!   sip   nat   rtp   audio    protocol rooms: state machines in bytes, time and chance; none knows another
+//!     │     └────┼────┘
+//!     │        media           the path of one leg and the bridge of several, in packets and periods
+//!     └────┬─────┘
 //!       phone ── config, events     the application: lines, calls, limits; the only room that knows what a call is
 //!     ┌───┴────┐
 //!   device   admin             sockets, clocks, threads, sound · the API and the command line that people use
@@ -44,6 +44,7 @@ pub mod demo;
 pub mod device;
 pub mod events;
 pub mod media;
+pub mod nat;
 pub mod now;
 pub mod phone;
 pub mod rtp;

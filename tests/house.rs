@@ -10,13 +10,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sip", &[]),
     ("rtp", &[]),
     ("audio", &[]),
-    ("media", &["rtp", "audio"]),
+    ("nat", &[]),
+    ("media", &["rtp", "audio", "nat"]),
     ("config", &[]),
     ("events", &["config"]),
-    ("phone", &["sip", "rtp", "audio", "media", "config", "events"]),
-    ("device", &["sip", "rtp", "audio", "media", "config", "events", "phone"]),
+    ("phone", &["sip", "nat", "rtp", "audio", "media", "config", "events"]),
+    ("device", &["sip", "nat", "rtp", "audio", "media", "config", "events", "phone"]),
     ("admin", &["phone", "events", "config"]),
-    ("demo", &["sip", "rtp", "audio", "config", "events", "phone", "device"]),
+    ("demo", &["sip", "nat", "rtp", "audio", "config", "events", "phone", "device"]),
 ];
 const OPEN_TO_ALL: &[&str] = &["now", "chance"];
 
