@@ -6,3 +6,6 @@
 //!
 //! The crates of the webrtc family draw the numbers of their transactions themselves: tests assert what they do, never
 //! their bytes.
+
+pub mod binding;
+pub mod stun;
