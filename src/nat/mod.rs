@@ -8,4 +8,7 @@
 //! their bytes.
 
 pub mod binding;
+pub mod keep_alive;
+pub mod outside;
 pub mod stun;
+pub mod watch;
