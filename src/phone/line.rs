@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::command::{Blame, Outcome, Refusal, Reply};
+use super::reach::Reach;
 use super::snapshot::LineView;
 use super::{Output, Phone, Remembered, dnd_setting};
 use crate::config;
@@ -71,7 +72,7 @@ impl Line {
         }
     }
 
-    pub fn view(&self, now: Now, agent: &UserAgent) -> LineView {
+    pub fn view(&self, now: Now, agent: &UserAgent, reach: &Reach) -> LineView {
         let (state, reason) = match &self.state {
             _ if !self.config.register => ("off", None),
             RegistrationState::Registering => ("registering", None),
@@ -96,6 +97,7 @@ impl Line {
             state,
             reason: self.refused.clone().or(reason),
             via: agent.server(self.account).map(|(transport, address)| format!("{transport}:{address}")),
+            keep_alive: reach.way(self.account),
             expires_s,
             dnd: self.dnd,
             voicemail: self.mailbox.clone(),
