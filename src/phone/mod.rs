@@ -5,6 +5,7 @@
 //! no file and knows no HTTP. Its parts are:
 //!
 //! * [`command`] what people and programs ask, [`desk`] the counter where they ask it, [`snapshot`] what they see;
+//! * `instance` who this device is to registrars;
 //! * `line`, `call` the state of one line and one call, `mailbox` what waits for a line;
 //! * [`reach`] keeps lines reachable behind NATs;
 //! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `features` what is done during it;
@@ -23,6 +24,7 @@ mod ending;
 mod features;
 mod incoming;
 pub mod inspection;
+mod instance;
 mod limits;
 mod line;
 mod mailbox;
@@ -180,6 +182,8 @@ pub struct Phone {
     config: Config,
     agent: UserAgent,
     reach: Reach,
+    /// The URN that registrars know this device by.
+    instance: String,
     lines: Vec<Line>,
     calls: Vec<Call>,
     ports: VecDeque<(PortId, u16)>,
@@ -219,7 +223,10 @@ impl Phone {
             trace: true,
             ..Settings::default()
         };
+        let serial = config.device.serial.as_deref();
+        let (instance, kept) = instance::instance(&remembered.settings, serial, &mut chance);
         let mut phone = Phone {
+            instance,
             agent: UserAgent::new(settings, chance.fork()),
             reach: Reach::new(chance.fork()),
             lines: Vec::new(),
@@ -229,7 +236,7 @@ impl Phone {
             tracer: Tracer::default(),
             recorder: Recorder::new(remembered.sequence, chance.fork()),
             chance,
-            outputs: VecDeque::new(),
+            outputs: kept.into_iter().map(Output::Keep).collect(),
             next_number: 1,
             refused_rtp: 0,
             started: now,

@@ -1,10 +1,11 @@
 //! Keeps registered lines reachable: carries between the machines of `nat` that watch a line's flow and its outside,
 //! and the user agent that sends, tells and registers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use crate::chance::Chance;
+use crate::config::{Nat, NatMode};
 use crate::nat::keep_alive::{Carriage, Flow, KeepAlive, Output, Way};
 use crate::nat::watch::{self, Watch};
 use crate::now::{Now, earliest};
@@ -19,8 +20,11 @@ const MOST_REGISTRARS: usize = 64;
 /// The names of STUN servers are looked up again after this time.
 const LOOK_UP_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
 
-/// A STUN server as configured: host and port.
-pub type StunServer = (String, u16);
+/// The port of STUN (RFC 8489 §8).
+const STUN_PORT: u16 = 3478;
+
+/// A STUN server: host and port.
+type StunServer = (String, u16);
 
 /// What keeps all lines reachable.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub struct Reach {
     keepers: BTreeMap<AccountId, KeepAlive>,
     known: VecDeque<(Transport, SocketAddr, Way)>,
     watches: Vec<Watching>,
+    /// Lines whose way to the PBX needs no keeping.
+    unkept: BTreeSet<AccountId>,
     /// STUN that nobody asked for.
     strays: u64,
     chance: Chance,
@@ -46,11 +52,32 @@ struct Watching {
 impl Reach {
     /// Without lines.
     pub fn new(chance: Chance) -> Reach {
-        Reach { keepers: BTreeMap::new(), known: VecDeque::new(), watches: Vec::new(), strays: 0, chance }
+        Reach {
+            keepers: BTreeMap::new(),
+            known: VecDeque::new(),
+            watches: Vec::new(),
+            unkept: BTreeSet::new(),
+            strays: 0,
+            chance,
+        }
     }
 
-    /// The STUN servers of a line from now on; none for none.
-    pub fn set_stun(&mut self, now: Now, account: AccountId, names: &[StunServer]) {
+    /// The settings of a line from now on.
+    pub fn configure(&mut self, now: Now, account: AccountId, nat: &Nat) {
+        let off = nat.mode == NatMode::Off;
+        if off {
+            self.unkept.insert(account);
+            self.keepers.remove(&account);
+        } else {
+            self.unkept.remove(&account);
+        }
+        let named = nat.stun.iter().filter(|_| !off);
+        let named: Vec<StunServer> =
+            named.map(|server| (server.host.clone(), server.port.unwrap_or(STUN_PORT))).collect();
+        self.set_stun(now, account, &named);
+    }
+
+    fn set_stun(&mut self, now: Now, account: AccountId, names: &[StunServer]) {
         let old = self.watches.iter().find(|watching| watching.accounts.contains(&account));
         if old.is_some_and(|watching| watching.names == names) {
             return;
@@ -75,6 +102,7 @@ impl Reach {
     /// Forgets a line.
     pub fn remove(&mut self, now: Now, account: AccountId) {
         self.keepers.remove(&account);
+        self.unkept.remove(&account);
         self.set_stun(now, account, &[]);
     }
 
@@ -135,6 +163,7 @@ impl Reach {
         agent: &mut UserAgent,
     ) {
         let watched = self.is_watched(account);
+        let unkept = self.unkept.contains(&account);
         let chance = &mut self.chance;
         let begins = matches!(
             state,
@@ -145,6 +174,7 @@ impl Reach {
         }
         let Some(keeper) = self.keepers.get_mut(&account) else { return };
         match state {
+            RegistrationState::Registered { .. } if unkept => keeper.handle_down(),
             RegistrationState::Registered { .. } => {
                 let Some(flow) = agent.kept_flow(account) else { return };
                 let known = self
