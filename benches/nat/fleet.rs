@@ -38,7 +38,6 @@ enum Subject {
 
 /// One phone in its office.
 pub struct Seat {
-    pub wish: Wish,
     pub account: String,
     pub office: Office,
     subject: Subject,
@@ -65,7 +64,7 @@ impl Fleet {
             let office = fleet.lab.office(&format!("office{number}"), 100 + number, uplink);
             let subject = fleet.start(*wish, &account, &office);
             fleet.asterisk.registered(&account);
-            fleet.seats.push(Seat { wish: *wish, account, office, subject });
+            fleet.seats.push(Seat { account, office, subject });
         }
         Some(fleet)
     }

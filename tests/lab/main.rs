@@ -37,6 +37,7 @@ mod matrix;
 mod nats_alone;
 mod nights;
 mod peers_alone;
+mod reach;
 mod registrars;
 mod scripted;
 mod secrets;

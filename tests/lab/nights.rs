@@ -86,9 +86,7 @@ fn after_the_router_started_anew_phones_are_called_again() {
 #[test]
 fn after_the_pbx_forgot_phones_are_called_again() {
     let Some(mut night) = night("a PBX that was away and forgot") else { return };
-    night.asterisk.down();
-    sleep(Duration::from_secs(15));
-    night.asterisk.up(true);
+    night.asterisk.stop_for(Duration::from_secs(15), true);
     night.all_answer("with a PBX that has forgotten");
 }
 
