@@ -26,7 +26,7 @@ pub mod words;
 pub use dialing::{NumberRule, e164};
 pub use finding::{Finding, Severity};
 pub use line::{AutoAnswer, CallerId, Line, Transports};
-pub use network::{Domain, Listen, Network, SipUri, Trusted};
+pub use network::{Domain, Listen, Network, SipUri, Trusted, WebSocketUrl};
 pub use places::{Place, Places};
 pub use reader::{Key, Presence};
 pub use secret::Secret;

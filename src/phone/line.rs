@@ -12,7 +12,8 @@ use crate::now::Now;
 use crate::sip::account::{Account, Credentials};
 use crate::sip::call::{CallSettings, Prack, SessionTimer};
 use crate::sip::handle::AccountId;
-use crate::sip::host::{Host, HostPort};
+use crate::sip::host::{Host, HostPort, parse_address};
+use crate::sip::locate::Authority;
 use crate::sip::network::Transport;
 use crate::sip::registration::RegistrationState;
 use crate::sip::trust::{Network, Trust};
@@ -357,8 +358,13 @@ pub(super) fn account(line: &config::Line, trusted: &config::Trusted) -> Account
             config::Transport::Udp => Transport::Udp,
             config::Transport::Tcp => Transport::Tcp,
             config::Transport::Tls => Transport::Tls,
+            config::Transport::Wss => Transport::Wss,
         })
         .collect();
+    account.websocket = line.websocket.as_ref().map(|url| {
+        let (host, port) = url.host_and_port();
+        Authority { host: host.to_ascii_lowercase(), address: parse_address(host), port }
+    });
     account.register = line.register;
     account.expires = line.expires;
     account.subscribe_mwi = line.subscribe_mwi;

@@ -182,12 +182,15 @@ impl Wire {
             self.try_next(now, id);
             return;
         }
-        let flow = exchange.preferred.clone().or_else(|| line.flow.clone().filter(|_| has_way));
+        // A WebSocket server is the way to everybody (RFC 7118 §5.1): what stands behind it is not reached by itself.
+        let is_only_way =
+            |flow: &Flow| flow.transport == Transport::Wss && exchange.owner != Owner::Registration;
+        let own = line.flow.clone().filter(|flow| has_way || is_only_way(flow));
+        let flow = exchange.preferred.clone().or(own);
         // Inside a dialog, and behind a Service-Route, a server at the same address is reached by the way
         // that stands: its Contact may name a port that nobody listens on, or no transport.
         if let Some(flow) = flow
-            && let Some(address) = destination.address
-            && flow.remote.ip() == address
+            && (is_only_way(&flow) || destination.address == Some(flow.remote.ip()))
             && flow.connection.is_some_and(|connection| self.connections.exists(connection))
         {
             let target = Target {
@@ -197,6 +200,7 @@ impl Wire {
                 rank: 0,
             };
             exchange.targets = vec![target];
+            exchange.preferred = Some(flow);
             self.try_next(now, id);
             return;
         }

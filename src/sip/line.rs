@@ -56,9 +56,7 @@ impl Line {
     /// Where the line's requests go first: outbound proxy, registrar or domain.
     pub fn destination(&self) -> Destination {
         match self.registration.redirect().and_then(Uri::as_sip) {
-            Some(uri) if self.account.outbound_proxy.is_none() => {
-                Destination::of(uri, &self.account.transports)
-            }
+            Some(uri) if self.account.outbound_proxy.is_none() => self.account.destination_of(uri),
             _ => self.account.destination(),
         }
     }
@@ -91,9 +89,9 @@ impl Line {
         };
         let user = self.account.contact_user();
         let mut uri = SipUri::new(user.as_deref(), Host::from(address.ip())).with_port(Some(address.port()));
-        if self.account.aor.secure && flow.transport == Transport::Tls {
-            uri.secure = true;
-        } else if flow.transport != Transport::Udp {
+        uri.secure = self.account.aor.secure && flow.transport.is_secure();
+        let is_said = flow.transport == Transport::Udp || (uri.secure && flow.transport == Transport::Tls);
+        if !is_said {
             uri.params.set("transport", Some(flow.transport.uri_token()));
         }
         NameAddr::new(Uri::Sip(uri))

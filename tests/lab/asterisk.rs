@@ -189,6 +189,7 @@ fn configure(folder: &Path, address: &str, root: &Path) {
     let files = [
         ("asterisk.conf", include_str!("asterisk/asterisk.conf")),
         ("extensions.conf", include_str!("asterisk/extensions.conf")),
+        ("http.conf", include_str!("asterisk/http.conf")),
         ("logger.conf", include_str!("asterisk/logger.conf")),
         ("manager.conf", include_str!("asterisk/manager.conf")),
         ("modules.conf", include_str!("asterisk/modules.conf")),
@@ -197,8 +198,11 @@ fn configure(folder: &Path, address: &str, root: &Path) {
         ("rtp.conf", include_str!("asterisk/rtp.conf")),
     ];
     for (name, text) in files {
-        fs::write(folder.join("etc").join(name), text.replace("@MODULES@", modules))
-            .expect("a configuration file");
+        fs::write(
+            folder.join("etc").join(name),
+            text.replace("@MODULES@", modules).replace("@ADDRESS@", address),
+        )
+        .expect("a configuration file");
     }
     fs::write(folder.join("etc/pjsip.conf"), accounts(address)).expect("pjsip.conf");
 }
@@ -214,7 +218,8 @@ fn accounts(address: &str) -> String {
          [udp]\ntype=transport\nprotocol=udp\nbind={address}:5060\n\n\
          [tcp]\ntype=transport\nprotocol=tcp\nbind={address}:5060\n\n\
          [tls]\ntype=transport\nprotocol=tls\nbind={address}:5061\nmethod=tlsv1_2\n\
-         cert_file=/inst/etc/pbx.crt\npriv_key_file=/inst/etc/pbx.key\nca_list_file=/inst/etc/ca.pem\n\n"
+         cert_file=/inst/etc/pbx.crt\npriv_key_file=/inst/etc/pbx.key\nca_list_file=/inst/etc/ca.pem\n\n\
+         [wss]\ntype=transport\nprotocol=wss\nbind={address}\n\n"
     );
     let friendly = "direct_media=no\nrtp_symmetric=yes\nforce_rport=yes\nrewrite_contact=yes\n";
     let hostile = "direct_media=yes\nrtp_symmetric=no\nforce_rport=no\nrewrite_contact=no\n100rel=required\n\

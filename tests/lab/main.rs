@@ -36,3 +36,4 @@ mod scripted;
 mod secrets;
 mod spoken;
 mod voicemail;
+mod websocket;
