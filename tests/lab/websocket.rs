@@ -87,7 +87,7 @@ fn two_phones_over_websocket_at_kamailio_call_each_other() {
     kamailio.logged("register 1001 over wss", Duration::from_secs(5));
     kamailio.logged("register 1002 over wss", Duration::from_secs(5));
     // Its pings have been answered meanwhile, or the connections would be gone.
-    sleep(Duration::from_secs(12));
+    sleep(Duration::from_secs(17));
     let call = a.call("1002");
     let ringing = b.wait_event("call.ringing");
     b.act(ringing["subject"].as_str().expect("an id"), "answer");
