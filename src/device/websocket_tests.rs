@@ -58,7 +58,7 @@ fn refusal(answer: &'static [u8]) -> String {
         };
         let place = place();
         let (opened, ()) = tokio::join!(open(ours, &place), server);
-        opened.err().expect("a refusal")
+        opened.expect_err("a refusal")
     })
 }
 
@@ -200,7 +200,7 @@ fn what_is_no_websocket_for_sip_is_refused() {
         #[expect(clippy::result_large_err, reason = "the type is the library's")]
         let accept = |_: &Asked, answer: Answer| Ok(answer);
         let (opened, _server) = tokio::join!(open(ours, &place), accept_hdr_async(theirs, accept));
-        opened.err().expect("a refusal")
+        opened.expect_err("a refusal")
     });
     assert!(why.contains("does not speak SIP over it; write the path"), "{why}");
 }
