@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::network::{Domain, SipUri, WebSocketUrl};
+use super::nat::Nat;
+use super::network::{Domain, SipUri};
 use super::reader::{At, Mistake, Node, Scope, Setting, section, within, zero_or_within};
 use super::secret::Secret;
 use super::values::{Written, written};
+use super::websocket::WebSocketUrl;
 use super::words::{Codec, Dtmf, Policy, SrtpKeys, Transport};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -74,6 +76,8 @@ section! {
         ca_file: Option<String> = optional "\"/etc/tipring/pbx-ca.pem\"";
         /// false: the server's certificate is not checked. Anybody on the way can listen then.
         tls_verify: bool = default "true";
+        /// How the line gets through NATs.
+        nat: Nat = default "{}";
     }
 }
 

@@ -6,3 +6,9 @@
 //!
 //! The crates of the webrtc family draw the numbers of their transactions themselves: tests assert what they do, never
 //! their bytes.
+
+pub mod binding;
+pub mod keep_alive;
+pub mod outside;
+pub mod stun;
+pub mod watch;

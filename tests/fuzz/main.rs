@@ -50,6 +50,11 @@ fn replay(targets: &[Target]) {
 }
 
 #[test]
+fn nat() {
+    replay(targets::nat::TARGETS);
+}
+
+#[test]
 fn rtp() {
     replay(targets::rtp::TARGETS);
 }

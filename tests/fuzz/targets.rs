@@ -10,6 +10,8 @@ pub mod config;
 pub mod device;
 #[path = "targets/media.rs"]
 pub mod media;
+#[path = "targets/nat.rs"]
+pub mod nat;
 #[path = "targets/rtp.rs"]
 pub mod rtp;
 #[path = "targets/sdp.rs"]
@@ -39,6 +41,7 @@ pub fn rooms() -> impl Iterator<Item = &'static [Target]> {
         config::TARGETS,
         device::TARGETS,
         media::TARGETS,
+        nat::TARGETS,
         rtp::TARGETS,
         sdp::TARGETS,
         sip::TARGETS,

@@ -18,6 +18,7 @@ mod during_calls;
 mod flows;
 mod intercom;
 mod providers;
+mod reach;
 mod registering;
 mod rules;
 mod secrets;
