@@ -29,6 +29,8 @@ pub struct Account {
     pub credentials: Option<Credentials>,
     /// The transports to try, the preferred one first. Never empty: UDP is used if it is.
     pub transports: Vec<Transport>,
+    /// The transport that the registrar answered over in an earlier life: it is tried first.
+    pub last_transport: Option<Transport>,
     /// Whether to register at all. A line without registration is a trunk between known addresses.
     pub register: bool,
     /// How long a registration is asked for.
@@ -65,6 +67,7 @@ impl Account {
             websocket: None,
             credentials: None,
             transports: vec![Transport::Udp],
+            last_transport: None,
             register: true,
             expires: Duration::from_secs(3600),
             old_binding: None,

@@ -13,6 +13,7 @@ use crate::sip::network::Transport;
 use crate::sip::registration::Registration;
 use crate::sip::subscription::Subscription;
 use crate::sip::transport::Flow;
+use crate::sip::transport_choice::TransportChoice;
 use crate::sip::trust::Trust;
 use crate::sip::uri::{SipUri, Uri};
 
@@ -21,6 +22,7 @@ use crate::sip::uri::{SipUri, Uri};
 pub(crate) struct Line {
     pub account: Account,
     pub registration: Registration,
+    pub choice: TransportChoice,
     pub authenticator: Authenticator,
     pub subscription: Subscription,
     /// The way by which the registrar last answered 200.
@@ -45,6 +47,7 @@ impl Line {
     pub fn new(account: Account, chance: &mut Chance) -> Line {
         let registration = Registration::new(&account, chance);
         Line {
+            choice: TransportChoice::new(&account),
             account,
             registration,
             authenticator: Authenticator::default(),
