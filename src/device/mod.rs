@@ -29,6 +29,7 @@ pub mod sound;
 pub mod sound_thread;
 pub mod store_thread;
 pub mod tls;
+mod websocket;
 
 use std::io;
 use std::path::PathBuf;

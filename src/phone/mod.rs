@@ -177,6 +177,11 @@ fn dnd_setting(line: &str) -> String {
     format!("dnd.{line}")
 }
 
+/// The name under which the transport is kept that a line's registrar answered over.
+fn transport_setting(line: &str) -> String {
+    format!("transport.{line}")
+}
+
 /// The phone.
 pub struct Phone {
     config: Config,
