@@ -48,9 +48,10 @@ section! {
         expires: Duration = default "\"10m\"", if within(30 * SECOND, 7 * DAY);
         /// Codecs, the preferred one first: "opus", "G722", "PCMA", "PCMU".
         codecs: Vec<Codec> = default "[\"opus\", \"G722\", \"PCMA\", \"PCMU\"]", if valid_codecs;
-        /// Encrypted audio: "off"; "optional" (RTP/AVP with a=crypto, accepted either way); "required" (RTP/SAVP).
+        /// Encrypted audio: "off"; "optional" (RTP/AVP, accepted either way); "required" (RTP/SAVP, UDP/TLS/RTP/SAVP).
         srtp: Policy = default "\"off\"";
-        /// How the keys of encrypted audio are agreed on: "sdes". Use it with transport "tls" or "wss".
+        /// How the keys of encrypted audio are agreed on: "sdes" (a=crypto, RFC 4568) or "dtls" (DTLS-SRTP, RFC 5763). Use
+        /// either with transport "tls" or "wss".
         srtp_keys: SrtpKeys = default "\"sdes\"";
         /// How pressed keys are sent: "auto", "rfc4733", "info" or "inband".
         dtmf: Dtmf = default "\"auto\"";
@@ -93,8 +94,20 @@ impl Line {
         if self.srtp != Policy::Off && !secure_only {
             scope.warn(
                 "srtp",
-                format!("line {name}: the keys of SRTP (SDES) travel in clear without TLS"),
+                match self.srtp_keys {
+                    SrtpKeys::Sdes => format!("line {name}: the keys of SRTP (SDES) travel in clear without TLS"),
+                    SrtpKeys::Dtls => format!(
+                        "line {name}: without TLS somebody on the way can put in another fingerprint and listen"
+                    ),
+                },
                 "write transport = \"tls\"",
+            );
+        }
+        if self.srtp == Policy::Off && self.srtp_keys == SrtpKeys::Dtls {
+            scope.warn(
+                "srtp_keys",
+                format!("line {name} encrypts nothing: srtp is \"off\""),
+                "write srtp = \"required\" or \"optional\"",
             );
         }
         let tried = scope.has("password") || scope.has("password_file");

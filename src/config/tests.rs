@@ -319,7 +319,11 @@ fn each_kind_of_mistake_has_its_cure() {
         ),
         (
             &format!("{line}srtp_keys = \"dtls\"\n"),
-            "srtp_keys is \"dtls\": DTLS-SRTP is not part of this version",
+            "t.toml:6: warning: line a encrypts nothing: srtp is \"off\"; write srtp = \"required\" or \"optional\"",
+        ),
+        (
+            &format!("{line}srtp = \"required\"\nsrtp_keys = \"dtls\"\n"),
+            "t.toml:6: warning: line a: without TLS somebody on the way can put in another fingerprint and listen;",
         ),
         (
             &format!("{line}stun = [\"stun.example.com\"]\n"),

@@ -128,8 +128,9 @@ words! {
     pub enum SrtpKeys {
         /// In SDP (RFC 4568).
         Sdes = "sdes",
+        /// By a handshake over the path of the audio (RFC 5763).
+        Dtls = "dtls",
     }
-    absent { "dtls" is "DTLS-SRTP" }
 }
 
 words! {
