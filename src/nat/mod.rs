@@ -8,4 +8,10 @@
 //! their bytes.
 
 pub mod binding;
+pub mod candidate;
+mod check_list;
+mod consent;
+pub mod ice;
+#[cfg(test)]
+mod ice_tests;
 pub mod stun;
