@@ -15,3 +15,7 @@ pub mod ice;
 #[cfg(test)]
 mod ice_tests;
 pub mod stun;
+pub mod turn;
+pub mod turn_message;
+#[cfg(test)]
+mod turn_tests;
