@@ -14,13 +14,15 @@ const HEAD: &str = "\
 pub(super) fn text(tables: &[Key]) -> String {
     let mut text = HEAD.to_owned();
     for table in tables {
-        write_table(&mut text, table, table.name);
+        write_table(&mut text, table, table.name, false);
     }
     text
 }
 
-fn write_table(text: &mut String, table: &Key, path: &str) {
-    let comment = if table.repeated { "#" } else { "" };
+/// `inside` if it belongs to a table that is commented out, and is so itself.
+fn write_table(text: &mut String, table: &Key, path: &str, inside: bool) {
+    let inside = inside || table.repeated;
+    let comment = if inside { "#" } else { "" };
     let header = if table.repeated { format!("[[{path}]]") } else { format!("[{path}]") };
     text.push('\n');
     explain(text, table.doc);
@@ -34,7 +36,7 @@ fn write_table(text: &mut String, table: &Key, path: &str) {
         text.push_str(&format!("{comment}{} = {value}\n", key.name));
     }
     for inner in table.nested.iter().filter(|key| !key.nested.is_empty()) {
-        write_table(text, inner, &format!("{path}.{}", inner.name));
+        write_table(text, inner, &format!("{path}.{}", inner.name), inside);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::nat::Nat;
 use super::network::{Domain, SipUri};
 use super::reader::{At, Mistake, Node, Scope, Setting, section, within, zero_or_within};
 use super::secret::Secret;
@@ -70,6 +71,8 @@ section! {
         ca_file: Option<String> = optional "\"/etc/tipring/pbx-ca.pem\"";
         /// false: the server's certificate is not checked. Anybody on the way can listen then.
         tls_verify: bool = default "true";
+        /// How the line gets through NATs.
+        nat: Nat = default "{}";
     }
 }
 

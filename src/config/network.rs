@@ -205,6 +205,41 @@ impl Written for SipUri {
     }
 }
 
+/// A host and perhaps a port, taken apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Host {
+    /// Host name or address, IPv6 without brackets.
+    pub(super) host: String,
+    pub(super) port: Option<u16>,
+}
+
+impl Host {
+    /// Reads `host` or `host:port`, or says what to write.
+    pub(super) fn parse(text: &str) -> Result<Host, String> {
+        if text.parse::<Ipv6Addr>().is_ok() {
+            return Ok(Host { host: text.to_owned(), port: None });
+        }
+        host_port(text)?;
+        let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, after)) => (host, after.strip_prefix(':')),
+            None => match text.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (text, None),
+            },
+        };
+        Ok(Host { host: host.to_owned(), port: port.and_then(|port| port.parse().ok()) })
+    }
+}
+
+/// A host and perhaps a port, as one writes them.
+pub(super) fn written_host(host: &str, port: Option<u16>) -> String {
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    match port {
+        Some(port) => format!("{host}:{port}"),
+        None => host,
+    }
+}
+
 /// Checks `host` or `host:port`, or says what to write.
 fn host_port(text: &str) -> Result<(), String> {
     let wrong = || {

@@ -241,7 +241,7 @@ impl Scope<'_, '_> {
     pub(super) fn title(&self) -> String {
         match self.path {
             "" => "the file".to_owned(),
-            path if path == "line" || path.contains('.') => format!("[[{path}]]"),
+            path if is_repeated(path) => format!("[[{path}]]"),
             path => format!("[{path}]"),
         }
     }
@@ -292,11 +292,34 @@ impl Key {
     }
 }
 
-/// The table that a key belongs to, for one that stands in the wrong place.
+/// Whether the table of this path is written with two brackets.
+fn is_repeated(path: &str) -> bool {
+    let mut keys = super::Config::schema();
+    let mut repeated = false;
+    for part in path.split('.') {
+        let Some(key) = keys.iter().find(|key| key.name == part) else { return false };
+        (keys, repeated) = (key.nested, key.repeated);
+    }
+    repeated
+}
+
+/// The table that a key belongs to, for one that stands in the wrong place: the one nearest to the top.
 fn home(name: &str) -> Option<String> {
-    let table =
-        super::Config::schema().iter().find(|table| table.nested.iter().any(|key| key.accepts(name)))?;
-    Some(if table.repeated { format!("[[{}]]", table.name) } else { format!("[{}]", table.name) })
+    let mut level: Vec<(String, &Key)> =
+        super::Config::schema().iter().map(|key| (key.name.to_owned(), key)).collect();
+    while !level.is_empty() {
+        let holds = |(_, table): &&(String, &Key)| table.nested.iter().any(|key| key.accepts(name));
+        if let Some((path, table)) = level.iter().find(holds) {
+            return Some(if table.repeated { format!("[[{path}]]") } else { format!("[{path}]") });
+        }
+        level = level
+            .iter()
+            .flat_map(|(path, table)| {
+                table.nested.iter().map(move |key| (format!("{path}.{}", key.name), key))
+            })
+            .collect();
+    }
+    None
 }
 
 /// The value that a piece of TOML from the schema means.

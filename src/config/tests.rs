@@ -109,6 +109,7 @@ fn the_example_shows_every_key_with_a_value_that_is_right() {
             registrar: line.registrar.clone(),
             outbound_proxy: line.outbound_proxy.clone(),
             ca_file: line.ca_file.clone(),
+            nat: Nat { turn: line.nat.turn.clone(), ..Nat::default() },
             ..bare.line[0].clone()
         },
         "what the example shows of a line are its defaults"
@@ -134,7 +135,7 @@ fn the_example_shows_every_key_with_a_value_that_is_right() {
 fn every_key_refuses_a_value_of_a_wrong_type_by_name() {
     for (path, key) in keys() {
         let (table, name) = path.rsplit_once('.').unwrap();
-        let header = if table == "line" || table.contains('.') {
+        let header = if ["line", "line.nat.turn", "admin.users", "admin.tokens"].contains(&table) {
             format!("[[{table}]]")
         } else {
             format!("[{table}]")
@@ -162,7 +163,7 @@ user = "101"
 srtp = "optoinal"
 
 [line.nat]
-mode = "auto"
+mod = "auto"
 "#;
     assert_eq!(
         findings(text),
@@ -174,7 +175,7 @@ mode = "auto"
             "t.toml:9: warning: line office registers without a password; add password or password_file, unless the \
              PBX knows the line by its address",
             "t.toml:12: srtp can't be \"optoinal\"; did you mean \"optional\"?",
-            "t.toml:14: nat: NAT traversal by STUN, TURN and ICE is not part of this version; remove it",
+            "t.toml:15: mod is not a key of [line.nat]; did you mean mode?",
         ]
     );
 }
@@ -316,6 +317,38 @@ fn each_kind_of_mistake_has_its_cure() {
             &format!("{line}srtp_keys = \"dtls\"\n"),
             "srtp_keys is \"dtls\": DTLS-SRTP is not part of this version",
         ),
+        (
+            &format!("{line}stun = [\"stun.example.com\"]\n"),
+            "t.toml:6: stun is not a key of [[line]]; it belongs in [line.nat]",
+        ),
+        (
+            &format!("{line}[line.nat]\nurl = \"turn:t\"\n"),
+            "t.toml:7: url is not a key of [line.nat]; it belongs in [[line.nat.turn]]",
+        ),
+        (
+            &format!("{line}[line.nat]\nstun = [\"stun.example.com:0\"]\n"),
+            "t.toml:7: stun can't be \"stun.example.com:0\"; write a port from 1 to 65535 behind the colon",
+        ),
+        (
+            &format!("{line}[line.nat]\nstun = [\"s\", \"stun:s\"]\n"),
+            "t.toml:7: stun names s twice; name each once",
+        ),
+        (
+            &format!("{line}nat.stun = [\"a\", \"b\", \"c\", \"d\", \"e\"]\n"),
+            "t.toml:6: stun has 5 servers; name 4 at most, the nearest first",
+        ),
+        (
+            &format!("{line}[line.nat]\nmode = \"off\"\nice = true\n"),
+            "t.toml:8: ice has no effect with mode = \"off\"; remove one of the two",
+        ),
+        (
+            &format!("{line}[line.nat]\nturn = [{{ url = \"turn:t\", username = \"u\" }}]\nice = true\n"),
+            "t.toml:7: [[line.nat.turn]] has no password; add password or password_file",
+        ),
+        (
+            &format!("{line}[line.nat.turn]\nurl = \"turn:t\"\nusername = \"u\"\npassword = \"p\"\n"),
+            "t.toml:6: turn is there as [line.nat.turn]; write [[line.nat.turn]]: there may be several",
+        ),
         (&format!("{line}codecs = [\"G729\"]\n"), "codecs is \"G729\": G.729 is not part of this version"),
         (&format!("{line}codecs = []\n"), "t.toml:6: codecs is empty; name one codec at least"),
         (
@@ -429,6 +462,33 @@ fn secrets_come_from_files_and_show_nowhere() {
         let all = findings(&GOOD.replace("password = \"planted-secret\"", text)).join("\n");
         assert!(!all.is_empty() && !all.contains("planted-secret"), "{all}");
     }
+}
+
+#[test]
+fn the_way_through_nats_is_a_table_of_its_line() {
+    let text = format!(
+        "{GOOD}[line.nat]\nstun = [\"stun.example.com\"]\nice = true\n[[line.nat.turn]]\nurl = \"turns:t.example:443\"\n\
+         username = \"u\"\npassword_file = \"turn.password\"\n[[line]]\nname = \"b\"\nuser = \"2\"\ndomain = \"d\"\n\
+         password = \"p\"\n"
+    );
+    let reading = Config::read(&text, "t.toml", &mut |_| Ok(Some("planted-relay-secret\n".into())));
+    assert_eq!(reading.findings, []);
+    let config = reading.config.unwrap();
+    let nat = &config.line[0].nat;
+    assert_eq!((nat.mode, nat.ice, nat.stun[0].host.as_str()), (NatMode::Auto, true, "stun.example.com"));
+    let [turn] = nat.turn.as_slice() else { panic!("one server") };
+    assert_eq!((turn.url.transport, turn.url.port), (TurnTransport::Tls, Some(443)));
+    assert_eq!((turn.username.as_str(), turn.password.reveal()), ("u", "planted-relay-secret"));
+    assert_eq!(config.line[1].nat, Nat::default(), "the next line has none of it");
+    for shown in [format!("{config:?}"), config.masked().to_string()] {
+        assert!(!shown.contains("planted-relay-secret"), "{shown}");
+    }
+    let masked = &config.masked()["line"][0]["nat"];
+    assert_eq!(masked["turn"][0]["password"], "***");
+    assert_eq!(masked["turn"][0]["url"], "turns:t.example:443");
+    let unused = Config::read(&text.replace("ice = true", "ice = false"), "t.toml", &mut |_| Ok(None));
+    let [warning] = unused.findings.as_slice() else { panic!("{:?}", unused.findings) };
+    assert!(warning.to_string().contains("warning: a TURN server is used by ICE only"), "{warning}");
 }
 
 #[test]

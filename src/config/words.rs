@@ -124,6 +124,16 @@ words! {
 }
 
 words! {
+    /// Whether a line does anything about the NATs on its way.
+    pub enum NatMode {
+        /// What its settings allow and the network needs.
+        Auto = "auto",
+        /// Nothing.
+        Off = "off",
+    }
+}
+
+words! {
     /// How pressed keys travel.
     pub enum Dtmf {
         /// As telephone-event where it was agreed on, else by INFO.

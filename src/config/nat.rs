@@ -1,0 +1,283 @@
+//! `[line.nat]`: how a line is reached, and how its audio finds a way, through the routers on the path.
+
+use super::network::{Host, written_host};
+use super::reader::{Mistake, Scope, section};
+use super::secret::Secret;
+use super::values::{Written, written};
+use super::words::NatMode;
+
+/// STUN servers of one line.
+const MOST_STUN: usize = 4;
+/// TURN servers of one line.
+const MOST_TURN: usize = 4;
+
+section! {
+    /// `[line.nat]`: how the line gets through NATs.
+    pub struct Nat {
+        /// "auto": the way to the PBX is kept open and watched, and audio finds its way by what is given here; "off": none of
+        /// that, for a PBX in the same network.
+        mode: NatMode = default "\"auto\"";
+        /// STUN servers (RFC 8489), which tell the public address: "stun.example.com", or with a port behind a colon.
+        stun: Vec<StunServer> = default "[]", if valid_stun;
+        /// true: ICE (RFC 8445) looks for the best way of the audio of each call, if the other side has it, too.
+        ice: bool = default "false";
+        /// A TURN server (RFC 8656), which relays the audio where there is no direct way. Used with ice = true. There may be
+        /// several.
+        turn: Vec<TurnServer> = default "[]", if valid_turn;
+    }
+}
+
+impl Nat {
+    fn check(&self, scope: &mut Scope<'_, '_>) {
+        if self.mode == NatMode::Off {
+            let useless =
+                [("ice", self.ice), ("stun", !self.stun.is_empty()), ("turn", !self.turn.is_empty())];
+            for (key, _) in useless.iter().filter(|(_, given)| *given) {
+                let what = format!("{key} has no effect with mode = \"off\"");
+                scope.error(key, what, "remove one of the two");
+            }
+        } else if !self.turn.is_empty() && !self.ice {
+            scope.warn("turn", "a TURN server is used by ICE only", "write ice = true");
+        }
+    }
+}
+
+#[expect(clippy::ptr_arg, reason = "a check takes the value as it is")]
+fn valid_stun(servers: &Vec<StunServer>) -> Result<(), Mistake> {
+    at_most(servers.len(), MOST_STUN)?;
+    each_once(servers)
+}
+
+#[expect(clippy::ptr_arg, reason = "a check takes the value as it is")]
+fn valid_turn(servers: &Vec<TurnServer>) -> Result<(), Mistake> {
+    at_most(servers.len(), MOST_TURN)
+}
+
+fn at_most(count: usize, most: usize) -> Result<(), Mistake> {
+    if count <= most {
+        return Ok(());
+    }
+    Err((format!("has {count} servers"), format!("name {most} at most, the nearest first")))
+}
+
+fn each_once<T: PartialEq + Written>(servers: &[T]) -> Result<(), Mistake> {
+    for (index, server) in servers.iter().enumerate() {
+        if servers.get(..index).is_some_and(|before| before.contains(server)) {
+            return Err((format!("names {} twice", server.written()), "name each once".into()));
+        }
+    }
+    Ok(())
+}
+
+/// A STUN server: host and port.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct StunServer {
+    /// Host name or address, IPv6 without brackets.
+    pub host: String,
+    /// The port; without it the one of the SRV record `_stun._udp`, else 3478 (RFC 8489 §8).
+    pub port: Option<u16>,
+}
+
+impl Written for StunServer {
+    const FORM: &'static str = "a STUN server such as \"stun.example.com\" or \"192.0.2.1:3478\"";
+
+    fn parse(text: &str) -> Result<StunServer, String> {
+        let text = text.trim();
+        let lower = text.to_ascii_lowercase();
+        if lower.starts_with("stuns:") {
+            return Err("write it without stuns: here it is asked over UDP".into());
+        }
+        if lower.starts_with("turn:") || lower.starts_with("turns:") {
+            return Err("a TURN server belongs in [[line.nat.turn]], with its username and password".into());
+        }
+        // "stun:3478" is a host of that name; RFC 7064 has no slashes either.
+        let is_uri = lower.starts_with("stun:") && !text.get(5..).is_some_and(is_port);
+        let rest = if is_uri { text.get(5..).unwrap_or_default() } else { text };
+        if rest.starts_with("//") {
+            return Err("a STUN URI has no //: write \"stun:stun.example.com:3478\"".into());
+        }
+        let Host { host, port } = Host::parse(rest)?;
+        Ok(StunServer { host, port })
+    }
+
+    fn written(&self) -> String {
+        written_host(&self.host, self.port)
+    }
+}
+
+fn is_port(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+section! {
+    /// `[[line.nat.turn]]`: a TURN server and the account there.
+    pub struct TurnServer {
+        /// turn:HOST, with :PORT and ?transport=udp or tcp behind it if need be, or turns:HOST for TLS (RFC 7065).
+        url: TurnUrl = required "\"turn:turn.example.com\"";
+        /// The name of the account.
+        username: String = required "\"tipring\"";
+        /// The password; or password_file = the file that holds it.
+        password: Secret = secret "\"a long password\"";
+    }
+}
+
+impl TurnServer {
+    fn check(&self, scope: &mut Scope<'_, '_>) {
+        if self.password.is_empty() && !scope.has("password") && !scope.has("password_file") {
+            scope.error(
+                "password",
+                format!("{} has no password", scope.title()),
+                "add password or password_file",
+            );
+        }
+        if self.username.len() > 508 {
+            scope.error("username", "username is longer than 508 bytes", "write what the server knows");
+        }
+    }
+}
+
+/// How a TURN server is reached.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum TurnTransport {
+    /// UDP.
+    #[default]
+    Udp,
+    /// TCP.
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+}
+
+/// Where a TURN server is, and how it is reached (RFC 7065).
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct TurnUrl {
+    /// Host name or address, IPv6 without brackets.
+    pub host: String,
+    /// The port; without it the one of the SRV record, else 3478, or 5349 for TLS (RFC 8656 §3.1).
+    pub port: Option<u16>,
+    /// How it is reached.
+    pub transport: TurnTransport,
+}
+
+impl Written for TurnUrl {
+    const FORM: &'static str = "a TURN URI such as \"turn:turn.example.com:3478?transport=udp\"";
+
+    fn parse(text: &str) -> Result<TurnUrl, String> {
+        let text = text.trim();
+        let Some((scheme, rest)) = text.split_once(':') else { return Err(format!("write {}", Self::FORM)) };
+        let secure = match scheme.to_ascii_lowercase().as_str() {
+            "turn" => false,
+            "turns" => true,
+            "stun" => return Err("a STUN server belongs in stun of [line.nat]".into()),
+            _ => return Err(format!("write {}", Self::FORM)),
+        };
+        if rest.starts_with("//") {
+            return Err("a TURN URI has no //: write \"turn:turn.example.com:3478\"".into());
+        }
+        if rest.contains('@') {
+            return Err("write the account as username and password, not into the URI".into());
+        }
+        let (place, query) = match rest.split_once('?') {
+            Some((place, query)) => (place, Some(query)),
+            None => (rest, None),
+        };
+        let named = match query {
+            None => None,
+            Some(query) => match query.split_once('=') {
+                Some(("transport", transport)) => Some(transport),
+                _ => return Err("only ?transport= may follow".into()),
+            },
+        };
+        let transport = match (secure, named.map(str::to_ascii_lowercase).as_deref()) {
+            (false, None | Some("udp")) => TurnTransport::Udp,
+            (false, Some("tcp")) => TurnTransport::Tcp,
+            (true, None | Some("tcp")) => TurnTransport::Tls,
+            (true, Some("udp")) => {
+                return Err("TLS runs over TCP here: leave out ?transport=udp".into());
+            }
+            _ => return Err("write ?transport=udp or ?transport=tcp".into()),
+        };
+        let Host { host, port } = Host::parse(place)?;
+        Ok(TurnUrl { host, port, transport })
+    }
+
+    fn written(&self) -> String {
+        let place = written_host(&self.host, self.port);
+        match self.transport {
+            TurnTransport::Udp => format!("turn:{place}"),
+            TurnTransport::Tcp => format!("turn:{place}?transport=tcp"),
+            TurnTransport::Tls => format!("turns:{place}"),
+        }
+    }
+}
+
+written!(StunServer, TurnUrl);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stun_servers_are_hosts_with_a_port_at_most() {
+        for (text, host, port) in [
+            ("stun.example.com", "stun.example.com", None),
+            ("stun.example.com:19302", "stun.example.com", Some(19302)),
+            ("stun:stun.example.com", "stun.example.com", None),
+            ("STUN:192.0.2.1:3478", "192.0.2.1", Some(3478)),
+            ("stun:3478", "stun", Some(3478)),
+            ("[2001:db8::1]:3478", "2001:db8::1", Some(3478)),
+            ("[2001:db8::1]", "2001:db8::1", None),
+            ("2001:db8::1", "2001:db8::1", None),
+        ] {
+            let parsed = StunServer::parse(text).unwrap();
+            assert_eq!((parsed.host.as_str(), parsed.port), (host, port), "{text}");
+            assert_eq!(StunServer::parse(&parsed.written()), Ok(parsed), "{text}");
+        }
+        for (wrong, cure) in [
+            ("", "a host name"),
+            ("stun:", "a host name"),
+            ("stuns:stun.example.com", "without stuns"),
+            ("turn:turn.example.com", "[[line.nat.turn]]"),
+            ("stun://stun.example.com", "no //"),
+            ("stun.example.com:0", "a port from 1"),
+            ("stun.example.com:99999", "a port from 1"),
+            ("stun example", "a host name"),
+            ("stun.example.com?transport=udp", "a host name"),
+        ] {
+            let told = StunServer::parse(wrong).unwrap_err();
+            assert!(told.contains(cure), "{wrong}: {told}");
+        }
+    }
+
+    #[test]
+    fn turn_servers_say_how_they_are_reached() {
+        use TurnTransport::{Tcp, Tls, Udp};
+        for (text, host, port, transport) in [
+            ("turn:turn.example.com", "turn.example.com", None, Udp),
+            ("turn:turn.example.com:3479?transport=udp", "turn.example.com", Some(3479), Udp),
+            ("TURN:192.0.2.1?transport=TCP", "192.0.2.1", None, Tcp),
+            ("turns:turn.example.com:443", "turn.example.com", Some(443), Tls),
+            ("turns:[2001:db8::1]:443?transport=tcp", "2001:db8::1", Some(443), Tls),
+        ] {
+            let parsed = TurnUrl::parse(text).unwrap();
+            assert_eq!((parsed.host.as_str(), parsed.port, parsed.transport), (host, port, transport));
+            assert_eq!(TurnUrl::parse(&parsed.written()), Ok(parsed), "{text}");
+        }
+        for (wrong, cure) in [
+            ("", "a TURN URI"),
+            ("turn.example.com", "a TURN URI"),
+            ("http:turn.example.com", "a TURN URI"),
+            ("stun:stun.example.com", "stun of [line.nat]"),
+            ("turn://turn.example.com", "no //"),
+            ("turn:me:secret@turn.example.com", "username and password"),
+            ("turns:turn.example.com?transport=udp", "leave out"),
+            ("turn:turn.example.com?transport=sctp", "transport=udp or"),
+            ("turn:turn.example.com?ttl=1", "only ?transport="),
+            ("turn:", "a host name"),
+            ("turn:turn.example.com:x", "a port from 1"),
+        ] {
+            let told = TurnUrl::parse(wrong).unwrap_err();
+            assert!(told.contains(cure), "{wrong}: {told}");
+        }
+    }
+}
