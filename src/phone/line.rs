@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::command::{Blame, Outcome, Refusal, Reply};
+use super::reach::Reach;
 use super::snapshot::LineView;
 use super::{Output, Phone, Remembered, dnd_setting};
 use crate::config;
@@ -71,7 +72,7 @@ impl Line {
         }
     }
 
-    pub fn view(&self, now: Now, agent: &UserAgent) -> LineView {
+    pub fn view(&self, now: Now, agent: &UserAgent, reach: &Reach) -> LineView {
         let (state, reason) = match &self.state {
             _ if !self.config.register => ("off", None),
             RegistrationState::Registering => ("registering", None),
@@ -96,6 +97,7 @@ impl Line {
             state,
             reason: self.refused.clone().or(reason),
             via: agent.server(self.account).map(|(transport, address)| format!("{transport}:{address}")),
+            keep_alive: reach.way(self.account),
             expires_s,
             dnd: self.dnd,
             voicemail: self.mailbox.clone(),
@@ -131,7 +133,10 @@ impl Phone {
             .iter()
             .find(|binding| binding.line == config.name && binding.address == config.address())
             .map(|binding| binding.contact.clone());
+        account.instance = Some(self.instance.clone());
+        let nat = config.nat.clone();
         let account = self.agent.add_account(now, account);
+        self.reach.configure(now, account, &nat);
         self.lines.push(Line {
             config,
             account,
@@ -157,11 +162,13 @@ impl Phone {
             match config.line.iter().find(|line| line.name == name && line.enabled) {
                 Some(new) if same_trust && *new == self.lines[index].config => {}
                 Some(new) => {
-                    let account = account(new, &config.sip.trusted);
+                    let mut account = account(new, &config.sip.trusted);
+                    account.instance = Some(self.instance.clone());
                     let line = &mut self.lines[index];
                     if line.config.address() != new.address() {
                         line.mailbox = None;
                     }
+                    self.reach.configure(now, line.account, &new.nat);
                     self.agent.replace_account(now, line.account, account);
                     line.dnd = if line.config.dnd == new.dnd { line.dnd } else { new.dnd };
                     line.config = new.clone();
@@ -181,6 +188,7 @@ impl Phone {
                         );
                     }
                     let line = self.lines.remove(index);
+                    self.reach.remove(now, line.account);
                     self.agent.remove_account(now, line.account);
                     removed.push(name);
                 }

@@ -5,7 +5,9 @@
 //! no file and knows no HTTP. Its parts are:
 //!
 //! * [`command`] what people and programs ask, [`desk`] the counter where they ask it, [`snapshot`] what they see;
+//! * `instance` who this device is to registrars;
 //! * `line`, `call` the state of one line and one call, `mailbox` what waits for a line;
+//! * [`reach`] keeps lines reachable behind NATs;
 //! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `features` what is done during it;
 //!   `auto_answer` when nobody has to take it;
 //! * `tones` what the person at the device hears besides the calls;
@@ -22,11 +24,13 @@ mod ending;
 mod features;
 mod incoming;
 pub mod inspection;
+mod instance;
 mod limits;
 mod line;
 mod mailbox;
 mod media_plan;
 mod outgoing;
+pub mod reach;
 mod session;
 pub mod snapshot;
 mod tones;
@@ -39,6 +43,7 @@ use call::Call;
 use command::{Blame, Command, Outcome, Refusal, Reply};
 use limits::Guard;
 use line::Line;
+use reach::Reach;
 use snapshot::Snapshot;
 use trace::{Border, Tracer};
 
@@ -176,6 +181,9 @@ fn dnd_setting(line: &str) -> String {
 pub struct Phone {
     config: Config,
     agent: UserAgent,
+    reach: Reach,
+    /// The URN that registrars know this device by.
+    instance: String,
     lines: Vec<Line>,
     calls: Vec<Call>,
     ports: VecDeque<(PortId, u16)>,
@@ -215,8 +223,12 @@ impl Phone {
             trace: true,
             ..Settings::default()
         };
+        let serial = config.device.serial.as_deref();
+        let (instance, kept) = instance::instance(&remembered.settings, serial, &mut chance);
         let mut phone = Phone {
+            instance,
             agent: UserAgent::new(settings, chance.fork()),
+            reach: Reach::new(chance.fork()),
             lines: Vec::new(),
             calls: Vec::new(),
             ports: VecDeque::new(),
@@ -224,7 +236,7 @@ impl Phone {
             tracer: Tracer::default(),
             recorder: Recorder::new(remembered.sequence, chance.fork()),
             chance,
-            outputs: VecDeque::new(),
+            outputs: kept.into_iter().map(Output::Keep).collect(),
             next_number: 1,
             refused_rtp: 0,
             started: now,
@@ -281,6 +293,7 @@ impl Phone {
             Input::NetworkChanged { addresses } => {
                 self.tell(now, Event::new(Kind::NetworkChanged { addresses }));
                 self.agent.network_changed(now);
+                self.reach.handle_network_changed(now);
             }
             Input::Stop => self.stop(now),
         }
@@ -302,7 +315,7 @@ impl Phone {
     /// When [`Phone::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<u64> {
         let calls = self.calls.iter().filter_map(Call::poll_timeout).min();
-        let own = earliest(calls, self.tones.poll_timeout());
+        let own = earliest(earliest(calls, self.reach.poll_timeout()), self.tones.poll_timeout());
         earliest(self.agent.poll_timeout(), earliest(own, self.stop_by.filter(|_| !self.stopped)))
     }
 
@@ -311,6 +324,7 @@ impl Phone {
         if self.agent.poll_timeout().is_some_and(|due| due <= now.mono_us) {
             self.agent.handle_timeout(now);
         }
+        self.reach.handle_timeout(now, &mut self.agent);
         self.tones.handle_timeout(now);
         self.handle_call_timeouts(now);
         self.settle(now);
@@ -333,7 +347,7 @@ impl Phone {
             name: self.config.device.name.clone().unwrap_or_default(),
             serial: self.config.device.serial.clone().unwrap_or_default(),
             started: rfc3339(self.started.utc_us),
-            lines: self.lines.iter().map(|line| line.view(now, &self.agent)).collect(),
+            lines: self.lines.iter().map(|line| line.view(now, &self.agent, &self.reach)).collect(),
             calls: self.calls.iter().map(|call| call.view(now)).collect(),
             degraded: self.degraded(),
             dropped: self.dropped(),
@@ -360,6 +374,7 @@ impl Phone {
     /// Handles what the agent has to say until it and its consequences are quiet, then tells the engine what follows.
     fn settle(&mut self, now: Now) {
         while let Some(event) = self.agent.poll_event() {
+            self.reach.handle_event(now, &event, &mut self.agent);
             self.handle_agent(now, event);
         }
         let helps = self.calls.iter().any(|call| call.emergency);
@@ -386,6 +401,10 @@ impl Phone {
             ua_event::Event::MessageSummary { account, summary } => self.mail_waits(now, account, summary),
             ua_event::Event::Located { .. }
             | ua_event::Event::Servers { .. }
+            | ua_event::Event::Answered { .. }
+            | ua_event::Event::Pong { .. }
+            | ua_event::Event::Stun { .. }
+            | ua_event::Event::Resolved { .. }
             | ua_event::Event::Request { .. }
             | ua_event::Event::Response { .. } => {}
             ua_event::Event::Call { call, event } => self.handle_call(now, call, event),
@@ -497,6 +516,7 @@ impl Phone {
             ("refused_connections", counters.refused_connections),
             ("unanswered_challenges", counters.unanswered_challenges),
             ("refused_requests", counters.refused_requests),
+            ("stray_stun", self.reach.strays()),
             ("rtp", self.refused_rtp + self.calls.iter().map(|call| call.path.refused()).sum::<u64>()),
         ]
         .into_iter()

@@ -40,6 +40,9 @@ pub struct LineView {
     pub reason: Option<String>,
     /// Transport and address in use, as in `udp:203.0.113.10:5060`.
     pub via: Option<String>,
+    /// How its registrar is asked whether it still reaches us: `stun`, `crlf` or `options`; `watch` before it where STUN
+    /// servers tell of changes.
+    pub keep_alive: Option<&'static str>,
     /// Seconds until the registration has to be renewed, as granted.
     pub expires_s: Option<u64>,
     /// Does the line refuse calls?

@@ -35,6 +35,8 @@ pub struct Account {
     /// [`Registered`](crate::sip::registration::RegistrationState)), removed in the first REGISTER if it is
     /// not the one of now.
     pub old_binding: Option<String>,
+    /// The URN of this device (RFC 5626 §4.1), `urn:uuid:…`; without it no outbound and no GRUU is offered.
+    pub instance: Option<String>,
     /// Whether the address that the registrar sees us at (RFC 3581) becomes our Contact over UDP.
     pub rewrite_contact: bool,
     /// Whether a request of more than 1300 bytes tries TCP before UDP (RFC 3261 §18.1.1).
@@ -63,6 +65,7 @@ impl Account {
             register: true,
             expires: Duration::from_secs(3600),
             old_binding: None,
+            instance: None,
             rewrite_contact: true,
             tcp_for_large: true,
             trust: Trust::Registered,

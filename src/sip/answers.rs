@@ -14,6 +14,9 @@ use crate::sip::transport::Flow;
 use crate::sip::ua_event::{Event, Failure};
 use crate::sip::wire::{Delivery, Wire};
 
+/// The edge has lost the flow to us (RFC 5626 §11.5).
+const FLOW_FAILED: u16 = 430;
+
 impl Wire {
     /// A response to an attempt.
     pub(crate) fn handle_exchange_response(
@@ -57,9 +60,13 @@ impl Wire {
                 self.locator.mark_failed(now, target.transport, target.remote, wish);
                 self.try_next(now, id);
             }
-            _ => {
+            status => {
+                let account = self.exchanges.get(&id).map(|exchange| exchange.account);
                 self.finish(id);
                 self.deliver_final(id, response);
+                if let Some(account) = account.filter(|_| status == FLOW_FAILED) {
+                    self.renew(now, account);
+                }
             }
         }
     }

@@ -23,6 +23,9 @@ use crate::sip::wire::Incoming;
 
 impl UserAgent {
     pub(crate) fn handle_datagram(&mut self, now: Now, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) {
+        if self.is_stun(remote, bytes) {
+            return;
+        }
         let flow = Flow { transport: Transport::Udp, local: Some(local), remote, connection: None };
         match read_datagram(bytes) {
             Ok(None) => {}
@@ -47,7 +50,8 @@ impl UserAgent {
                     }
                     self.handle_message(now, &flow, *message);
                 }
-                Arrival::Frame(Ok(Frame::Ping | Frame::Pong)) => {}
+                Arrival::Frame(Ok(Frame::Ping)) => {}
+                Arrival::Frame(Ok(Frame::Pong)) => self.handle_pong(connection),
                 Arrival::Frame(Err(unreadable)) => self.handle_unreadable(now, &flow, unreadable),
                 Arrival::Broken(unreadable) => {
                     self.handle_unreadable(now, &flow, unreadable);
@@ -84,6 +88,7 @@ impl UserAgent {
             Message::Response(response) if self.is_forged_challenge(flow, &response) => {
                 self.wire.counters.unanswered_challenges += 1;
             }
+            Message::Response(response) if self.is_answer_to_probe(&response) => {}
             Message::Response(response) => self.handle_response(now, response),
             Message::Request(mut request) => {
                 if let Some(via) = request.head.via.first_mut() {

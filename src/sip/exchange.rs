@@ -336,8 +336,13 @@ impl Wire {
         let sent_by = HostPort { host: Host::from(local.ip()), port: Some(local.port()) };
         let mut via = Via::new(flow.transport.via_token(), sent_by, &branch);
         via.ask_rport();
+        if exchange.owner == Owner::Registration {
+            // RFC 6223 §4.2: how often does the registrar want to hear from us?
+            via.params.set("keep", None);
+        }
         request.head.via = vec![via];
-        let contact = line.contact(&flow, local);
+        let anonymous = request.fields.has("Privacy");
+        let contact = (line.contact(&flow, local), line.dialog_contact(&flow, local, anonymous));
         complete(&mut request, line, exchange.owner, contact, &self.settings.user_agent);
         let own_server = line.is_server(&self.locator, &flow);
         if let Some(credentials) = line.account.credentials.clone()

@@ -60,6 +60,11 @@ impl Framer {
         self.pings = self.pings.saturating_add(1);
     }
 
+    /// No answer to a ping is expected any more: what looks like one is a ping of the peer.
+    pub fn forget_pings(&mut self) {
+        self.pings = 0;
+    }
+
     /// How many octets wait for the rest of their message.
     pub fn waiting(&self) -> usize {
         self.buffer.len().saturating_sub(self.start)

@@ -6,6 +6,7 @@ use crate::chance::Chance;
 use crate::sip::account::Account;
 use crate::sip::authentication::Authenticator;
 use crate::sip::host::Host;
+use crate::sip::keep_alive::Probe;
 use crate::sip::locate::{Destination, Locator, Target};
 use crate::sip::name_addr::NameAddr;
 use crate::sip::network::Transport;
@@ -24,6 +25,10 @@ pub(crate) struct Line {
     pub subscription: Subscription,
     /// The way by which the registrar last answered 200.
     pub flow: Option<Flow>,
+    /// Where the registrar saw us then, if it told.
+    pub seen: Option<SocketAddr>,
+    /// The OPTIONS of a keep-alive that waits for an answer.
+    pub probe: Option<Probe>,
     /// The server at the end of it.
     pub target: Option<Target>,
     /// Our address towards the server.
@@ -45,6 +50,8 @@ impl Line {
             authenticator: Authenticator::default(),
             subscription: Subscription::new(chance),
             flow: None,
+            seen: None,
+            probe: None,
             target: None,
             local: None,
             survey_at: None,
@@ -80,6 +87,11 @@ impl Line {
         let address = flow.remote.ip().to_canonical();
         self.flow.as_ref().is_some_and(|own| own.remote.ip().to_canonical() == address)
             || locator.known(&self.destination()).iter().any(|server| server.to_canonical() == address)
+    }
+
+    /// Our Contact inside a dialog with whoever is at the end of a flow.
+    pub fn dialog_contact(&self, flow: &Flow, local: SocketAddr, anonymous: bool) -> NameAddr {
+        self.registration.outbound().in_dialog(self.contact(flow, local), anonymous)
     }
 
     /// Our Contact for whoever is at the end of a flow, when our address there is `local`.

@@ -13,7 +13,7 @@
 //! - where a message goes: [`locate`], [`srv`], [`next_hop`], [`transport`], [`network`]; who may send us
 //!   one: [`trust`]
 //! - one request of ours through challenges and fail-over: [`exchange`], [`authentication`]
-//! - what requests are for: [`registration`], [`dialog`], [`call`], [`subscription`] and [`notify`], [`options`]
+//! - what requests are for: [`registration`] with [`outbound`] and [`keep_alive`], [`dialog`], [`call`], [`subscription`] and [`notify`], [`options`]
 //! - the whole: [`account`], [`handle`], [`mod@line`], [`demultiplex`], [`wire`], [`user_agent`], [`ua_event`]
 //!
 //! The room reads no clock, opens no socket and rolls no dice; it does not know what a phone is.
@@ -38,6 +38,7 @@ pub mod framer;
 pub mod grammar;
 pub mod handle;
 pub mod host;
+pub mod keep_alive;
 pub mod line;
 pub mod locate;
 pub mod media_type;
@@ -49,6 +50,7 @@ pub mod network;
 pub mod next_hop;
 pub mod notify;
 pub mod options;
+pub mod outbound;
 pub mod params;
 pub mod privacy;
 pub mod rack;

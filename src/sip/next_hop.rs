@@ -69,23 +69,25 @@ pub(crate) fn next_hop(request: &Request, line: &Line) -> Destination {
     }
 }
 
-/// Fills in what every request has and its maker need not know.
+/// Fills in what every request has and its maker need not know; `contact` is ours as the registrar knows it, and as it
+/// stands in a dialog.
 pub(crate) fn complete(
     request: &mut Request,
     line: &mut Line,
     owner: Owner,
-    contact: NameAddr,
+    contact: (NameAddr, NameAddr),
     user_agent: &str,
 ) {
     let makes_target = matches!(
         request.method,
         Method::INVITE | Method::UPDATE | Method::SUBSCRIBE | Method::REFER | Method::NOTIFY
     );
+    let (own, in_dialog) = contact;
     if owner == Owner::Registration {
-        let contacts = line.registration.contacts(contact);
+        let contacts = line.registration.contacts(own);
         request.fields.push_name_addrs("Contact", &contacts);
     } else if makes_target && !request.fields.has("Contact") {
-        request.fields.push("Contact", contact.to_string());
+        request.fields.push("Contact", in_dialog.to_string());
     }
     if !request.fields.has("User-Agent") {
         request.fields.push("User-Agent", user_agent);

@@ -16,6 +16,7 @@ use crate::sip::dialog::Sequence;
 use crate::sip::message::{Request, Response};
 use crate::sip::method::Method;
 use crate::sip::name_addr::{Contacts, NameAddr};
+use crate::sip::outbound::Outbound;
 use crate::sip::retry_after::RetryAfter;
 use crate::sip::ua_event::Failure;
 use crate::sip::uri::Uri;
@@ -92,6 +93,7 @@ pub struct Registration {
     failures: u32,
     refused: u32,
     service_route: Vec<NameAddr>,
+    outbound: Outbound,
     public: Option<SocketAddr>,
     moves: u8,
     again: bool,
@@ -153,6 +155,7 @@ impl Registration {
             failures: 0,
             refused: 0,
             service_route: Vec::new(),
+            outbound: Outbound::new(account.instance.clone()),
             public: None,
             moves: 0,
             again: false,
@@ -169,9 +172,19 @@ impl Registration {
         &self.service_route
     }
 
+    /// What was agreed on about flows and GRUUs.
+    pub fn outbound(&self) -> &Outbound {
+        &self.outbound
+    }
+
     /// The address that the registrar sees us at, if it is not ours.
     pub fn public(&self) -> Option<SocketAddr> {
         self.public
+    }
+
+    /// The registrar has come to see us at another address.
+    pub fn set_public(&mut self, seen: SocketAddr) {
+        self.public = Some(seen);
     }
 
     /// Our Contact URI as the registrar has it.
@@ -187,6 +200,11 @@ impl Registration {
     /// Whether the registrar has a binding of ours, or may have.
     pub fn may_be_bound(&self) -> bool {
         self.bound.is_some() || matches!(self.phase, Phase::InFlight { .. })
+    }
+
+    /// Whether a REGISTER waits for its answer.
+    pub fn is_in_flight(&self) -> bool {
+        matches!(self.phase, Phase::InFlight { .. })
     }
 
     /// The counter of its CSeq numbers.
@@ -208,6 +226,24 @@ impl Registration {
             self.state = RegistrationState::Registering;
         }
         self.send(false)
+    }
+
+    /// Registers now in place of a REGISTER whose answer is no longer waited for.
+    pub fn restart(&mut self) -> Step {
+        self.phase = Phase::Idle;
+        self.again = false;
+        self.register()
+    }
+
+    /// Registers now if that waits only because nobody answered; `found`: somebody has answered since.
+    pub fn retry(&mut self, found: bool) -> Step {
+        match (self.phase, &self.state) {
+            (Phase::Waiting { .. }, RegistrationState::Failing { status: None, .. }) => {
+                self.failures = if found { 0 } else { self.failures };
+                self.send(false)
+            }
+            _ => Step::Nothing,
+        }
     }
 
     /// Takes the binding back. `Tell` if there is none.
@@ -242,7 +278,7 @@ impl Registration {
         let from = aor().with_tag(&self.tag);
         let number = self.sequence.next();
         let mut request = Request::new(Method::REGISTER, uri, from, aor(), &self.call_id, number);
-        request.fields.push("Supported", "path");
+        request.fields.push("Supported", self.outbound.supported());
         let expires = if self.is_removing() { 0 } else { self.expires };
         request.fields.push("Expires", expires.to_string());
         request
@@ -259,6 +295,7 @@ impl Registration {
 
     /// The Contact values of the REGISTER in flight, given what our Contact is on the flow it takes.
     pub fn contacts(&mut self, own: NameAddr) -> Vec<NameAddr> {
+        let own = self.outbound.own(own);
         if self.is_removing() {
             let bound = self.bound.clone().unwrap_or(own);
             self.sent = Some(bound.clone());
@@ -298,6 +335,7 @@ impl Registration {
         match response.status {
             200..300 => self.accepted(now, response, seen, chance),
             300..400 => self.redirected(now, response, chance),
+            439 if self.outbound.refuse() => vec![Step::Send],
             423 => self.too_brief(now, response, chance),
             403 if self.bound.is_some() => self.forbidden_suddenly(now, seen, chance),
             403 => self.reject(
@@ -377,6 +415,7 @@ impl Registration {
             let reason = "the registrar answered 200 but keeps no binding of ours".to_owned();
             return self.fail(now, reason, Some(response.status), None, chance);
         }
+        self.outbound.handle_granted(response, ours(&contacts, &sent));
         self.bound = Some(sent.clone());
         if !self.drop_stale {
             self.stale.clear();
@@ -410,10 +449,9 @@ impl Registration {
     /// What the answer grants: to our own contact; else, where an ALG or the registrar rewrote it, to the one
     /// with our user; else what it says for all; else what was asked for.
     fn granted(&self, contacts: &[NameAddr], sent: &NameAddr, response: &Response) -> u32 {
-        let ours = contacts.iter().find(|contact| contact.uri.equivalent(&sent.uri));
-        let rewritten = || contacts.iter().find(|contact| contact.uri.user() == sent.uri.user());
+        let ours = ours(contacts, sent);
         let general = response.fields.number("Expires").ok().flatten();
-        let named = ours.or_else(rewritten).and_then(NameAddr::expires);
+        let named = ours.and_then(NameAddr::expires);
         named
             .or(general)
             .or_else(|| contacts.iter().filter_map(NameAddr::expires).min())
@@ -484,6 +522,7 @@ impl Registration {
     ) -> Vec<Step> {
         self.redirects.clear();
         self.service_route.clear();
+        self.outbound.handle_lost();
         if !self.wanted {
             self.bound = None;
             return self.removed();
@@ -511,6 +550,7 @@ impl Registration {
         self.phase = Phase::Idle;
         self.bound = None;
         self.service_route.clear();
+        self.outbound.handle_lost();
         self.state = RegistrationState::Unregistered;
         if self.wanted {
             self.again = false;
@@ -538,6 +578,12 @@ impl Registration {
             _ => Step::Nothing,
         }
     }
+}
+
+/// Our contact in an answer; where an ALG or the registrar rewrote it, the one with our user.
+fn ours<'a>(contacts: &'a [NameAddr], sent: &NameAddr) -> Option<&'a NameAddr> {
+    let same = contacts.iter().find(|contact| contact.uri.equivalent(&sent.uri));
+    same.or_else(|| contacts.iter().find(|contact| contact.uri.user() == sent.uri.user()))
 }
 
 fn seconds(duration: Duration) -> u32 {

@@ -192,6 +192,23 @@ impl Connections {
         }
     }
 
+    /// Asks the peer of a connection whether it is there (RFC 5626 §3.5.1).
+    pub fn ping(&mut self, connection: u64) {
+        if let Some(there) = self.connections.get_mut(&connection)
+            && matches!(there.state, State::Open { .. })
+        {
+            there.framer.pinged();
+            self.outputs.push_back(Output::Stream { connection, bytes: b"\r\n\r\n".to_vec() });
+        }
+    }
+
+    /// No pong is expected any more on a connection.
+    pub fn forget_pings(&mut self, connection: u64) {
+        if let Some(there) = self.connections.get_mut(&connection) {
+            there.framer.forget_pings();
+        }
+    }
+
     /// Sends bytes; they wait while the connection is being made. False if there is no such connection, or
     /// too much waits for it.
     pub fn send(&mut self, now: Now, connection: u64, bytes: Vec<u8>) -> bool {

@@ -88,6 +88,36 @@ pub enum Event {
         /// The answer, or why none will come.
         result: Result<Box<Response>, Failure>,
     },
+    /// The server of a line answers what [`ask`](crate::sip::user_agent::UserAgent::ask) sent, whatever it says.
+    Answered {
+        /// The line.
+        account: AccountId,
+        /// Where the server saw us ask from, if it told.
+        seen: Option<SocketAddr>,
+        /// What question and answer hold together, in octets.
+        octets: u32,
+    },
+    /// The answer to [`ping`](crate::sip::user_agent::UserAgent::ping) came on a line's connection.
+    Pong {
+        /// The line.
+        account: AccountId,
+    },
+    /// A datagram of STUN came to the SIP socket.
+    Stun {
+        /// Who sent it.
+        remote: SocketAddr,
+        /// What it holds.
+        octets: Vec<u8>,
+    },
+    /// What [`resolve`](crate::sip::user_agent::UserAgent::resolve) found.
+    Resolved {
+        /// The host as asked for, in lower case.
+        host: String,
+        /// The port as asked for.
+        port: u16,
+        /// Where it is; nothing if that was not found out.
+        addresses: Vec<SocketAddr>,
+    },
     /// A message as it crossed the border, secrets and all: whoever shows it masks them.
     Trace(Trace),
     /// [`shutdown`](crate::sip::user_agent::UserAgent::shutdown) is complete.

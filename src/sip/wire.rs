@@ -16,8 +16,9 @@ use crate::sip::call::CallEvent;
 use crate::sip::dialog::Sequence;
 use crate::sip::exchange::{Exchange, Owner, Way};
 use crate::sip::handle::{AccountId, CallId, RequestId, TransactionId};
+use crate::sip::keep_alive;
 use crate::sip::line::Line;
-use crate::sip::locate::{Families, Located, Locator};
+use crate::sip::locate::{Destination, Families, Located, Locator};
 use crate::sip::message::{Request, Response};
 use crate::sip::method::Method;
 use crate::sip::network::{LookupError, Output, Transport};
@@ -46,8 +47,10 @@ pub struct Wire {
     routes: HashMap<IpAddr, Route>,
     route_queries: HashMap<u64, IpAddr>,
     next_route: u64,
+    /// Names that the room above waits for.
+    pub(crate) resolving: Vec<Destination>,
     pub(crate) deliveries: VecDeque<Delivery>,
-    outputs: VecDeque<Output>,
+    pub(crate) outputs: VecDeque<Output>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) counters: Counters,
 }
@@ -124,6 +127,7 @@ impl Wire {
             routes: HashMap::new(),
             route_queries: HashMap::new(),
             next_route: FIRST_ROUTE,
+            resolving: Vec::new(),
             deliveries: VecDeque::new(),
             outputs: VecDeque::new(),
             events: VecDeque::new(),
@@ -199,7 +203,7 @@ impl Wire {
             && let Some(line) = incoming.account.and_then(|account| self.lines.get(&account))
         {
             let local = self.local_of(incoming);
-            response.fields.push("Contact", line.contact(&incoming.flow, local).to_string());
+            response.fields.push("Contact", line.dialog_contact(&incoming.flow, local, false).to_string());
         }
         if !response.fields.has("Server") && response.status > 100 {
             response.fields.push("Server", self.settings.user_agent.as_str());
@@ -363,14 +367,7 @@ impl Wire {
         let accounts: Vec<AccountId> = self.lines.keys().copied().collect();
         for account in accounts {
             self.survey(now, account);
-            if let Some(line) = self.lines.get_mut(&account)
-                && line.account.register
-                && !line.leaving
-                && line.registration.is_wanted()
-            {
-                let step = line.registration.register();
-                self.follow(now, account, vec![step]);
-            }
+            self.renew(now, account);
         }
         self.settle(now);
     }
@@ -415,6 +412,8 @@ impl Wire {
                 self.handle_effect(now, effect);
             } else if let Some((destination, result)) = self.locator.poll_result() {
                 self.handle_located(now, &destination, &result);
+                let found = result.iter().flatten().map(|target| target.remote).collect();
+                self.handle_resolved(&destination, found);
                 let first = result.as_ref().ok().and_then(|targets| targets.first());
                 let first = first.map(|target| target.remote);
                 let lines = self.lines.iter().filter(|(_, line)| line.destination() == destination);
@@ -510,16 +509,16 @@ impl Wire {
         if response.status < 200 {
             return;
         }
-        let seen = line
-            .flow
-            .as_ref()
-            .filter(|flow| flow.transport == Transport::Udp && line.account.rewrite_contact);
-        let seen = seen.and_then(|_| {
-            let via = response.head.top_via()?;
-            let address = via.received().or_else(|| via.host.ip())?;
-            let port = via.rport().flatten().or(via.port)?;
-            let seen = SocketAddr::new(address, port);
-            (Some(address) != via.host.ip() || Some(port) != via.port).then_some(seen)
+        let seen = keep_alive::seen(response);
+        if response.is_success() {
+            line.seen = seen;
+        }
+        let udp = line.flow.as_ref().is_some_and(|flow| flow.transport == Transport::Udp);
+        let seen = seen.filter(|seen| {
+            let via = response.head.top_via();
+            let is_ours =
+                via.is_some_and(|via| via.host.ip() == Some(seen.ip()) && via.port == Some(seen.port()));
+            udp && line.account.rewrite_contact && !is_ours
         });
         let steps = line.registration.handle_response(now, response, seen, &mut self.chance);
         self.follow(now, account, steps);

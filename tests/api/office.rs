@@ -96,6 +96,7 @@ fn snapshot(sequence: u64) -> Snapshot {
         state: "registered",
         reason: None,
         via: Some("udp:192.0.2.10:5060".into()),
+        keep_alive: Some("options"),
         expires_s: Some(300),
         dnd: false,
         voicemail: Some(tipring::events::Mailbox { waiting: true, new: Some(2), ..Default::default() }),

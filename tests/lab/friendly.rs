@@ -8,10 +8,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::asterisk::Asterisk;
-use crate::netns::{Host, Lab, Nat, skip};
+use crate::netns::{Host, Lab, skip};
 use crate::phone::{Phone, Setup};
 use crate::pki::Pki;
 use crate::process::within;
+use crate::router::Nat;
 use crate::sound::{Wav, sine};
 
 const PBX: &str = "203.0.113.10";
@@ -360,7 +361,7 @@ fn behind(nat: Nat) {
     let Some(lab) = Lab::new("a call through a NAT", &["unshare"]) else { return };
     let Some(mut asterisk) = Asterisk::start(&lab, "a call through a NAT") else { return };
     let office = lab.office("office", 101, nat);
-    let phone = Setup::new("1001", PBX).line(r#"codecs = ["PCMU"]"#).start(&lab, &office);
+    let phone = Setup::new("1001", PBX).line(r#"codecs = ["PCMU"]"#).start(&lab, &office.host);
     asterisk.registered("1001");
     tone_call(&phone, &mut asterisk, "PCMU");
     asterisk.call("1001", "603");
@@ -379,8 +380,8 @@ fn a_phone_behind_a_symmetric_nat_calls_and_is_called() {
 }
 
 #[test]
-fn a_phone_behind_an_endpoint_independent_nat_calls_and_is_called() {
-    behind(Nat::EndpointIndependent);
+fn a_phone_behind_a_port_restricted_nat_calls_and_is_called() {
+    behind(Nat::PortRestricted);
 }
 
 #[test]

@@ -8,9 +8,10 @@ use serde_json::json;
 
 use crate::asterisk::Asterisk;
 use crate::friendly::{self, stage};
-use crate::netns::{Lab, Nat};
+use crate::netns::Lab;
 use crate::phone::{Phone, Setup};
 use crate::process::within;
+use crate::router::Nat;
 use crate::sound::{Wav, sine};
 
 const PBX: &str = "203.0.113.10";
@@ -254,8 +255,8 @@ fn behind_a_nat_that_moves_the_full_account_is_taken_back() {
     let what = "contact full behind a NAT";
     let Some(lab) = Lab::new(what, &["unshare"]) else { return };
     let Some(mut asterisk) = Asterisk::start(&lab, what) else { return };
-    let office = lab.office("office", 101, Nat::EndpointIndependent);
-    let mut phone = Setup::new("1507", PBX).line(r#"expires = "30s""#).start(&lab, &office);
+    let office = lab.office("office", 101, Nat::PortRestricted);
+    let mut phone = Setup::new("1507", PBX).line(r#"expires = "30s""#).start(&lab, &office.host);
     let mut moved_to = |phone: &Phone, last: u8| {
         within("the PBX has the new address", Duration::from_secs(40), || {
             asterisk.contact("1507").filter(|contact| contact.contains(&format!("203.0.113.{last}")))
@@ -263,9 +264,9 @@ fn behind_a_nat_that_moves_the_full_account_is_taken_back() {
         assert_eq!(phone.count("line.rejected"), 0, "{}", phone.story());
     };
     moved_to(&phone, 101);
-    lab.readdress("office", 101, 102);
+    office.edge().readdress(102);
     moved_to(&phone, 102);
-    lab.readdress("office", 102, 103);
+    office.edge().readdress(103);
     phone.power_cut();
     phone.ready();
     moved_to(&phone, 103);

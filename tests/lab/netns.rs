@@ -1,4 +1,4 @@
-//! A small internet of network namespaces: hosts on one public net, routers with NAT and offices behind them.
+//! A small internet of network namespaces: hosts on one public net; offices behind routers are in `router.rs`.
 //!
 //! Every lab has names of its own (from the process id), so that any number of labs stand side by side; dropping it
 //! removes everything. What a killed run left behind is removed by the next one.
@@ -15,21 +15,16 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::process::{Process, program, run};
 
-/// How a router translates, in the words of RFC 4787.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Nat {
-    /// Endpoint-independent mapping, address- and port-dependent filtering.
-    EndpointIndependent,
-    /// Address- and port-dependent mapping and filtering.
-    Symmetric,
-}
-
 /// The whole net of one test: made by [`Lab::new`], gone when dropped.
 pub struct Lab {
     prefix: String,
     folder: PathBuf,
     links: Cell<u32>,
     spaces: RefCell<Vec<String>>,
+    /// The namespaces on the public net.
+    public: RefCell<Vec<String>>,
+    /// Private nets that are routed there, and by which address: offices without NAT.
+    routed: RefCell<Vec<[String; 2]>>,
 }
 
 /// One namespace with an address.
@@ -60,7 +55,7 @@ impl Lab {
             skip(what, "network namespaces need root");
             return None;
         }
-        for name in ["ip", "nft", "setpriv"].iter().chain(programs) {
+        for name in ["ip", "nft", "conntrack", "ethtool", "setpriv"].iter().chain(programs) {
             if program(name).is_none() {
                 skip(what, &format!("the program {name} is not installed"));
                 return None;
@@ -72,7 +67,14 @@ impl Lab {
         let prefix = format!("tipring{}.{number}", std::process::id());
         let folder = std::env::temp_dir().join(format!("tipring-lab-{}.{number}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder for the lab");
-        let lab = Lab { prefix, folder, links: Cell::new(0), spaces: RefCell::default() };
+        let lab = Lab {
+            prefix,
+            folder,
+            links: Cell::new(0),
+            spaces: RefCell::default(),
+            public: RefCell::default(),
+            routed: RefCell::default(),
+        };
         let wan = lab.space("wan");
         run("ip", &["-n", &wan, "link", "add", "br0", "type", "bridge"]);
         run("ip", &["-n", &wan, "link", "set", "br0", "up"]);
@@ -84,7 +86,8 @@ impl Lab {
         &self.folder
     }
 
-    fn space(&self, role: &str) -> String {
+    /// An empty namespace of this lab, with nothing but its loopback.
+    pub fn space(&self, role: &str) -> String {
         let name = self.inside(role);
         let etc = Path::new("/etc/netns").join(&name);
         fs::create_dir_all(&etc).expect("a folder for the namespace");
@@ -100,7 +103,8 @@ impl Lab {
         name
     }
 
-    fn link(&self, a: &str, interface_a: &str, b: &str, interface_b: &str) {
+    /// A cable between two namespaces.
+    pub fn link(&self, a: &str, interface_a: &str, b: &str, interface_b: &str) {
         run(
             "ip",
             &[
@@ -123,13 +127,32 @@ impl Lab {
         run("ip", &["-n", b, "link", "set", interface_b, "up"]);
     }
 
-    fn attach(&self, space: &str, interface: &str, address: &str) {
+    /// A cable from a namespace to the public net.
+    pub fn attach(&self, space: &str, interface: &str, address: &str) {
+        let port = self.port();
+        self.link(space, interface, &self.inside("wan"), &port);
+        self.plug(&port);
+        run("ip", &["-n", space, "addr", "add", &format!("{address}/24"), "dev", interface]);
+    }
+
+    /// A name for the next interface of the public net.
+    pub fn port(&self) -> String {
         let number = self.links.get();
         self.links.set(number + 1);
-        let (wan, port) = (self.inside("wan"), format!("p{number}"));
-        self.link(space, interface, &wan, &port);
-        run("ip", &["-n", &wan, "link", "set", &port, "master", "br0"]);
-        run("ip", &["-n", space, "addr", "add", &format!("{address}/24"), "dev", interface]);
+        format!("p{number}")
+    }
+
+    /// Joins an interface in the namespace of the public net to it.
+    pub fn plug(&self, port: &str) {
+        run("ip", &["-n", &self.inside("wan"), "link", "set", port, "master", "br0"]);
+    }
+
+    /// Makes a net known to all hosts of the public net, those to come too.
+    pub fn route(&self, net: &str, by: &str) {
+        for space in self.public.borrow().iter() {
+            run("ip", &["-n", space, "route", "add", net, "via", by]);
+        }
+        self.routed.borrow_mut().push([net.to_owned(), by.to_owned()]);
     }
 
     /// A host on the public net, at `203.0.113.<last>`.
@@ -137,7 +160,16 @@ impl Lab {
         let space = self.space(role);
         let address = format!("203.0.113.{last}");
         self.attach(&space, "eth0", &address);
-        Host { space, address, folder: self.folder.clone() }
+        for [net, by] in self.routed.borrow().iter() {
+            run("ip", &["-n", &space, "route", "add", net, "via", by]);
+        }
+        self.public.borrow_mut().push(space.clone());
+        self.known(space, &address)
+    }
+
+    /// A namespace as a host with that address.
+    pub fn known(&self, space: String, address: &str) -> Host {
+        Host { space, address: address.to_owned(), folder: self.folder.clone() }
     }
 
     /// The same with 2001:db8::<last> besides.
@@ -149,48 +181,8 @@ impl Lab {
         host
     }
 
-    /// A host at 192.168.1.10 behind a router whose public address is `203.0.113.<last>`.
-    pub fn office(&self, role: &str, last: u8, nat: Nat) -> Host {
-        let router = self.space(&format!("{role}nat"));
-        self.attach(&router, "wan0", &format!("203.0.113.{last}"));
-        let space = self.space(role);
-        self.link(&space, "eth0", &router, "lan0");
-        run("ip", &["-n", &router, "addr", "add", "192.168.1.1/24", "dev", "lan0"]);
-        run("ip", &["-n", &space, "addr", "add", "192.168.1.10/24", "dev", "eth0"]);
-        run("ip", &["-n", &space, "route", "add", "default", "via", "192.168.1.1"]);
-        run("ip", &["netns", "exec", &router, "sysctl", "-qw", "net.ipv4.ip_forward=1"]);
-        let translate = match nat {
-            Nat::EndpointIndependent => "masquerade persistent",
-            Nat::Symmetric => "masquerade fully-random",
-        };
-        let rules = format!(
-            "table ip nat {{
-               chain forward {{ type filter hook forward priority filter; policy drop;
-                 ct state established,related accept
-                 iifname \"lan0\" accept;
-               }}
-               chain input {{ type filter hook input priority filter;
-                 ct state established,related accept
-                 iifname \"wan0\" meta l4proto {{ tcp, udp }} drop;
-               }}
-               chain post {{ type nat hook postrouting priority srcnat; oifname \"wan0\" {translate}; }}
-             }}"
-        );
-        let file = self.folder.join(format!("{role}.nft"));
-        fs::write(&file, rules).expect("a rule file");
-        run("ip", &["netns", "exec", &router, "nft", "-f", file.to_str().expect("a plain path")]);
-        Host { space, address: "192.168.1.10".to_owned(), folder: self.folder.clone() }
-    }
-
-    /// Gives an office's router another public address, as providers do overnight; its mappings are gone.
-    pub fn readdress(&self, role: &str, from: u8, to: u8) {
-        let router = self.inside(&format!("{role}nat"));
-        for (what, last) in [("del", from), ("add", to)] {
-            run("ip", &["-n", &router, "addr", what, &format!("203.0.113.{last}/24"), "dev", "wan0"]);
-        }
-    }
-
-    fn inside(&self, role: &str) -> String {
+    /// The name that a namespace of this role has in this lab.
+    pub fn inside(&self, role: &str) -> String {
         format!("{}-{role}", self.prefix)
     }
 }

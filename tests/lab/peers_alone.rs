@@ -7,8 +7,9 @@ use crate::asterisk::Asterisk;
 use crate::baresip::Baresip;
 use crate::dns::{Dns, Record};
 use crate::kamailio::Kamailio;
-use crate::netns::{Lab, Nat};
+use crate::netns::Lab;
 use crate::pulse::Pulse;
+use crate::router::Nat;
 use crate::sipp::Sipp;
 use crate::sound::{Wav, sine};
 
@@ -26,7 +27,7 @@ fn asterisk_answers_options_through_a_nat() {
     let Some(mut asterisk) = Asterisk::start(&lab, "Asterisk") else { return };
     let office = lab.office("office", 101, Nat::Symmetric);
     let pbx = format!("{}:5060", asterisk.host.address);
-    let answer = office.enter(|| {
+    let answer = office.host.enter(|| {
         let socket = UdpSocket::bind("192.168.1.10:5070").expect("a socket");
         socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a time limit");
         socket.send_to(options("192.168.1.10:5070", &pbx).as_bytes(), &pbx).expect("sending");

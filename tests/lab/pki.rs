@@ -47,9 +47,11 @@ fn make(year: i32) -> (String, String, String) {
     let authority_key = KeyPair::generate().expect("a key");
     let ca = authority.self_signed(&authority_key).expect("a certificate");
 
-    let names = ["pbx.lab.test", "kam.lab.test", "kam1.lab.test", "kam2.lab.test", "lab.test", "localhost"];
-    let mut server = CertificateParams::new(names.map(String::from)).expect("names");
-    for address in ["203.0.113.10", "203.0.113.20", "203.0.113.21", "203.0.113.30", "127.0.0.1"] {
+    let names = ["pbx", "kam", "kam1", "kam2", "turn"].map(|name| format!("{name}.lab.test"));
+    let names = names.into_iter().chain(["lab.test", "localhost"].map(String::from));
+    let mut server = CertificateParams::new(names.collect::<Vec<_>>()).expect("names");
+    let addresses = [10, 11, 12, 20, 21, 30].map(|last| format!("203.0.113.{last}"));
+    for address in addresses.into_iter().chain(["127.0.0.1".to_owned()]) {
         server.subject_alt_names.push(SanType::IpAddress(address.parse().expect("an address")));
     }
     server.not_before = rcgen::date_time_ymd(year, 1, 1);

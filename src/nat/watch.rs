@@ -1,0 +1,183 @@
+//! Asks STUN servers every few seconds where we are seen from: another answer than before is a hint that the outside has
+//! changed, long before the registrar's silence would show it.
+//!
+//! It is no more than a hint. Where mappings depend on the peer, the port that a STUN server sees is not the one that
+//! the registrar sees; only that it changed counts.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::chance::Chance;
+use crate::nat::binding::{Binding, Outcome, Patience};
+use crate::nat::outside::Outside;
+use crate::now::{Now, earliest};
+
+/// Servers that are asked, one after the other when one is silent.
+pub const MOST_SERVERS: usize = 4;
+/// What it may cost in octets an hour; keeping the flow to the registrar costs besides.
+const BUDGET: u64 = 145_000;
+/// The headers of IPv4 and UDP, both ways, and the question.
+const OVERHEAD: u32 = 2 * 28 + 20;
+/// Between two questions, as far as the budget allows.
+const LEAST: Duration = Duration::from_millis(3_800);
+const MOST: Duration = Duration::from_secs(8);
+/// While nobody answers, the wait is this part of the silence, up to [`LONGEST`].
+const SILENCE_SHARE: u32 = 20;
+const LONGEST: Duration = Duration::from_secs(60);
+/// Four requests within 1.6 s, 2 s in all.
+const PATIENCE: Patience =
+    Patience { first: Duration::from_millis(250), longest: Duration::from_millis(700), requests: 4, last: 2 };
+
+/// What is to be done or known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Send this from the socket that is watched.
+    Datagram {
+        /// To a STUN server.
+        to: SocketAddr,
+        /// The request.
+        octets: Vec<u8>,
+    },
+    /// The outside has changed.
+    Changed,
+    /// A server answers after a silence: there is a network again.
+    Heard,
+}
+
+#[derive(Debug)]
+struct Server {
+    address: SocketAddr,
+    outside: Outside,
+}
+
+/// The watch over one socket. Drain [`poll_output`](Watch::poll_output) after each call.
+#[derive(Debug)]
+pub struct Watch {
+    servers: VecDeque<Server>,
+    asking: Option<Binding>,
+    next: Option<u64>,
+    /// Since when nobody answers.
+    silent_since: Option<u64>,
+    answers: bool,
+    cost: u32,
+    chance: Chance,
+    outputs: VecDeque<Output>,
+}
+
+impl Watch {
+    /// Without servers, nothing is asked.
+    pub fn new(chance: Chance) -> Watch {
+        Watch {
+            servers: VecDeque::new(),
+            asking: None,
+            next: None,
+            silent_since: None,
+            answers: false,
+            cost: 0,
+            chance,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// The servers to ask, the preferred one first; those that were known keep what they said. No more than
+    /// [`MOST_SERVERS`] are taken.
+    pub fn set_servers(&mut self, now: Now, addresses: &[SocketAddr]) {
+        let known: Vec<Server> = self.servers.drain(..).collect();
+        for address in addresses.iter().take(MOST_SERVERS) {
+            let outside = known.iter().find(|server| server.address == *address);
+            let outside = outside.map(|server| server.outside).unwrap_or_default();
+            if !self.servers.iter().any(|server| server.address == *address) {
+                self.servers.push_back(Server { address: *address, outside });
+            }
+        }
+        if self.servers.is_empty() {
+            self.asking = None;
+            self.next = None;
+            self.answers = false;
+        } else if self.asking.is_none() && self.next.is_none() {
+            self.next = Some(now.mono_us);
+        }
+    }
+
+    /// Whether a server answered when it was asked last.
+    pub fn is_answered(&self) -> bool {
+        self.answers
+    }
+
+    /// Asks now: something has happened to the network.
+    pub fn hurry(&mut self, now: Now) {
+        if self.asking.is_none() && !self.servers.is_empty() {
+            self.next = Some(now.mono_us);
+        }
+    }
+
+    /// A datagram of STUN came. True if it was an answer to a question of this watch.
+    pub fn handle_datagram(&mut self, now: Now, from: SocketAddr, datagram: &[u8]) -> bool {
+        let Some(binding) = &mut self.asking else { return false };
+        if !binding.handle_datagram(now, from, datagram) {
+            return false;
+        }
+        self.cost = u32::try_from(datagram.len()).unwrap_or(u32::MAX).saturating_add(OVERHEAD);
+        self.conclude(now);
+        true
+    }
+
+    fn conclude(&mut self, now: Now) {
+        let Some(outcome) = self.asking.as_mut().and_then(Binding::poll_outcome) else { return };
+        let asked = self.asking.take().map(|binding| binding.server());
+        let server = self.servers.iter_mut().find(|server| Some(server.address) == asked);
+        if let (Outcome::Mapped { mapped, .. }, Some(server)) = (&outcome, server) {
+            if server.outside.note(*mapped) {
+                self.outputs.push_back(Output::Changed);
+            }
+            if self.silent_since.take().is_some() {
+                self.outputs.push_back(Output::Heard);
+            }
+            self.answers = true;
+            let affordable = Duration::from_millis(u64::from(self.cost) * 3_600_000 / BUDGET);
+            let wait = affordable.clamp(LEAST, MOST).mul_f64(1.0 + 0.04 * self.chance.unit());
+            self.next = Some(now.deadline(wait));
+            return;
+        }
+        // Another one may do better.
+        self.servers.rotate_left(1);
+        self.answers = false;
+        let since = *self.silent_since.get_or_insert(now.mono_us);
+        let wait = (now.since(since) / SILENCE_SHARE).clamp(Duration::from_secs(2), LONGEST);
+        self.next = Some(now.deadline(wait.mul_f64(0.8 + 0.2 * self.chance.unit())));
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        earliest(self.asking.as_ref().and_then(Binding::poll_timeout), self.next)
+    }
+
+    /// Deadlines may have come.
+    pub fn handle_timeout(&mut self, now: Now) {
+        if let Some(binding) = &mut self.asking {
+            binding.handle_timeout(now);
+            self.conclude(now);
+        }
+        if self.next.is_some_and(|next| next <= now.mono_us) {
+            self.next = None;
+            if let Some(server) = self.servers.front() {
+                self.asking = Some(Binding::new(server.address, None, PATIENCE, &mut self.chance));
+            }
+        }
+        if let Some(binding) = &mut self.asking
+            && let Some((to, octets)) = binding.poll_transmit(now)
+        {
+            self.outputs.push_back(Output::Datagram { to, octets: octets.to_vec() });
+        }
+    }
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+}
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

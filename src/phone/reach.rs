@@ -1,0 +1,367 @@
+//! Keeps registered lines reachable: carries between the machines of `nat` that watch a line's flow and its outside,
+//! and the user agent that sends, tells and registers.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+use crate::chance::Chance;
+use crate::config::{Nat, NatMode};
+use crate::nat::keep_alive::{Carriage, Flow, KeepAlive, Output, Way};
+use crate::nat::watch::{self, Watch};
+use crate::now::{Now, earliest};
+use crate::sip::handle::AccountId;
+use crate::sip::network::Transport;
+use crate::sip::registration::RegistrationState;
+use crate::sip::ua_event::Event;
+use crate::sip::user_agent::UserAgent;
+
+/// Registrars that are remembered with the way they answer.
+const MOST_REGISTRARS: usize = 64;
+/// The names of STUN servers are looked up again after this time.
+const LOOK_UP_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// The port of STUN (RFC 8489 §8).
+const STUN_PORT: u16 = 3478;
+
+/// A STUN server: host and port.
+type StunServer = (String, u16);
+
+/// What keeps all lines reachable.
+#[derive(Debug)]
+pub struct Reach {
+    keepers: BTreeMap<AccountId, KeepAlive>,
+    known: VecDeque<(Transport, SocketAddr, Way)>,
+    watches: Vec<Watching>,
+    /// Lines whose way to the PBX needs no keeping.
+    unkept: BTreeSet<AccountId>,
+    /// STUN that nobody asked for.
+    strays: u64,
+    chance: Chance,
+}
+
+/// The watch that lines with the same STUN servers share.
+#[derive(Debug)]
+struct Watching {
+    names: Vec<StunServer>,
+    found: BTreeMap<StunServer, Vec<SocketAddr>>,
+    look_up_at: u64,
+    accounts: Vec<AccountId>,
+    watch: Watch,
+}
+
+impl Reach {
+    /// Without lines.
+    pub fn new(chance: Chance) -> Reach {
+        Reach {
+            keepers: BTreeMap::new(),
+            known: VecDeque::new(),
+            watches: Vec::new(),
+            unkept: BTreeSet::new(),
+            strays: 0,
+            chance,
+        }
+    }
+
+    /// The settings of a line from now on.
+    pub fn configure(&mut self, now: Now, account: AccountId, nat: &Nat) {
+        let off = nat.mode == NatMode::Off;
+        if off {
+            self.unkept.insert(account);
+            self.keepers.remove(&account);
+        } else {
+            self.unkept.remove(&account);
+        }
+        let named = nat.stun.iter().filter(|_| !off);
+        let named: Vec<StunServer> =
+            named.map(|server| (server.host.clone(), server.port.unwrap_or(STUN_PORT))).collect();
+        self.set_stun(now, account, &named);
+    }
+
+    fn set_stun(&mut self, now: Now, account: AccountId, names: &[StunServer]) {
+        let old = self.watches.iter().find(|watching| watching.accounts.contains(&account));
+        if old.is_some_and(|watching| watching.names == names) {
+            return;
+        }
+        self.watches.iter_mut().for_each(|watching| watching.accounts.retain(|one| *one != account));
+        self.watches.retain(|watching| !watching.accounts.is_empty());
+        if names.is_empty() {
+            return;
+        }
+        match self.watches.iter_mut().find(|watching| watching.names == names) {
+            Some(watching) => watching.accounts.push(account),
+            None => self.watches.push(Watching {
+                names: names.to_vec(),
+                found: BTreeMap::new(),
+                look_up_at: now.mono_us,
+                accounts: vec![account],
+                watch: Watch::new(self.chance.fork()),
+            }),
+        }
+    }
+
+    /// Forgets a line.
+    pub fn remove(&mut self, now: Now, account: AccountId) {
+        self.keepers.remove(&account);
+        self.unkept.remove(&account);
+        self.set_stun(now, account, &[]);
+    }
+
+    /// How a line's registrar is asked, for people.
+    pub fn way(&self, account: AccountId) -> Option<&'static str> {
+        let keeper = self.keepers.get(&account)?;
+        keeper.flow()?;
+        Some(match (keeper.way()?, self.is_watched(account)) {
+            (Way::Stun, false) => "stun",
+            (Way::Stun, true) => "watch stun",
+            (Way::Ping, false) => "crlf",
+            (Way::Ping, true) => "watch crlf",
+            (Way::Ask, false) => "options",
+            (Way::Ask, true) => "watch options",
+        })
+    }
+
+    /// Datagrams of STUN that belonged to no question.
+    pub fn strays(&self) -> u64 {
+        self.strays
+    }
+
+    fn is_watched(&self, account: AccountId) -> bool {
+        self.watches
+            .iter()
+            .any(|watching| watching.accounts.contains(&account) && watching.watch.is_answered())
+    }
+
+    /// What the user agent tells; everything passes here on its way to the phone.
+    pub fn handle_event(&mut self, now: Now, event: &Event, agent: &mut UserAgent) {
+        match event {
+            Event::Registration { account, state } => self.handle_registration(now, *account, state, agent),
+            Event::Answered { account, seen, octets } => {
+                if let Some(keeper) = self.keepers.get_mut(account) {
+                    keeper.handle_answer(now, *seen, *octets);
+                }
+                self.drain(now, *account, agent);
+            }
+            Event::Pong { account } => {
+                if let Some(keeper) = self.keepers.get_mut(account) {
+                    keeper.handle_pong(now);
+                }
+                self.drain(now, *account, agent);
+            }
+            Event::Stun { remote, octets } => self.handle_stun(now, *remote, octets, agent),
+            Event::Resolved { host, port, addresses } => {
+                self.handle_resolved(now, &(host.clone(), *port), addresses);
+            }
+            _ => {}
+        }
+    }
+
+    fn handle_registration(
+        &mut self,
+        now: Now,
+        account: AccountId,
+        state: &RegistrationState,
+        agent: &mut UserAgent,
+    ) {
+        let watched = self.is_watched(account);
+        let unkept = self.unkept.contains(&account);
+        let chance = &mut self.chance;
+        let begins = matches!(
+            state,
+            RegistrationState::Registered { .. } | RegistrationState::Failing { status: None, .. }
+        );
+        if begins {
+            self.keepers.entry(account).or_insert_with(|| KeepAlive::new(chance.fork()));
+        }
+        let Some(keeper) = self.keepers.get_mut(&account) else { return };
+        match state {
+            RegistrationState::Registered { .. } if unkept => keeper.handle_down(),
+            RegistrationState::Registered { .. } => {
+                let Some(flow) = agent.kept_flow(account) else { return };
+                let known = self
+                    .known
+                    .iter()
+                    .find(|(transport, peer, _)| (*transport, *peer) == (flow.transport, flow.remote));
+                let stream = flow.transport.is_reliable();
+                let kept = Flow {
+                    carriage: if stream { Carriage::Stream } else { Carriage::Datagrams },
+                    peer: flow.remote,
+                    number: flow.connection.unwrap_or_default(),
+                    seen: flow.seen.filter(|_| !stream),
+                    longest: flow.longest_silence,
+                };
+                keeper.set_watched(now, watched);
+                keeper.handle_up(now, kept, known.map(|(_, _, way)| *way));
+            }
+            RegistrationState::Failing { status: None, .. } => keeper.handle_silence(now),
+            // It was heard, and says itself when it wants to be asked again.
+            RegistrationState::Failing { .. } if keeper.is_searching() => keeper.handle_down(),
+            RegistrationState::Failing { .. } | RegistrationState::Registering => {}
+            RegistrationState::Rejected { .. } | RegistrationState::Unregistered => keeper.handle_down(),
+        }
+        self.drain(now, account, agent);
+    }
+
+    fn handle_stun(&mut self, now: Now, remote: SocketAddr, octets: &[u8], agent: &mut UserAgent) {
+        let asked = self
+            .keepers
+            .iter_mut()
+            .find_map(|(account, keeper)| keeper.handle_datagram(now, remote, octets).then_some(*account));
+        if let Some(account) = asked {
+            return self.drain(now, account, agent);
+        }
+        let watch = self.watches.iter_mut().position(|one| one.watch.handle_datagram(now, remote, octets));
+        match watch {
+            Some(index) => self.drain_watch(now, index, agent),
+            None => self.strays += 1,
+        }
+    }
+
+    fn handle_resolved(&mut self, now: Now, name: &StunServer, addresses: &[SocketAddr]) {
+        let is_it = |one: &StunServer| one.0.eq_ignore_ascii_case(&name.0) && one.1 == name.1;
+        for watching in &mut self.watches {
+            // An address that is not found any more is kept: the name server may be what is missing.
+            if !watching.names.iter().any(is_it) || addresses.is_empty() {
+                continue;
+            }
+            watching
+                .found
+                .insert(name.clone(), addresses.iter().copied().take(watch::MOST_SERVERS).collect());
+            let in_order: Vec<SocketAddr> = watching
+                .names
+                .iter()
+                .filter_map(|(host, port)| watching.found.get(&(host.to_ascii_lowercase(), *port)))
+                .flatten()
+                .copied()
+                .collect();
+            watching.watch.set_servers(now, &in_order);
+        }
+    }
+
+    /// The machine has other addresses or ways.
+    pub fn handle_network_changed(&mut self, now: Now) {
+        for watching in &mut self.watches {
+            watching.look_up_at = now.mono_us;
+            watching.watch.hurry(now);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        let keepers = self.keepers.values().filter_map(KeepAlive::poll_timeout).min();
+        let watches = self
+            .watches
+            .iter()
+            .filter_map(|one| earliest(one.watch.poll_timeout(), Some(one.look_up_at)))
+            .min();
+        earliest(keepers, watches)
+    }
+
+    /// Deadlines may have come.
+    pub fn handle_timeout(&mut self, now: Now, agent: &mut UserAgent) {
+        let is_due = |due: Option<u64>| due.is_some_and(|due| due <= now.mono_us);
+        for index in 0..self.watches.len() {
+            let Some(watching) = self.watches.get_mut(index) else { return };
+            if watching.look_up_at <= now.mono_us {
+                watching.look_up_at = now.deadline(LOOK_UP_EVERY);
+                for (host, port) in &watching.names {
+                    agent.resolve(now, host, *port);
+                }
+            }
+            if is_due(watching.watch.poll_timeout()) {
+                watching.watch.handle_timeout(now);
+                self.drain_watch(now, index, agent);
+            }
+        }
+        let due: Vec<AccountId> = self
+            .keepers
+            .iter()
+            .filter(|(_, keeper)| is_due(keeper.poll_timeout()))
+            .map(|(account, _)| *account)
+            .collect();
+        for account in due {
+            if let Some(keeper) = self.keepers.get_mut(&account) {
+                keeper.handle_timeout(now);
+            }
+            self.drain(now, account, agent);
+        }
+    }
+
+    fn drain(&mut self, now: Now, account: AccountId, agent: &mut UserAgent) {
+        while let Some(output) = self.keepers.get_mut(&account).and_then(KeepAlive::poll_output) {
+            match output {
+                Output::Datagram(octets) => agent.send_on_flow(account, octets),
+                Output::Ping => agent.ping(account),
+                // A REGISTER that is in flight asks by itself, and again and again.
+                Output::Ask { .. } | Output::Retry
+                    if self.waits(account) && agent.is_registering(account) => {}
+                Output::Ask { again } => agent.ask(now, account, again),
+                Output::Retry => agent.retry(now, account, false),
+                Output::Found => agent.retry(now, account, true),
+                Output::Moved(seen) => agent.flow_moved(now, account, seen),
+                Output::Dead => {
+                    self.forget(account);
+                    agent.renew_flow(now, account);
+                }
+            }
+        }
+        self.remember(account, agent);
+    }
+
+    fn waits(&self, account: AccountId) -> bool {
+        self.keepers.get(&account).is_some_and(KeepAlive::is_searching)
+    }
+
+    fn drain_watch(&mut self, now: Now, index: usize, agent: &mut UserAgent) {
+        while let Some(watching) = self.watches.get_mut(index) {
+            let output = watching.watch.poll_output();
+            let (accounts, watched) = (watching.accounts.clone(), watching.watch.is_answered());
+            for account in &accounts {
+                if let Some(keeper) = self.keepers.get_mut(account) {
+                    keeper.set_watched(now, watched);
+                }
+            }
+            match output {
+                None => return,
+                Some(watch::Output::Datagram { to, octets }) => agent.send_datagram(to, octets),
+                Some(watch::Output::Changed) => {
+                    accounts.iter().for_each(|account| self.hint(now, *account, agent))
+                }
+                Some(watch::Output::Heard) => {
+                    for account in accounts.iter().filter(|account| self.waits(**account)) {
+                        agent.retry(now, *account, true);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The outside has changed: what the registrar has leads nowhere.
+    fn hint(&mut self, now: Now, account: AccountId, agent: &mut UserAgent) {
+        if self.waits(account) {
+            agent.retry(now, account, true);
+        } else if self.keepers.get(&account).is_some_and(|keeper| keeper.flow().is_some()) {
+            agent.renew_flow(now, account);
+        }
+    }
+
+    fn remember(&mut self, account: AccountId, agent: &UserAgent) {
+        let Some(way) = self.keepers.get(&account).and_then(KeepAlive::way) else { return };
+        let Some(flow) = agent.kept_flow(account) else { return };
+        let entry = (flow.transport, flow.remote, way);
+        if !self.known.contains(&entry) {
+            self.known.retain(|(transport, peer, _)| (*transport, *peer) != (entry.0, entry.1));
+            self.known.push_back(entry);
+            if self.known.len() > MOST_REGISTRARS {
+                self.known.pop_front();
+            }
+        }
+    }
+
+    /// The way that this registrar answered is not to be relied on any more.
+    fn forget(&mut self, account: AccountId) {
+        if let Some(flow) = self.keepers.get(&account).and_then(KeepAlive::flow) {
+            let peer = flow.peer;
+            self.known.retain(|(_, one, _)| *one != peer);
+        }
+    }
+}
