@@ -20,8 +20,6 @@ pub mod ice;
 #[cfg(test)]
 mod ice_tests;
 pub mod keep_alive;
-#[cfg(test)]
-mod keep_alive_tests;
 pub mod outside;
 pub mod stun;
 pub mod turn;
@@ -29,5 +27,3 @@ pub mod turn_message;
 #[cfg(test)]
 mod turn_tests;
 pub mod watch;
-#[cfg(test)]
-mod watch_tests;
