@@ -30,6 +30,7 @@ mod flow_tests;
 mod leg;
 #[cfg(test)]
 mod link;
+mod path;
 mod plan;
 mod receive;
 mod recording;
@@ -47,6 +48,6 @@ pub use command::{
 };
 pub use engine::{Engine, Settings};
 pub use event::{DtmfSource, Event, Recorded};
-pub use plan::{Direction, DtmfPath, Format, Plan, Remote, Srtp, TelephoneEvent};
+pub use plan::{Direction, DtmfPath, Format, Ice, Plan, Remote, Srtp, TelephoneEvent};
 pub use report::Report;
 pub use transmit::{Component, Transmit};
