@@ -147,6 +147,11 @@ impl Reach {
                 }
                 self.drain(now, *account, agent);
             }
+            Event::Unreachable { account } => {
+                if let Some(keeper) = self.keepers.get_mut(account) {
+                    keeper.handle_unreachable(now);
+                }
+            }
             Event::Stun { remote, octets } => self.handle_stun(now, *remote, octets, agent),
             Event::Resolved { host, port, addresses } => {
                 self.handle_resolved(now, &(host.clone(), *port), addresses);

@@ -177,6 +177,15 @@ impl UserAgent {
         true
     }
 
+    /// Datagrams do not reach a peer.
+    pub(crate) fn handle_unsent(&mut self, remote: SocketAddr) {
+        for (account, line) in &self.wire.lines {
+            if line.flow.as_ref().is_some_and(|flow| flow.connection.is_none() && flow.remote == remote) {
+                self.wire.events.push_back(Event::Unreachable { account: *account });
+            }
+        }
+    }
+
     /// A pong on a connection.
     pub(crate) fn handle_pong(&mut self, connection: u64) {
         for (account, line) in &self.wire.lines {
