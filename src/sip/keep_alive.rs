@@ -283,3 +283,7 @@ pub(crate) fn seen(response: &Response) -> Option<SocketAddr> {
     let port = via.rport().flatten().or(via.port)?;
     Some(SocketAddr::new(address, port))
 }
+
+#[cfg(test)]
+#[path = "keep_alive_tests.rs"]
+mod tests;

@@ -8,6 +8,7 @@ mod nat;
 mod network;
 mod script;
 mod sound_card;
+mod storm;
 mod world;
 
 mod agreements;
