@@ -16,7 +16,6 @@ use super::settings::{self, Settings, SettingsError};
 use super::sip_network::{Reported, SipNetwork};
 use super::sound_thread::{self, SoundThread};
 use super::store_thread::{self, StoreThread};
-use super::tls::Belief;
 use super::{clock, notify};
 use crate::config::Config;
 use crate::events::Kind;
@@ -336,7 +335,7 @@ impl Control {
 
     fn believe(&mut self) {
         for (line, account) in self.phone.accounts() {
-            self.network.believe(account, Belief::of(line));
+            self.network.set_line(account, line);
         }
     }
 

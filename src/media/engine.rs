@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::bridge;
 use super::command::{Command, LegId, PortId, Room, Sounder, Terminal};
@@ -14,6 +15,7 @@ use super::transmit::{Component, Outbox, Transmit};
 use crate::audio::mix::Mixer;
 use crate::chance::Chance;
 use crate::now::{Now, earliest};
+use crate::rtp::dtls::Identity;
 use crate::rtp::packet::is_rtcp;
 
 /// Legs that may be open at once; more is a mistake of the caller and refused by an event.
@@ -39,11 +41,14 @@ pub struct Settings {
     pub quality_ms: u32,
     /// What the jitter buffers may do.
     pub jitter: crate::rtp::jitter::Settings,
+    /// The certificate of handshakes; without it a leg with DTLS can't be opened.
+    pub identity: Option<Arc<Identity>>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { country: "us".into(), quality_ms: 5_000, jitter: crate::rtp::jitter::Settings::default() }
+        let jitter = crate::rtp::jitter::Settings::default();
+        Settings { country: "us".into(), quality_ms: 5_000, jitter, identity: None }
     }
 }
 
@@ -170,6 +175,7 @@ impl Engine {
         self.legs.push(opened);
         self.ports.push(port);
         self.outbox.reserve(self.legs.len());
+        self.with(leg, |leg, out, _| leg.shake(now, out));
         self.regroup(now);
     }
 

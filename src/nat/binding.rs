@@ -285,7 +285,7 @@ mod tests {
         assert!(binding.handle_datagram(at(9), "192.0.2.2:3479".parse().unwrap(), &answer));
         let outcome = binding.poll_outcome();
         assert!(
-            matches!(outcome, Some(Outcome::Mapped { from, .. }) if from == "192.0.2.2:3479".parse().unwrap())
+            matches!(outcome, Some(Outcome::Mapped { from, .. }) if from == "192.0.2.2:3479".parse::<SocketAddr>().unwrap())
         );
     }
 

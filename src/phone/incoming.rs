@@ -62,7 +62,7 @@ impl Phone {
         };
         let Some(line) = self.line(&name) else { return };
         let negotiation = Negotiation::new(
-            capability(&line.config, &self.config.rtp, address, number),
+            capability(&line.config, &self.config.rtp, address, number, self.fingerprint),
             self.chance.next_u64(),
         );
         // An offer that can't be answered is refused before anybody is disturbed.

@@ -255,6 +255,7 @@ fn configure(folder: &Path, address: &str, root: &Path) {
     let files = [
         ("asterisk.conf", include_str!("asterisk/asterisk.conf")),
         ("extensions.conf", include_str!("asterisk/extensions.conf")),
+        ("http.conf", include_str!("asterisk/http.conf")),
         ("logger.conf", include_str!("asterisk/logger.conf")),
         ("manager.conf", include_str!("asterisk/manager.conf")),
         ("modules.conf", include_str!("asterisk/modules.conf")),
@@ -263,8 +264,11 @@ fn configure(folder: &Path, address: &str, root: &Path) {
         ("rtp.conf", include_str!("asterisk/rtp.conf")),
     ];
     for (name, text) in files {
-        fs::write(folder.join("etc").join(name), text.replace("@MODULES@", modules))
-            .expect("a configuration file");
+        fs::write(
+            folder.join("etc").join(name),
+            text.replace("@MODULES@", modules).replace("@ADDRESS@", address),
+        )
+        .expect("a configuration file");
     }
     fs::write(folder.join("etc/pjsip.conf"), accounts(address)).expect("pjsip.conf");
 }
@@ -278,7 +282,18 @@ fn accounts(address: &str) -> String {
     let mut text = format!(
         "[global]\ntype=global\nuser_agent=LabPBX\nkeep_alive_interval=30\n\n\
          [udp]\ntype=transport\nprotocol=udp\nbind={address}:5060\n\n\
-         [tcp]\ntype=transport\nprotocol=tcp\nbind={address}:5060\n\n"
+         [tcp]
+type=transport
+protocol=tcp
+bind={address}:5060
+
+\
+         [wss]
+type=transport
+protocol=wss
+bind={address}
+
+"
     );
     // 443 is for phones in offices where nothing else is open.
     for (name, port) in [("tls", 5061), ("tls443", 443)] {

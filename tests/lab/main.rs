@@ -43,3 +43,4 @@ mod scripted;
 mod secrets;
 mod spoken;
 mod voicemail;
+mod websocket;

@@ -2,6 +2,8 @@
 
 use super::capability::Codec;
 use super::crypto::{Key, Suite};
+use super::fingerprint::Dtls;
+use super::ice::Ice;
 use super::media::{Direction, Protocol};
 use super::session::Unreadable;
 use std::net::SocketAddr;
@@ -77,8 +79,12 @@ pub struct Negotiated {
     pub remote_rtcp: Option<SocketAddr>,
     /// RTCP shares the port of RTP in both directions.
     pub rtcp_mux: bool,
-    /// SRTP, or plain RTP if `None`.
+    /// SRTP with these keys.
     pub keys: Option<SrtpKeys>,
+    /// SRTP with keys from a handshake; plain RTP if there are no `keys` either.
+    pub dtls: Option<Dtls>,
+    /// The way of the media is found by ICE.
+    pub ice: Option<Ice>,
     /// The position of the audio stream among the media.
     pub index: usize,
     /// The transport that the descriptions name.
@@ -89,6 +95,11 @@ impl Negotiated {
     /// The codec we send.
     pub fn codec(&self) -> Option<&Agreed> {
         self.codecs.first()
+    }
+
+    /// Whether media are encrypted, whatever way the keys come.
+    pub fn is_secure(&self) -> bool {
+        self.keys.is_some() || self.dtls.is_some()
     }
 
     /// telephone-event for the codec we send.
@@ -110,7 +121,7 @@ pub enum Refusal {
     #[error("no common codec (the peer knows {0})")]
     NoCommonCodec(String),
     /// It is not encrypted in a way we know, and we require that: see the line's `srtp`.
-    #[error("SRTP is required here and the peer gave no usable key")]
+    #[error("SRTP is required here and the peer gave no usable key or fingerprint")]
     NotSecure,
     /// It wants SRTP and we have that switched off, or none of its keys can be used: see the line's `srtp`.
     #[error("the peer requires SRTP in a form that is not enabled here")]

@@ -1,6 +1,8 @@
 //! What one side can and wants: the material of offers and answers.
 
 use super::crypto::Suite;
+use super::fingerprint::Fingerprint;
+use super::ice::LocalIce;
 use super::media::{Direction, RtpMap};
 use std::net::IpAddr;
 
@@ -44,15 +46,16 @@ pub struct TelephoneEvent {
     pub payload_type: u8,
 }
 
-/// How SRTP with keys in the description is used.
+/// How SRTP is used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Security {
-    /// Never: RTP/SAVP is refused.
+    /// Never: secure transports are refused.
     #[default]
     Off,
-    /// RTP/AVP with `a=crypto` is offered; plain and secure are accepted.
+    /// RTP/AVP with `a=crypto` or `a=fingerprint` is offered (RFC 8643); plain and secure are accepted.
     Optional,
-    /// RTP/SAVP is offered; only secure is accepted (RTP/SAVP, or RTP/AVP with `a=crypto`).
+    /// RTP/SAVP or UDP/TLS/RTP/SAVP is offered; only secure is accepted (also as RTP/AVP with `a=crypto` or
+    /// `a=fingerprint`).
     Required,
 }
 
@@ -95,6 +98,12 @@ pub struct Capability {
     pub security: Security,
     /// The suites, the preferred first.
     pub suites: Vec<Suite>,
+    /// The fingerprint of our certificate: keys then come from DTLS (RFC 5763) and never from the description.
+    pub dtls: Option<Fingerprint>,
+    /// A secure offer names the transport with early feedback (`…/SAVPF`), which some want.
+    pub feedback: bool,
+    /// Our side of ICE; `None` is without.
+    pub ice: Option<LocalIce>,
     /// Whose codec order decides our answers.
     pub preference: Preference,
 }
@@ -120,8 +129,21 @@ impl Capability {
             rtcp_mux: true,
             security: Security::Off,
             suites: Suite::ALL.to_vec(),
+            dtls: None,
+            feedback: false,
+            ice: None,
             preference: Preference::Theirs,
         }
+    }
+
+    /// The fingerprint to tell, if keys come from DTLS.
+    pub(super) fn fingerprint(&self) -> Option<&Fingerprint> {
+        self.dtls.as_ref().filter(|_| self.security != Security::Off)
+    }
+
+    /// Whether keys are told in the description.
+    pub(super) fn uses_sdes(&self) -> bool {
+        self.security != Security::Off && self.dtls.is_none()
     }
 
     /// Our address of the peer's family.

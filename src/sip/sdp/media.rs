@@ -49,7 +49,11 @@ pub enum Protocol {
     Savp,
     /// `RTP/SAVPF`: SRTP with early feedback; taken as SAVP.
     Savpf,
-    /// Something else (`UDP/TLS/RTP/SAVPF`, `udptl` …), kept as written.
+    /// `UDP/TLS/RTP/SAVP`: SRTP with keys from DTLS (RFC 5764 §8).
+    TlsSavp,
+    /// `UDP/TLS/RTP/SAVPF`: the same with early feedback; taken as the one without.
+    TlsSavpf,
+    /// Something else (`udptl` …), kept as written.
     Other(String),
 }
 
@@ -61,6 +65,8 @@ impl Protocol {
             Protocol::Avpf => "RTP/AVPF",
             Protocol::Savp => "RTP/SAVP",
             Protocol::Savpf => "RTP/SAVPF",
+            Protocol::TlsSavp => "UDP/TLS/RTP/SAVP",
+            Protocol::TlsSavpf => "UDP/TLS/RTP/SAVPF",
             Protocol::Other(name) => name,
         }
     }
@@ -71,13 +77,21 @@ impl Protocol {
             "RTP/AVPF" => Protocol::Avpf,
             "RTP/SAVP" => Protocol::Savp,
             "RTP/SAVPF" => Protocol::Savpf,
+            "UDP/TLS/RTP/SAVP" => Protocol::TlsSavp,
+            "UDP/TLS/RTP/SAVPF" => Protocol::TlsSavpf,
             _ => Protocol::Other(word.to_owned()),
         }
     }
 
-    /// Whether it promises encryption by keys in the description (RFC 4568).
+    /// Whether it promises encryption: by keys in the description (RFC 4568) or, also with the two short names, by
+    /// DTLS.
     pub fn is_secure(&self) -> bool {
-        matches!(self, Protocol::Savp | Protocol::Savpf)
+        matches!(self, Protocol::Savp | Protocol::Savpf) || self.is_dtls()
+    }
+
+    /// Whether it promises encryption by keys from DTLS and from nothing else.
+    pub fn is_dtls(&self) -> bool {
+        matches!(self, Protocol::TlsSavp | Protocol::TlsSavpf)
     }
 
     /// Whether it is RTP in a form we speak.

@@ -7,8 +7,10 @@
 use super::agreement::{Negotiated, Refusal};
 use super::capability::{Capability, Security};
 use super::crypto::{Crypto, Key, Suite};
+use super::fingerprint::{Dtls, draw_tls_id};
+use super::ice::{Credentials, Ice, RemoteIce};
 use super::media::{Media, Protocol, RtpMap};
-use super::offer_answer::{accept_answer, make_answer, make_offer};
+use super::offer_answer::{Answering, Offering, accept_answer, make_answer, make_offer};
 use super::payload_types::Numbers;
 use super::session::{Origin, Session};
 use crate::chance::Chance;
@@ -33,6 +35,12 @@ pub struct Negotiation {
     numbers: Vec<RtpMap>,
     keys: Vec<(Suite, Key)>,
     key_place: Option<SocketAddr>,
+    /// What ICE proves our side by: told in the next offer.
+    credentials: Option<Credentials>,
+    /// Whether we nominate; from the first agreement on ICE to its end (RFC 8445 §6.1.1).
+    controlling: Option<bool>,
+    /// The name of our side of the DTLS association.
+    tls_id: Option<String>,
     agreed: Option<Negotiated>,
 }
 
@@ -50,6 +58,9 @@ impl Negotiation {
             numbers: Vec::new(),
             keys: Vec::new(),
             key_place: None,
+            credentials: None,
+            controlling: None,
+            tls_id: None,
             agreed: None,
         }
     }
@@ -78,16 +89,36 @@ impl Negotiation {
     pub fn offer(&mut self, chance: &mut Chance) -> Vec<u8> {
         self.forget_keys_of_other_place();
         let index = self.agreed.as_ref().map_or(0, |agreed| agreed.index);
-        let secure_so_far = self.agreed.as_ref().filter(|agreed| agreed.keys.is_some());
+        let secure_so_far = self.agreed.as_ref().filter(|agreed| agreed.is_secure());
         let protocol = match (self.capability.security, secure_so_far) {
             (Security::Off, _) => Protocol::Avp,
             (_, Some(agreed)) => agreed.protocol.clone(),
             (Security::Optional, None) => Protocol::Avp,
-            (Security::Required, None) => Protocol::Savp,
+            (Security::Required, None) => match (&self.capability.dtls, self.capability.feedback) {
+                (Some(_), true) => Protocol::TlsSavpf,
+                (Some(_), false) => Protocol::TlsSavp,
+                (None, true) => Protocol::Savpf,
+                (None, false) => Protocol::Savp,
+            },
         };
         let cryptos = self.cryptos(chance);
         let numbers = Numbers::assign(&self.capability, &self.numbers);
-        let offer = make_offer(&self.capability, &numbers, protocol, &cryptos, &self.lines, index);
+        if self.capability.fingerprint().is_some() {
+            self.tls_id.get_or_insert_with(|| draw_tls_id(chance));
+        }
+        if self.capability.ice.is_some() {
+            self.credentials.get_or_insert_with(|| Credentials::draw(chance));
+        }
+        let offering = Offering {
+            numbers: &numbers,
+            protocol,
+            cryptos: &cryptos,
+            tls_id: self.tls_id.as_deref(),
+            ice: self.credentials.as_ref(),
+            lines: &self.lines,
+            index,
+        };
+        let offer = make_offer(&self.capability, offering);
         self.offered_before = self.offered.replace((offer.clone(), index));
         self.say(offer)
     }
@@ -98,22 +129,20 @@ impl Negotiation {
     /// [`Refusal`] tells why, and with which status to refuse.
     pub fn answer(&mut self, offer: &[u8], chance: &mut Chance) -> Result<(Vec<u8>, Negotiated), Refusal> {
         let offer = Session::read(offer)?;
-        let active = self.agreed.as_ref().map(|agreed| agreed.index);
         let place = self.place();
-        // A stream that moves gets a new key (RFC 4568 §7.1.4), lest one key stream protects two things.
-        let before = self.agreed.as_ref().and_then(|agreed| agreed.remote_rtp);
-        let stays = self.key_place == Some(place);
-        let known = if stays { self.keys.clone() } else { Vec::new() };
-        let mut drawn = None;
-        let mut key = |suite: Suite, remote: Option<SocketAddr>| {
-            let moved = before.is_some() && remote.is_some() && remote != before;
-            let kept = known.iter().find(|(of, _)| *of == suite).filter(|_| !moved);
-            let key = kept.map_or_else(|| Key::draw(suite, chance), |(_, key)| key.clone());
-            drawn = Some((suite, key.clone()));
-            key
+        let mut memory = Memory {
+            before: self.agreed.as_ref(),
+            keys: if self.key_place == Some(place) { &self.keys } else { &[] },
+            drawn: None,
+            credentials: self.credentials.as_ref(),
+            controlling: self.controlling,
+            tls_id: self.tls_id.as_deref(),
+            told_tls_id: None,
+            chance,
         };
-        let (answer, negotiated) = make_answer(&self.capability, &offer, active, &mut key)?;
-        if !stays {
+        let (answer, negotiated) = make_answer(&self.capability, &offer, &mut memory)?;
+        let Memory { drawn, told_tls_id, .. } = memory;
+        if self.key_place != Some(place) {
             self.keys.clear();
             self.key_place = Some(place);
         }
@@ -121,6 +150,10 @@ impl Negotiation {
             self.keys.retain(|(of, _)| *of != suite);
             self.keys.push((suite, key));
         }
+        if told_tls_id.is_some() {
+            self.tls_id = told_tls_id;
+        }
+        self.remember_ice(&negotiated);
         for map in offer.media.get(negotiated.index).map(Media::rtpmaps).unwrap_or_default() {
             self.remember(map);
         }
@@ -138,7 +171,11 @@ impl Negotiation {
     pub fn accept(&mut self, answer: &[u8]) -> Result<Negotiated, Refusal> {
         let (offer, index) = self.offered.as_ref().ok_or(Refusal::Unexpected)?;
         let answer = Session::read(answer)?;
-        let negotiated = accept_answer(&self.capability, offer, *index, &answer)?;
+        let before = self.agreed.as_ref();
+        let controlling = self.controlling.unwrap_or(true);
+        let mut ice = |local, remote| settle_ice(local, remote, before, controlling);
+        let negotiated = accept_answer(&self.capability, offer, *index, &answer, before, &mut ice)?;
+        self.remember_ice(&negotiated);
         self.agreed = Some(negotiated.clone());
         Ok(negotiated)
     }
@@ -147,6 +184,27 @@ impl Negotiation {
     /// may still be answered.
     pub fn withdraw(&mut self) {
         self.offered = self.offered_before.take();
+        if let Some(ice) = self.agreed.as_ref().and_then(|agreed| agreed.ice.as_ref()) {
+            self.credentials = Some(ice.local.clone());
+        }
+    }
+
+    /// What ICE proves our side by, as the last offer or answer told it; `None` before the first one or without ICE.
+    /// Checks of the peer may come before its answer.
+    pub fn ice_credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref().filter(|_| self.capability.ice.is_some())
+    }
+
+    /// The next offer restarts ICE: it has new credentials (RFC 8839 §4.4.1.1.1).
+    pub fn restart_ice(&mut self) {
+        self.credentials = None;
+    }
+
+    fn remember_ice(&mut self, negotiated: &Negotiated) {
+        self.controlling = negotiated.ice.as_ref().map(|ice| ice.controlling);
+        if let Some(ice) = &negotiated.ice {
+            self.credentials = Some(ice.local.clone());
+        }
     }
 
     fn place(&self) -> SocketAddr {
@@ -163,7 +221,7 @@ impl Negotiation {
 
     /// The `a=crypto` lines of an offer, tags from 1: the suite in use alone, once there is one.
     fn cryptos(&mut self, chance: &mut Chance) -> Vec<Crypto> {
-        if self.capability.security == Security::Off {
+        if !self.capability.uses_sdes() {
             return Vec::new();
         }
         let in_use = self.agreed.as_ref().and_then(|agreed| agreed.keys.as_ref()).map(|keys| keys.suite);
@@ -207,4 +265,57 @@ impl Negotiation {
         session.origin = Origin { version: self.version, ..session.origin };
         session.write()
     }
+}
+
+/// What was drawn before, and what is drawn, for one answer.
+struct Memory<'a> {
+    before: Option<&'a Negotiated>,
+    /// Our keys for where we are.
+    keys: &'a [(Suite, Key)],
+    drawn: Option<(Suite, Key)>,
+    credentials: Option<&'a Credentials>,
+    controlling: Option<bool>,
+    tls_id: Option<&'a str>,
+    told_tls_id: Option<String>,
+    chance: &'a mut Chance,
+}
+
+impl Answering for Memory<'_> {
+    fn before(&self) -> Option<&Negotiated> {
+        self.before
+    }
+
+    fn key(&mut self, suite: Suite, remote: Option<SocketAddr>) -> Key {
+        // A stream that moves gets a new key (RFC 4568 §7.1.4), lest one key stream protects two things.
+        let before = self.before.and_then(|agreed| agreed.remote_rtp);
+        let moved = before.is_some() && remote.is_some() && remote != before;
+        let kept = self.keys.iter().find(|(of, _)| *of == suite).filter(|_| !moved);
+        let key = kept.map_or_else(|| Key::draw(suite, self.chance), |(_, key)| key.clone());
+        self.drawn = Some((suite, key.clone()));
+        key
+    }
+
+    fn tls_id(&mut self, dtls: &Dtls) -> String {
+        let goes_on = self.before.and_then(|agreed| agreed.dtls.as_ref()) == Some(dtls);
+        let kept = self.tls_id.filter(|_| goes_on).map(str::to_owned);
+        let name = kept.unwrap_or_else(|| draw_tls_id(self.chance));
+        self.told_tls_id = Some(name.clone());
+        name
+    }
+
+    fn ice(&mut self, remote: RemoteIce) -> Ice {
+        let before = self.before.and_then(|agreed| agreed.ice.as_ref());
+        // A restart of the peer is one of ours as well (RFC 8839 §4.4.1.1.1).
+        let goes_on = before.is_none_or(|ice| ice.remote.credentials == remote.credentials);
+        let kept = self.credentials.filter(|_| goes_on).cloned();
+        let local = kept.unwrap_or_else(|| Credentials::draw(self.chance));
+        settle_ice(local, remote, self.before, self.controlling.unwrap_or(false))
+    }
+}
+
+/// `controlling` is our role so far, or what offer and answer make it.
+fn settle_ice(local: Credentials, remote: RemoteIce, before: Option<&Negotiated>, controlling: bool) -> Ice {
+    let before = before.and_then(|agreed| agreed.ice.as_ref());
+    let restarted = before.is_some_and(|ice| ice.remote.credentials != remote.credentials);
+    Ice { controlling: controlling || remote.lite, local, remote, restarted }
 }

@@ -7,27 +7,35 @@
 use super::agreement::{Agreed, AgreedEvent, Hold, Negotiated, Refusal, SrtpKeys};
 use super::capability::{Capability, Codec, Preference, Security};
 use super::crypto::{Crypto, Key, Suite};
+use super::fingerprint::{self, Dtls, RemoteDtls};
+use super::ice::{self, Credentials, Ice, RemoteIce, Told};
 use super::media::{Direction, Media, MediaKind, Protocol, RtpMap};
 use super::payload_types::{Numbers, is_event};
-use super::session::{Address, Attribute, Origin, Session, Unreadable};
+use super::session::{Address, Attribute, Origin, Session, Unreadable, is_unicast};
 use std::net::{IpAddr, SocketAddr};
 
 /// The event codes we send and receive: digits, `*`, `#`, A–D and flash (RFC 4733 §3.2).
 const EVENT_CODES: &str = "0-16";
 
+/// What an offer says beside the capability.
+pub(super) struct Offering<'a> {
+    /// The payload types to use.
+    pub(super) numbers: &'a Numbers,
+    pub(super) protocol: Protocol,
+    /// The keys to offer.
+    pub(super) cryptos: &'a [Crypto],
+    /// The name of our DTLS association.
+    pub(super) tls_id: Option<&'a str>,
+    pub(super) ice: Option<&'a Credentials>,
+    /// The media of the session so far, whose number and order stay (RFC 3264 §8).
+    pub(super) lines: &'a [Media],
+    /// Where the audio stream is among them.
+    pub(super) index: usize,
+}
+
 /// An offer of one audio stream.
-///
-/// `codecs` and `events` are those of the capability with the payload types to use; `cryptos` the keys to
-/// offer; `protocol` the transport; `lines` the media of the session so far, whose number and order stay (RFC
-/// 3264 §8), with the audio stream at `index`.
-pub(super) fn make_offer(
-    capability: &Capability,
-    numbers: &Numbers,
-    protocol: Protocol,
-    cryptos: &[Crypto],
-    lines: &[Media],
-    index: usize,
-) -> Session {
+pub(super) fn make_offer(capability: &Capability, offering: Offering<'_>) -> Session {
+    let Offering { numbers, protocol, cryptos, tls_id, ice, lines, index } = offering;
     let mut attributes = Vec::new();
     let mut formats = Vec::new();
     for codec in &numbers.codecs {
@@ -47,6 +55,12 @@ pub(super) fn make_offer(
         attributes.push(Attribute::flag("rtcp-mux"));
     }
     attributes.extend(cryptos.iter().map(|crypto| Attribute::new("crypto", crypto.to_string())));
+    if let Some(fingerprint) = capability.fingerprint() {
+        fingerprint::describe(fingerprint, None, tls_id, &mut attributes);
+    }
+    if let (Some(local), Some(credentials)) = (&capability.ice, ice) {
+        ice::describe(local, credentials, false, &mut attributes);
+    }
     let audio = Media {
         kind: MediaKind::Audio,
         port: capability.port,
@@ -64,19 +78,29 @@ pub(super) fn make_offer(
     describe_session(capability.address, media)
 }
 
-/// The answer to an offer, and what follows from both.
-///
-/// `active` is the position of the audio stream so far, which is kept if it still can be. `key` gives our key
-/// for a suite and the peer's new address.
+/// What the memory of a dialog gives to an answer.
+pub(super) trait Answering {
+    /// What was agreed on before.
+    fn before(&self) -> Option<&Negotiated>;
+    /// Our key for a suite and the peer's new address.
+    fn key(&mut self, suite: Suite, remote: Option<SocketAddr>) -> Key;
+    /// The name of our side of a DTLS association.
+    fn tls_id(&mut self, dtls: &Dtls) -> String;
+    /// What ICE becomes with what the peer brings.
+    fn ice(&mut self, remote: RemoteIce) -> Ice;
+}
+
+/// The answer to an offer, and what follows from both. The position of the audio stream so far is kept if it still
+/// can be.
 pub(super) fn make_answer(
     capability: &Capability,
     offer: &Session,
-    active: Option<usize>,
-    key: &mut dyn FnMut(Suite, Option<SocketAddr>) -> Key,
+    memory: &mut dyn Answering,
 ) -> Result<(Session, Negotiated), Refusal> {
+    let active = memory.before().map(|agreed| agreed.index);
     let (index, stream) = choose_stream(capability, offer, active)?;
     let offered = &offer.media[index];
-    let Stream { matched, remote, crypto } = stream;
+    let Stream { matched, remote, crypto, dtls } = stream;
     let (chosen, also_receive) = choose_codecs(capability, offered, matched);
     let clock = chosen.codec.clock;
     let events = agree_events(capability, offered, clock);
@@ -84,13 +108,25 @@ pub(super) fn make_answer(
         capability.comfort_noise && clock == 8000 && offered.formats.iter().any(|f| f == "13");
     let keys = crypto.as_ref().map(|theirs| SrtpKeys {
         suite: theirs.suite,
-        send: key(theirs.suite, remote.rtp),
+        send: memory.key(theirs.suite, remote.rtp),
         receive: theirs.key.clone(),
     });
+    let names_itself = dtls.as_ref().is_some_and(RemoteDtls::has_tls_id);
+    let before = memory.before().and_then(|agreed| agreed.dtls.clone());
+    let dtls = match dtls {
+        Some(dtls) => Some(dtls.answered(before.as_ref()).ok_or(Refusal::SecurityNotSupported)?),
+        None => None,
+    };
+    let told = if capability.ice.is_some() { ice::read(offer, offered) } else { Told::Nothing };
+    let mismatch = matches!(told, Told::Mismatch);
+    let ice = match told {
+        Told::Ice(remote) => Some(memory.ice(remote)),
+        Told::Mismatch | Told::Nothing => None,
+    };
     let ptime = offered.ptime_ms().filter(|ms| (10..=60).contains(ms)).unwrap_or(capability.ptime_ms);
     let address = capability.address_facing(remote.rtp.map(|rtp| rtp.ip())).ok_or(Refusal::Address)?;
     let offered_direction = offered.direction(offer);
-    let direction = capability.direction.and(usable(offered_direction.reversed(), &remote));
+    let direction = capability.direction.and(usable(offered_direction.reversed(), &remote, ice.is_some()));
     let rtcp_mux = capability.rtcp_mux && offered.rtcp_mux();
 
     let mut attributes = Vec::new();
@@ -112,6 +148,18 @@ pub(super) fn make_answer(
         let ours = Crypto { tag: theirs.tag, suite: keys.suite, key: keys.send.clone() };
         attributes.push(Attribute::new("crypto", ours.to_string()));
     }
+    if let (Some(fingerprint), Some(dtls)) = (&capability.dtls, &dtls) {
+        let tls_id = names_itself.then(|| memory.tls_id(dtls));
+        fingerprint::describe(fingerprint, Some(dtls.role), tls_id.as_deref(), &mut attributes);
+    }
+    if let (Some(local), Some(ice)) = (&capability.ice, &ice) {
+        ice::describe(local, &ice.local, rtcp_mux, &mut attributes);
+    }
+    if mismatch {
+        attributes.push(Attribute::flag("ice-mismatch"));
+    }
+    let mid = offered.attribute("mid");
+    attributes.extend(mid.map(|mid| Attribute::new("mid", mid)));
     let audio = Media {
         kind: MediaKind::Audio,
         port: capability.port,
@@ -132,25 +180,41 @@ pub(super) fn make_answer(
         direction,
         hold: Hold {
             by_us: !capability.direction.receives(),
-            by_peer: !offered_direction.receives() || remote.rtp.is_none(),
+            by_peer: !offered_direction.receives() || remote.holds(ice.is_some()),
         },
         local_rtp: SocketAddr::new(address, capability.port),
         remote_rtcp: remote.rtcp(offered, rtcp_mux),
         remote_rtp: remote.rtp,
         rtcp_mux,
         keys,
+        dtls,
+        ice,
         index,
         protocol: offered.protocol.clone(),
     };
-    Ok((describe_session(address, media), negotiated))
+    let mut answer = describe_session(address, media);
+    // A bundle of one: what else was in it is refused (RFC 9143 §7.3.1).
+    if let Some(mid) = mid.filter(|mid| rtcp_mux && is_bundled(offer, mid)) {
+        answer.attributes.push(Attribute::new("group", format!("BUNDLE {mid}")));
+    }
+    Ok((answer, negotiated))
 }
 
-/// What follows from our offer and its answer.
+fn is_bundled(offer: &Session, mid: &str) -> bool {
+    offer.attributes.iter().filter(|attribute| attribute.name == "group").any(|group| {
+        let mut words = group.value.as_deref().unwrap_or_default().split_ascii_whitespace();
+        words.next() == Some("BUNDLE") && words.any(|word| word == mid)
+    })
+}
+
+/// What follows from our offer and its answer. `ice` says what becomes of what both bring.
 pub(super) fn accept_answer(
     capability: &Capability,
     offer: &Session,
     index: usize,
     answer: &Session,
+    before: Option<&Negotiated>,
+    ice: &mut dyn FnMut(Credentials, RemoteIce) -> Ice,
 ) -> Result<Negotiated, Refusal> {
     let offered = offer.media.get(index).ok_or(Refusal::Unexpected)?;
     let answered = answer.media.get(index).ok_or(Refusal::Mismatch)?;
@@ -161,7 +225,11 @@ pub(super) fn accept_answer(
         return Err(Refusal::NoAudio);
     }
     let remote = Remote::of(answer, answered)?;
-    let keys = agree_keys(capability, offered, answered)?;
+    let (keys, dtls) = agree_security(capability, offered, answer, answered, before)?;
+    let ice = match (Credentials::read(offer, offered), ice::read(answer, answered)) {
+        (Some(local), Told::Ice(remote)) => Some(ice(local, remote)),
+        _ => None,
+    };
     let ours = offered.rtpmaps();
     let mut codecs = Vec::new();
     for theirs in answered_maps(answered, &ours) {
@@ -215,16 +283,19 @@ pub(super) fn accept_answer(
         events,
         comfort_noise: answered.formats.iter().any(|format| format == "13") && clock == 8000,
         ptime_ms: sending_ptime(capability, answered),
-        direction: offered_direction.and(usable(answered_direction.reversed(), &remote)),
+        direction: offered_direction.and(usable(answered_direction.reversed(), &remote, ice.is_some())),
         hold: Hold {
             by_us: !offered_direction.receives(),
-            by_peer: remote.rtp.is_none() || (offered_direction.sends() && !answered_direction.receives()),
+            by_peer: remote.holds(ice.is_some())
+                || (offered_direction.sends() && !answered_direction.receives()),
         },
         local_rtp: SocketAddr::new(address, offered.port),
         remote_rtcp: remote.rtcp(answered, rtcp_mux),
         remote_rtp: remote.rtp,
         rtcp_mux,
         keys,
+        dtls,
+        ice,
         index,
         protocol: answered.protocol.clone(),
     })
@@ -233,21 +304,29 @@ pub(super) fn accept_answer(
 /// Where the peer receives.
 struct Remote {
     rtp: Option<SocketAddr>,
+    /// It says "nowhere yet, see the candidates".
+    awaits_candidates: bool,
 }
 
 impl Remote {
     fn of(session: &Session, media: &Media) -> Result<Remote, Refusal> {
         let address = session.connection_of(media).ok_or(Refusal::Unreadable(Unreadable::BadLine('c')))?;
         if address.is_hold() {
-            return Ok(Remote { rtp: None });
+            let awaits_candidates = ice::awaits_candidates(session, media, &address);
+            return Ok(Remote { rtp: None, awaits_candidates });
         }
         match address {
             Address::Ip(_) => {
                 let ip = address.ip().filter(is_unicast).ok_or(Refusal::Address)?;
-                Ok(Remote { rtp: Some(SocketAddr::new(ip, media.port)) })
+                Ok(Remote { rtp: Some(SocketAddr::new(ip, media.port)), awaits_candidates: false })
             }
             Address::Name(_) => Err(Refusal::Address),
         }
+    }
+
+    /// Whether it tells us to send nothing.
+    fn holds(&self, ice: bool) -> bool {
+        self.rtp.is_none() && !(ice && self.awaits_candidates)
     }
 
     fn rtcp(&self, media: &Media, rtcp_mux: bool) -> Option<SocketAddr> {
@@ -264,13 +343,9 @@ impl Remote {
     }
 }
 
-fn is_unicast(ip: &IpAddr) -> bool {
-    !ip.is_multicast() && !ip.is_unspecified() && *ip != IpAddr::V4(std::net::Ipv4Addr::BROADCAST)
-}
-
 /// A peer without an address can only send.
-fn usable(direction: Direction, remote: &Remote) -> Direction {
-    if remote.rtp.is_some() { direction } else { direction.and(Direction::RecvOnly) }
+fn usable(direction: Direction, remote: &Remote, ice: bool) -> Direction {
+    if remote.holds(ice) { direction.and(Direction::RecvOnly) } else { direction }
 }
 
 /// A stream of an offer that we can take.
@@ -278,6 +353,7 @@ struct Stream {
     matched: Vec<Agreed>,
     remote: Remote,
     crypto: Option<Crypto>,
+    dtls: Option<RemoteDtls>,
 }
 
 /// The stream to use: the active one if it still can be, else the first secure one, else the first.
@@ -294,7 +370,7 @@ fn choose_stream(
         }
         match examine(capability, offer, media) {
             Ok(stream) => {
-                let rank = (active == Some(index), stream.crypto.is_some());
+                let rank = (active == Some(index), stream.crypto.is_some() || stream.dtls.is_some());
                 if best.as_ref().is_none_or(|(_, _, so_far)| rank > *so_far) {
                     best = Some((index, stream, rank));
                 }
@@ -312,12 +388,15 @@ fn examine(capability: &Capability, offer: &Session, media: &Media) -> Result<St
     {
         return Err(Refusal::Address);
     }
-    let offered = if capability.security == Security::Off { Vec::new() } else { media.cryptos() };
-    let crypto = offered.into_iter().find(|crypto| capability.suites.contains(&crypto.suite));
-    if crypto.is_none() && media.protocol.is_secure() {
+    let dtls = capability.fingerprint().and_then(|_| RemoteDtls::read(offer, media));
+    let offered = if capability.uses_sdes() { media.cryptos() } else { Vec::new() };
+    let known = |crypto: &Crypto| capability.suites.contains(&crypto.suite) && !media.protocol.is_dtls();
+    let crypto = offered.into_iter().find(known);
+    let secure = crypto.is_some() || dtls.is_some();
+    if !secure && media.protocol.is_secure() {
         return Err(Refusal::SecurityNotSupported);
     }
-    if crypto.is_none() && capability.security == Security::Required {
+    if !secure && capability.security == Security::Required {
         return Err(Refusal::NotSecure);
     }
     let mut matched = Vec::new();
@@ -329,7 +408,7 @@ fn examine(capability: &Capability, offer: &Session, media: &Media) -> Result<St
     if matched.is_empty() {
         return Err(no_common_codec(media));
     }
-    Ok(Stream { matched, remote, crypto })
+    Ok(Stream { matched, remote, crypto, dtls })
 }
 
 fn no_common_codec(media: &Media) -> Refusal {
@@ -392,17 +471,26 @@ fn answered_maps(answered: &Media, ours: &[RtpMap]) -> Vec<RtpMap> {
     maps
 }
 
-fn agree_keys(
+fn agree_security(
     capability: &Capability,
     offered: &Media,
+    answer: &Session,
     answered: &Media,
-) -> Result<Option<SrtpKeys>, Refusal> {
+    before: Option<&Negotiated>,
+) -> Result<(Option<SrtpKeys>, Option<Dtls>), Refusal> {
+    if offered.has("fingerprint")
+        && let Some(theirs) = RemoteDtls::read(answer, answered)
+    {
+        let before = before.and_then(|agreed| agreed.dtls.as_ref());
+        let dtls = theirs.accepted(before).ok_or(Refusal::Mismatch)?;
+        return Ok((None, Some(dtls)));
+    }
     let ours = offered.cryptos();
     let theirs = answered.cryptos();
     for theirs in &theirs {
         if let Some(mine) = ours.iter().find(|mine| mine.tag == theirs.tag && mine.suite == theirs.suite) {
             let keys = SrtpKeys { suite: mine.suite, send: mine.key.clone(), receive: theirs.key.clone() };
-            return Ok(Some(keys));
+            return Ok((Some(keys), None));
         }
     }
     if capability.security == Security::Required || offered.protocol.is_secure() {
@@ -413,7 +501,7 @@ fn agree_keys(
         // The peer will encrypt with something we did not offer: there would only be noise.
         Err(Refusal::Mismatch)
     } else {
-        Ok(None)
+        Ok((None, None))
     }
 }
 

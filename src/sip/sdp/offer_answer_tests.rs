@@ -257,7 +257,10 @@ fn other_media_get_port_0() {
 fn what_cannot_be_taken_is_refused_with_a_reason() {
     assert_eq!(refused(capability(), &sdp(&["m=image 4004 udptl t38"])), Refusal::NoAudio);
     assert_eq!(refused(capability(), &sdp(&["m=audio 0 RTP/AVP 8"])), Refusal::NoAudio);
-    assert_eq!(refused(capability(), &sdp(&["m=audio 9 UDP/TLS/RTP/SAVPF 111"])), Refusal::NoAudio);
+    assert_eq!(
+        refused(capability(), &sdp(&["m=audio 9 UDP/TLS/RTP/SAVPF 111"])),
+        Refusal::SecurityNotSupported
+    );
     let g729 =
         refused(capability(), &sdp(&["m=audio 4000 RTP/AVP 18 101", "a=rtpmap:101 telephone-event/8000"]));
     assert_eq!(g729, Refusal::NoCommonCodec("G729".to_owned()));
@@ -369,7 +372,7 @@ fn bundle_and_avpf_offers() {
     let (answer, negotiated) = answered(capability(), offer);
     assert_eq!(negotiated.protocol, Protocol::Avpf);
     assert_eq!((answer.media[0].protocol.name(), answer.media[1].port), ("RTP/AVPF", 0));
-    assert!(negotiated.rtcp_mux && !answer.has("group"));
+    assert_eq!((negotiated.rtcp_mux, answer.attribute("group")), (true, Some("BUNDLE 0")));
     let alone = Capability { rtcp_mux: false, ..capability() };
     let (answer, negotiated) = answered(alone, offer);
     assert!(!negotiated.rtcp_mux && !answer.media[0].rtcp_mux());

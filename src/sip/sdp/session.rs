@@ -66,7 +66,7 @@ impl Address {
         }
     }
 
-    fn read(text: &str) -> Option<Address> {
+    pub(super) fn read(text: &str) -> Option<Address> {
         let bare = text.split('/').next().unwrap_or_default();
         let bare = bare.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(bare);
         if let Ok(ip) = bare.parse::<IpAddr>() {
@@ -329,6 +329,11 @@ fn write_attributes(f: &mut fmt::Formatter<'_>, attributes: &[Attribute]) -> fmt
 
 pub(super) fn find<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a Attribute> {
     attributes.iter().find(|attribute| attribute.name == name)
+}
+
+/// Whether media can be sent to an address.
+pub(super) fn is_unicast(ip: &IpAddr) -> bool {
+    !ip.is_multicast() && !ip.is_unspecified() && *ip != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 /// A value without anything that would end its line.

@@ -3,12 +3,17 @@
 use super::Target;
 use tipring::chance::Chance;
 use tipring::sip::sdp::multipart::SessionBody;
-use tipring::sip::sdp::{Capability, Codec, Crypto, Negotiation, Security, Session, session_of_body};
+use tipring::sip::sdp::{
+    Candidate, CandidateKind, CandidateTransport, Capability, Codec, Crypto, Fingerprint, Hash, LocalIce,
+    Negotiation, Security, Session, session_of_body,
+};
 
 pub const TARGETS: &[Target] = &[
     Target { name: "sdp_session", run: session, seeds: SESSIONS, dictionary: WORDS },
     Target { name: "sdp_offer_answer", run: offer_answer, seeds: SESSIONS, dictionary: WORDS },
     Target { name: "sdp_crypto", run: crypto, seeds: KEYS, dictionary: WORDS },
+    Target { name: "sdp_secured", run: secured, seeds: SECURED, dictionary: SECURED_WORDS },
+    Target { name: "sdp_candidate", run: candidate, seeds: CANDIDATES, dictionary: SECURED_WORDS },
     Target { name: "sdp_multipart", run: multipart, seeds: BODIES, dictionary: WORDS },
 ];
 
@@ -63,6 +68,62 @@ fn offer_answer(octets: &[u8]) {
     }
 }
 
+fn full_side(security: Security) -> Negotiation {
+    let mut side = side(security);
+    let capability = side.capability_mut();
+    capability.dtls = Some(Fingerprint { hash: Hash::Sha256, bytes: vec![7; 32] });
+    let candidate = Candidate {
+        foundation: "h1".into(),
+        component: 1,
+        transport: CandidateTransport::Udp,
+        priority: 1,
+        address: capability.address.into(),
+        port: capability.port,
+        kind: CandidateKind::Host,
+        related: None,
+    };
+    capability.ice = Some(LocalIce { candidates: vec![candidate], selected: Vec::new() });
+    side
+}
+
+/// With DTLS and ICE: what was agreed on is never less secure than asked for, and bounded.
+fn secured(octets: &[u8]) {
+    for security in [Security::Off, Security::Optional, Security::Required] {
+        let mut chance = Chance::from_number(1);
+        let mut ours = full_side(security);
+        for _ in 0..2 {
+            if let Ok((answer, negotiated)) = ours.answer(octets, &mut chance) {
+                let answer = Session::read(&answer).expect("ours");
+                assert!(security != Security::Required || negotiated.dtls.is_some());
+                assert!(security != Security::Off || !negotiated.is_secure());
+                assert!(negotiated.keys.is_none());
+                let told = answer.media.iter().any(|media| media.has("ice-ufrag"));
+                assert_eq!(told, negotiated.ice.is_some());
+                assert!(negotiated.ice.is_none_or(|ice| ice.remote.candidates.len() <= 64));
+                assert!(negotiated.dtls.is_none_or(|dtls| (1..=8).contains(&dtls.fingerprints.len())));
+            }
+        }
+        ours.restart_ice();
+        ours.offer(&mut chance);
+        if let Ok(negotiated) = ours.accept(octets) {
+            assert!(security != Security::Required || negotiated.dtls.is_some());
+            assert!(negotiated.ice.is_none_or(|ice| Some(&ice.local) == ours.ice_credentials()));
+        }
+    }
+}
+
+/// A candidate or fingerprint that was read is written and read as it was.
+fn candidate(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    if let Some(candidate) = Candidate::read(&text) {
+        let _ = candidate.endpoint();
+        assert_eq!(Candidate::read(&candidate.to_string()), Some(candidate));
+    }
+    if let Some(fingerprint) = Fingerprint::read(&text) {
+        assert_eq!(Fingerprint::read(&fingerprint.to_string()), Some(fingerprint));
+    }
+}
+
 /// A key that was read is written and read as it was.
 fn crypto(octets: &[u8]) {
     let Some(crypto) = Crypto::read(&String::from_utf8_lossy(octets)) else { return };
@@ -96,6 +157,46 @@ const SESSIONS: &[&[u8]] = &[
         a=rtcp-mux\r\na=inactive\r\n",
     b"v=0\no=x 99999999999999999999 1 IN IP4 h.invalid\ns=\nc=IN IP4 0.0.0.0\nm=image 4 udptl t38\n\
         m=audio 65535 RTP/AVPF 9\na=maxptime:5",
+];
+
+const SECURED: &[&[u8]] = &[
+    b"v=0\r\no=- 1 1 IN IP4 198.51.100.7\r\ns=-\r\nc=IN IP4 198.51.100.7\r\nt=0 0\r\n\
+        a=group:BUNDLE 0\r\nm=audio 4000 UDP/TLS/RTP/SAVPF 8\r\na=mid:0\r\na=rtcp-mux\r\na=setup:actpass\r\n\
+        a=fingerprint:sha-256 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:\
+        CC:DD:EE:FF\r\na=tls-id:abcdefghijklmnopqrstuvwx\r\na=ice-ufrag:8hhY\r\n\
+        a=ice-pwd:asd88fgpdd777uzjYhagZg\r\na=candidate:1 1 UDP 2130706431 198.51.100.7 4000 typ host\r\n\
+        a=remote-candidates:1 192.0.2.1 10000\r\n",
+    b"v=0\r\nc=IN IP4 0.0.0.0\r\na=ice-lite\r\na=ice-ufrag:8hhY\r\na=ice-pwd:asd88fgpdd777uzjYhagZg\r\n\
+        a=ice-options:trickle\r\nm=audio 9 RTP/AVP 8\r\na=end-of-candidates\r\na=ice-mismatch\r\n",
+];
+
+const CANDIDATES: &[&[u8]] = &[
+    b"Sab+/9 2 UDP 1 2001:db8::7 9 typ srflx raddr 10.0.0.1 rport 8998 generation 0",
+    b"1 1 tcp 4294967295 a1b2.local 9 typ relay tcptype active",
+    b"sha-256 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF",
+];
+
+const SECURED_WORDS: &[&[u8]] = &[
+    b"\r\n",
+    b"v=0",
+    b"m=audio ",
+    b" UDP/TLS/RTP/SAVP ",
+    b"a=ice-ufrag:",
+    b"a=ice-pwd:",
+    b"a=ice-lite",
+    b"a=ice-mismatch",
+    b"a=candidate:",
+    b"a=fingerprint:sha-512 ",
+    b"a=setup:passive",
+    b"a=setup:holdconn",
+    b"a=tls-id:",
+    b"a=mid:",
+    b" typ prflx",
+    b" raddr ",
+    b"256",
+    b"0",
+    b"::",
+    b".local",
 ];
 
 const KEYS: &[&[u8]] = &[
