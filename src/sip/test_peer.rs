@@ -61,6 +61,8 @@ pub struct Peer {
 }
 
 pub const LOCAL: &str = "192.0.2.10:5060";
+/// Our end of every connection.
+pub const LOCAL_STREAM: &str = "192.0.2.10:40000";
 
 pub fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -210,7 +212,7 @@ impl Peer {
     /// The connection asked for first comes to stand.
     pub fn connect(&mut self) -> u64 {
         let (connection, _, remote, _) = self.connects.pop_front().expect("a connection is asked for");
-        let local = address("192.0.2.10:40000");
+        let local = address(LOCAL_STREAM);
         self.ua.handle(self.now, Input::Connected { connection, local, remote });
         connection
     }
@@ -279,7 +281,8 @@ impl Peer {
 
     /// Answers a request as its receiver, with a To-tag, received and rport.
     pub fn reply(&mut self, to: &SentRequest, status: u16, fields: &[(&str, &str)]) {
-        self.reply_seeing(to, status, fields, address(LOCAL));
+        let own = if to.connection.is_some() { LOCAL_STREAM } else { LOCAL };
+        self.reply_seeing(to, status, fields, address(own));
     }
 
     /// The same, where the user agent is seen at another address.

@@ -510,12 +510,11 @@ impl Wire {
         if response.is_success() {
             line.seen = seen;
         }
-        let udp = line.flow.as_ref().is_some_and(|flow| flow.transport == Transport::Udp);
         let seen = seen.filter(|seen| {
             let via = response.head.top_via();
             let is_ours =
                 via.is_some_and(|via| via.host.ip() == Some(seen.ip()) && via.port == Some(seen.port()));
-            udp && line.account.rewrite_contact && !is_ours
+            line.account.rewrite_contact && !is_ours
         });
         let steps = line.registration.handle_response(now, response, seen, &mut self.chance);
         self.follow(now, account, steps);
