@@ -17,7 +17,7 @@ use crate::sip::call::{CallEvent, Description, Incoming, InviteOptions};
 use crate::sip::handle::{AccountId, CallId};
 use crate::sip::host::{Host, HostPort};
 use crate::sip::method::Method;
-use crate::sip::network;
+use crate::sip::network::{self, Transport};
 use crate::sip::sdp::{Capability, Codec, Negotiation};
 use crate::sip::trust::{Network, Trust};
 use crate::sip::ua_event::Event;
@@ -438,6 +438,8 @@ fn account(settings: &Settings, user: &User) -> Account {
     account.display_name = user.display.clone();
     account.register = false;
     account.catch_all = true;
+    // Phones may come over any of them; what names none is UDP (see `next_hop`).
+    account.transports = Transport::ALL.to_vec();
     account.tcp_for_large = false;
     account.trust = Trust::Networks(vec![Network::ANY_V4, Network::ANY_V6]);
     account

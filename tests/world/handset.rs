@@ -25,6 +25,8 @@ const AHEAD: u16 = 6;
 /// One phone.
 pub struct Handset {
     pub address: IpAddr,
+    /// The address that it has in its own eyes; another office may have the same.
+    pub own: IpAddr,
     pub phone: Phone,
     pub engine: Engine,
     pub card: SoundCard,
@@ -42,16 +44,29 @@ pub struct Handset {
 }
 
 impl Handset {
-    pub fn new(now: Now, address: IpAddr, config: Config, card: SoundCard, mut chance: Chance) -> Handset {
+    pub fn new(now: Now, address: IpAddr, config: Config, card: SoundCard, chance: Chance) -> Handset {
+        let remembered = Remembered { clean: true, ..Remembered::default() };
+        Handset::with_memory(now, (address, address), config, card, remembered, chance)
+    }
+
+    /// The same with what an earlier life left, and with another address in its own eyes.
+    pub fn with_memory(
+        now: Now,
+        (address, own): (IpAddr, IpAddr),
+        config: Config,
+        card: SoundCard,
+        remembered: Remembered,
+        mut chance: Chance,
+    ) -> Handset {
         let settings =
             media::Settings { country: config.device.country.clone(), ..media::Settings::default() };
         let mut engine = Engine::new(settings, chance.fork());
         engine.handle(now, Command::Terminal(Terminal::Device { rate: card.rate, ring: None }));
-        let udp = SocketAddr::new(address, SIP);
-        let phone =
-            Phone::new(now, config, udp, None, Remembered { clean: true, ..Remembered::default() }, chance);
+        let udp = SocketAddr::new(own, SIP);
+        let phone = Phone::new(now, config, udp, None, remembered, chance);
         let mut handset = Handset {
             address,
+            own,
             phone,
             engine,
             card,
@@ -81,7 +96,7 @@ impl Handset {
     /// A datagram has arrived.
     pub fn receive(&mut self, now: Now, from: SocketAddr, port: u16, mut bytes: Vec<u8>) {
         if port == SIP {
-            let local = SocketAddr::new(self.address, SIP);
+            let local = SocketAddr::new(self.own, SIP);
             self.phone
                 .handle(now, Input::Sip(network::Input::Datagram { local, remote: from, bytes: &bytes }));
             return;
@@ -90,6 +105,11 @@ impl Handset {
         if let Some(id) = self.numbers.get(&(port & !1)) {
             self.engine.handle_packet(now, PortId(*id), component, from, &mut bytes);
         }
+    }
+
+    /// Something has happened to a connection.
+    pub fn receive_stream(&mut self, now: Now, input: network::Input<'_>) {
+        self.phone.handle(now, Input::Sip(input));
     }
 
     /// When something is due.
@@ -147,22 +167,30 @@ impl Handset {
 
     fn perform(&mut self, now: Now, output: Output, network: &mut Network, names: &Names) {
         match output {
+            Output::Sip(network::Output::Datagram { remote, .. }) if network.is_refused(self.address) => {
+                let why = "No route to host".to_owned();
+                self.phone.handle(now, Input::Sip(network::Input::Unsent { remote, why }));
+            }
             Output::Sip(network::Output::Datagram { remote, bytes, .. }) => {
                 network.send(now.mono_us, SocketAddr::new(self.address, SIP), remote, bytes);
             }
-            Output::Sip(network::Output::Connect { connection, .. }) => {
-                let why = "there are no connections in this world".to_owned();
-                self.phone.handle(now, Input::Sip(network::Input::Closed { connection, why }));
+            Output::Sip(network::Output::Connect { connection, remote, .. }) => {
+                network.connect(now.mono_us, self.address, connection, self.own, remote);
             }
             Output::Sip(network::Output::Query { query, question, .. }) => {
                 let result = names.answer(&question);
                 self.phone.handle(now, Input::Sip(network::Input::Answer { query, result }));
             }
             Output::Sip(network::Output::RouteTo { query, .. }) => {
-                let result = Ok(self.address);
+                let result = Ok(self.own);
                 self.phone.handle(now, Input::Sip(network::Input::LocalAddress { query, result }));
             }
-            Output::Sip(network::Output::Stream { .. } | network::Output::Close { .. }) => {}
+            Output::Sip(network::Output::Stream { connection, bytes }) => {
+                network.stream_from_phone(now.mono_us, self.address, connection, bytes);
+            }
+            Output::Sip(network::Output::Close { connection }) => {
+                network.streams.close_phone(now.mono_us, 2_000, self.address, connection);
+            }
             Output::Media(command) => {
                 if let Command::Tone { at, tone } = &command {
                     self.tones.push((*at, *tone));

@@ -2,12 +2,14 @@
 //! from a seed. Nothing here opens a socket or sleeps.
 
 mod clock;
+mod gateway;
 mod handset;
 mod names;
 mod nat;
 mod network;
 mod script;
 mod sound_card;
+mod streams;
 mod world;
 
 mod agreements;
@@ -17,9 +19,11 @@ mod basic_calls;
 mod during_calls;
 mod flows;
 mod intercom;
+mod matrix;
 mod providers;
 mod reach;
 mod registering;
 mod rules;
 mod secrets;
+mod transports;
 mod voicemail;

@@ -11,16 +11,17 @@ use tipring::demo::pbx::{Output, Pbx, Settings, User};
 use tipring::events::Origin;
 use tipring::nat::stun::{Message, Seal, TransactionId, is_stun};
 use tipring::now::{Now, earliest};
-use tipring::phone::Input;
 use tipring::phone::command::{Command, Outcome, Refusal, Reply};
 use tipring::phone::snapshot::{CallView, Snapshot};
-use tipring::sip::network;
+use tipring::phone::{Input, Remembered};
+use tipring::sip::network::{self, Transport};
 
 use crate::clock::Clock;
 use crate::handset::{Handset, SIP};
 use crate::names::Names;
 use crate::network::{Datagram, Network};
 use crate::sound_card::{RATE, SoundCard};
+use crate::streams::Delivery;
 
 /// Where the PBX is.
 pub const PBX: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
@@ -85,9 +86,13 @@ impl World {
         let clock = Clock::new();
         let mut names = Names::default();
         names.add_address("pbx.example", PBX);
+        let pbx = pbx(clock.now(), chance.fork());
+        let mut network = Network::new(chance.fork());
+        network.listens =
+            Transport::ALL.iter().skip(1).map(|one| SocketAddr::new(PBX, one.default_port())).collect();
         World {
-            pbx: pbx(clock.now(), chance.fork()),
-            network: Network::new(chance.fork()),
+            pbx,
+            network,
             clock,
             names,
             phones: Vec::new(),
@@ -113,6 +118,23 @@ impl World {
     pub fn add_phone_at(&mut self, address: IpAddr, config: Config, drift_ppm: f64) -> usize {
         let card = SoundCard::new(self.seed * 100 + self.phones.len() as u64, self.card_rate, drift_ppm);
         let handset = Handset::new(self.now(), address, config, card, self.chance.fork());
+        self.join(handset)
+    }
+
+    /// The same with what an earlier life left, and with an address of its own that another office may have, too.
+    pub fn add_phone_with(
+        &mut self,
+        addresses: (IpAddr, IpAddr),
+        config: Config,
+        memory: Remembered,
+    ) -> usize {
+        let card = SoundCard::new(self.seed * 100 + self.phones.len() as u64, self.card_rate, 0.0);
+        let chance = self.chance.fork();
+        let handset = Handset::with_memory(self.now(), addresses, config, card, memory, chance);
+        self.join(handset)
+    }
+
+    fn join(&mut self, handset: Handset) -> usize {
         self.phones.push(handset);
         self.drain();
         self.phones.len() - 1
@@ -183,6 +205,10 @@ impl World {
             }
             self.drain();
         }
+        while let Some(delivery) = self.network.streams.arrive(now.mono_us) {
+            self.deliver(now, delivery);
+            self.drain();
+        }
         if self.pbx.poll_timeout().is_some_and(|due| due <= now.mono_us) {
             self.pbx.handle_timeout(now);
         }
@@ -190,6 +216,36 @@ impl World {
             phone.handle_timeout(now);
         }
         self.drain();
+    }
+
+    /// Brings to its end what has arrived on a connection.
+    fn deliver(&mut self, now: Now, delivery: Delivery) {
+        let mut to_phone = |phone: IpAddr, input: network::Input<'_>| {
+            if let Some(phone) = self.phones.iter_mut().find(|one| one.address == phone) {
+                phone.receive_stream(now, input);
+            }
+        };
+        match delivery {
+            Delivery::Accepted { connection, transport, remote } => {
+                let local = SocketAddr::new(PBX, transport.default_port());
+                self.pbx.handle(now, network::Input::Accepted { connection, transport, local, remote });
+            }
+            Delivery::ToPbx { connection, bytes } => {
+                self.pbx.handle(now, network::Input::Stream { connection, bytes: &bytes });
+            }
+            Delivery::PbxClosed { connection } => {
+                self.pbx.handle(now, network::Input::Closed { connection, why: "closed".to_owned() });
+            }
+            Delivery::Connected { phone, connection, local, remote } => {
+                to_phone(phone, network::Input::Connected { connection, local, remote });
+            }
+            Delivery::ToPhone { phone, connection, bytes } => {
+                to_phone(phone, network::Input::Stream { connection, bytes: &bytes });
+            }
+            Delivery::Closed { phone, connection, why } => {
+                to_phone(phone, network::Input::Closed { connection, why: why.to_owned() });
+            }
+        }
     }
 
     /// Carries out what everybody asks.
@@ -214,10 +270,15 @@ impl World {
                     self.pbx.handle(now, network::Input::Answer { query, result });
                 }
                 Output::Sip(network::Output::Connect { connection, .. }) => {
-                    let why = "there are no connections in this world".to_owned();
+                    let why = "phones take no connections".to_owned();
                     self.pbx.handle(now, network::Input::Closed { connection, why });
                 }
-                Output::Sip(network::Output::Stream { .. } | network::Output::Close { .. }) => {}
+                Output::Sip(network::Output::Stream { connection, bytes }) => {
+                    self.network.stream_from_pbx(now.mono_us, connection, bytes);
+                }
+                Output::Sip(network::Output::Close { connection }) => {
+                    self.network.streams.close_pbx(now.mono_us, 2_000, connection);
+                }
             }
         }
     }
@@ -227,6 +288,10 @@ impl World {
         let manners = self.pbx.manners().clone();
         self.pbx = pbx(self.now(), self.chance.fork());
         *self.pbx.manners() = manners;
+        let now_us = self.now().mono_us;
+        for connection in self.network.streams.accepted() {
+            self.network.streams.close_pbx(now_us, 2_000, connection);
+        }
     }
 
     /// Whether a call of the PBX to 1001 rings at phone 0; it is taken back.
