@@ -19,6 +19,7 @@ pub mod clock;
 pub mod control;
 pub mod inspect;
 pub mod media_thread;
+pub mod netlink;
 pub mod notify;
 pub mod resolver;
 pub mod rtp_port;
@@ -171,6 +172,10 @@ impl Appliance {
             told_tls,
             sound_asked: false,
             stopped: false,
+            netlink: None,
+            surroundings: netlink::Surroundings::look(),
+            look_at: None,
+            sleep: netlink::Sleep::new(),
             clock_wrong: false,
             told: None,
         });

@@ -35,8 +35,8 @@ const REPORTS: usize = 256;
 const OUTBOX: usize = 256;
 /// How long a TCP connection, its TLS handshake and the opening of a WebSocket may take together.
 const CONNECT_WITHIN: Duration = Duration::from_secs(8);
-/// A flow whose data is not acknowledged for so long is dead (RFC 5482).
-const SILENT_DEATH: Duration = Duration::from_secs(10);
+/// A flow whose data is not acknowledged for so long is dead (RFC 5482): whoever calls meanwhile reaches nobody.
+const SILENT_DEATH: Duration = Duration::from_secs(5);
 
 /// Something the network says.
 pub enum Reported {

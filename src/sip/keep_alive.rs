@@ -69,6 +69,11 @@ impl UserAgent {
         self.wire.lines.get(&account).is_some_and(|line| line.registration.is_in_flight())
     }
 
+    /// Whether a call of the line is being set up.
+    pub fn is_calling(&self, account: AccountId) -> bool {
+        self.calls.values().any(|call| call.account() == account && call.is_being_made())
+    }
+
     /// Sends an OPTIONS on the line's flow, or the last one `again`; the answer is [`Event::Answered`].
     pub fn ask(&mut self, now: Now, account: AccountId, again: bool) {
         self.wire.ask(now, account, again);
@@ -284,3 +289,7 @@ pub(crate) fn seen(response: &Response) -> Option<SocketAddr> {
     let port = via.rport().flatten().or(via.port)?;
     Some(SocketAddr::new(address, port))
 }
+
+#[cfg(test)]
+#[path = "keep_alive_tests.rs"]
+mod tests;

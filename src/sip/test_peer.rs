@@ -48,6 +48,10 @@ pub struct Peer {
     /// Connections asked for and not yet answered: number, transport, peer, name in the certificate.
     pub connects: VecDeque<(u64, Transport, SocketAddr, String)>,
     pub closed: Vec<u64>,
+    /// Datagrams that are no messages.
+    pub raw: Vec<(SocketAddr, Vec<u8>)>,
+    /// Connections that a ping was sent on.
+    pub pinged: Vec<u64>,
     /// Our address, as the machine says.
     pub local: &'static str,
     /// Whether connections are made at once.
@@ -111,6 +115,8 @@ impl Peer {
             asked: Vec::new(),
             connects: VecDeque::new(),
             closed: Vec::new(),
+            raw: Vec::new(),
+            pinged: Vec::new(),
             local: "192.0.2.10",
             connects_at_once: true,
             framers: BTreeMap::new(),
@@ -145,7 +151,10 @@ impl Peer {
             };
             match output {
                 Output::Datagram { remote, bytes, .. } => {
-                    let message = read_datagram(&bytes).expect("readable").expect("a message");
+                    let Ok(Some(message)) = read_datagram(&bytes) else {
+                        self.raw.push((remote, bytes));
+                        continue;
+                    };
                     self.sent.push_back(Sent {
                         transport: Transport::Udp,
                         remote,
@@ -167,13 +176,15 @@ impl Peer {
                         self.framers.get_mut(&connection).expect("a connection");
                     framer.push(&bytes);
                     while let Some(frame) = framer.next() {
-                        if let Frame::Message(message) = frame.expect("readable") {
-                            self.sent.push_back(Sent {
+                        match frame.expect("readable") {
+                            Frame::Message(message) => self.sent.push_back(Sent {
                                 transport: *transport,
                                 remote: *remote,
                                 connection: Some(connection),
                                 message: *message,
-                            });
+                            }),
+                            Frame::Ping => self.pinged.push(connection),
+                            Frame::Pong => {}
                         }
                     }
                 }

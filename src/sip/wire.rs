@@ -301,19 +301,13 @@ impl Wire {
     /// We have another address towards a line's server: a connection from the old one is dead, though nobody
     /// says so.
     fn handle_moved(&mut self, now: Now, account: AccountId) {
-        let connection = self.lines.get(&account).and_then(|line| line.flow.as_ref()?.connection);
-        if let Some(connection) = connection {
-            self.connections.ask_close(connection);
-            self.handle_closed(now, connection, "the network has changed");
-            self.locator.forget_failures();
-        }
-        if let Some(line) = self.lines.get_mut(&account)
-            && line.account.register
-            && !line.leaving
-            && line.registration.is_wanted()
-        {
-            let step = line.registration.register();
-            self.follow(now, account, vec![step]);
+        self.locator.forget_failures();
+        let Some(line) = self.lines.get(&account) else { return };
+        let stream = line.target.as_ref().is_some_and(|target| target.transport.is_reliable());
+        // A connection that is being made now comes from the new address.
+        let renewed = stream && line.flow.is_none() && line.registration.is_in_flight();
+        if !renewed {
+            self.renew(now, account);
         }
     }
 

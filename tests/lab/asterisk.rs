@@ -61,7 +61,13 @@ impl Asterisk {
 
     /// Ends it as a power cut would and starts it again, with or without the registrations it knew.
     pub fn restart(&mut self, forget: bool) {
+        self.stop_for(Duration::ZERO, forget);
+    }
+
+    /// The same with a pause in between.
+    pub fn stop_for(&mut self, pause: Duration, forget: bool) {
         self.process.kill();
+        std::thread::sleep(pause);
         if forget {
             let _ = fs::remove_file(self.folder.join("varlib/astdb.sqlite3"));
         }

@@ -31,6 +31,7 @@ mod hostile;
 mod intercom;
 mod intruders;
 mod peers_alone;
+mod reach;
 mod registrars;
 mod scripted;
 mod secrets;

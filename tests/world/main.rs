@@ -9,6 +9,7 @@ mod nat;
 mod network;
 mod script;
 mod sound_card;
+mod storm;
 mod streams;
 mod world;
 
