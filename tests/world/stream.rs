@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
+use tipring::now::earliest;
 use tipring::sip::network::{FIRST_ACCEPTED, Input, Transport};
 
 use crate::network::Network;
@@ -50,6 +51,8 @@ struct End {
     stands: bool,
     outstanding: u32,
     waiting_since_us: Option<u64>,
+    /// When the first segment is repeated, and what it is.
+    again: Option<(u64, u8)>,
 }
 
 /// All connections of the world.
@@ -80,9 +83,10 @@ impl Streams {
         }
         self.next_port += 1;
         let local = SocketAddr::new(machine, 49_152 + self.next_port);
-        let end = End { connection, stands: false, outstanding: 1, waiting_since_us: Some(now_us) };
-        self.ends.insert((local, remote), end);
         let kind = if transport == Transport::Tls { b'T' } else { b'S' };
+        let again = Some((now_us + 1_000_000, kind));
+        let end = End { connection, stands: false, outstanding: 1, waiting_since_us: Some(now_us), again };
+        self.ends.insert((local, remote), end);
         send(now_us, network, local, remote, kind, &[]);
     }
 
@@ -126,6 +130,11 @@ impl Streams {
         bytes.starts_with(MARK)
     }
 
+    /// A segment has arrived at a machine where nobody listens.
+    pub fn refuse(now_us: u64, network: &mut Network, from: SocketAddr, to: SocketAddr) {
+        send(now_us, network, to, from, b'R', &[]);
+    }
+
     /// A segment has arrived.
     pub fn arrive(
         &mut self,
@@ -138,9 +147,13 @@ impl Streams {
         let Some((kind, payload)) = bytes[MARK.len()..].split_first() else { return };
         let (key, machine) = ((to, from), to.ip());
         if matches!(kind, b'S' | b'T') {
+            if self.ends.contains_key(&key) {
+                return send(now_us, network, to, from, b'K', &[]);
+            }
             self.next_accepted += 1;
             let connection = FIRST_ACCEPTED + self.next_accepted;
-            self.ends.insert(key, End { connection, stands: true, outstanding: 0, waiting_since_us: None });
+            let end = End { connection, stands: true, outstanding: 0, waiting_since_us: None, again: None };
+            self.ends.insert(key, end);
             let transport = if *kind == b'T' { Transport::Tls } else { Transport::Tcp };
             self.said.push_back((machine, Said::Accepted { connection, transport, local: to, remote: from }));
             return send(now_us, network, to, from, b'K', &[]);
@@ -157,6 +170,7 @@ impl Streams {
                 end.outstanding = end.outstanding.saturating_sub(1);
                 end.waiting_since_us = (end.outstanding > 0).then_some(now_us);
                 if !std::mem::replace(&mut end.stands, true) {
+                    end.again = None;
                     self.said.push_back((machine, Said::Connected { connection, local: to, remote: from }));
                 }
             }
@@ -175,10 +189,20 @@ impl Streams {
 
     /// When a connection dies of silence.
     pub fn poll_timeout(&self) -> Option<u64> {
-        self.ends.values().filter_map(|end| end.waiting_since_us).min().map(|since| since + USER_TIMEOUT_US)
+        let silent = self.ends.values().filter_map(|end| end.waiting_since_us).min();
+        let again = self.ends.values().filter_map(|end| end.again).map(|(at, _)| at).min();
+        earliest(silent.map(|since| since + USER_TIMEOUT_US), again)
     }
 
-    pub fn handle_timeout(&mut self, now_us: u64) {
+    pub fn handle_timeout(&mut self, now_us: u64, network: &mut Network) {
+        for ((local, remote), end) in &mut self.ends {
+            if let Some((at, kind)) = end.again.filter(|(at, _)| *at <= now_us) {
+                // One second, then two; after that the end is near.
+                let first = at - end.waiting_since_us.unwrap_or(at) < 2_000_000;
+                end.again = first.then_some((at + 2_000_000, kind));
+                send(now_us, network, *local, *remote, kind, &[]);
+            }
+        }
         let said = &mut self.said;
         self.ends.retain(|(local, _), end| {
             let dead = end.waiting_since_us.is_some_and(|since| since + USER_TIMEOUT_US <= now_us);

@@ -182,8 +182,11 @@ impl World {
                 let answer = Message::binding_answer(id, from).write(Seal::Plain);
                 self.network.send(now.mono_us, to, from, answer);
             } else if Streams::is_segment(&datagram.bytes) {
+                let network = &mut self.network;
                 if !(self.pbx.silent && to.ip() == PBX) {
-                    self.streams.arrive(now.mono_us, &mut self.network, from, to, &datagram.bytes);
+                    self.streams.arrive(now.mono_us, network, from, to, &datagram.bytes);
+                } else if self.pbx_host_stands {
+                    Streams::refuse(now.mono_us, network, from, to);
                 }
             } else if let Some(mailbox) = self.mailbox.as_mut().filter(|_| !is_phone(&self.phones, to)) {
                 mailbox.push(datagram);
@@ -204,7 +207,7 @@ impl World {
             }
             self.drain();
         }
-        self.streams.handle_timeout(now.mono_us);
+        self.streams.handle_timeout(now.mono_us, &mut self.network);
         if self.pbx.poll_timeout().is_some_and(|due| due <= now.mono_us) {
             self.pbx.handle_timeout(now);
         }
