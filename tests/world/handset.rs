@@ -183,7 +183,7 @@ impl Handset {
                 network.send(now.mono_us, SocketAddr::new(self.address, SIP), remote, bytes);
             }
             Output::Sip(network::Output::Connect { connection, remote, .. }) => {
-                network.connect(now.mono_us, self.address, connection, self.own, remote);
+                network.connect(now.mono_us, self.address, connection, self.own, remote, 0);
             }
             Output::Sip(network::Output::Query { query, question, .. }) => {
                 let result = names.answer(&question);

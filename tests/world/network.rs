@@ -12,6 +12,15 @@ use crate::handset::SIP;
 use crate::nat::Nat;
 use crate::streams::Streams;
 
+/// How a PBX that is not there is missed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Away {
+    /// Its host stands, and says that nobody listens.
+    Refusing,
+    /// Nothing is acknowledged.
+    Deaf,
+}
+
 /// Losses that come in bursts: the model of Gilbert, where nothing gets through in the bad state.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Bursts {
@@ -91,8 +100,8 @@ pub struct Network {
     pub streams: Streams,
     /// Where the PBX takes connections; nobody else does.
     pub listens: Vec<SocketAddr>,
-    /// The host of the PBX acknowledges nothing.
-    pub is_deaf: bool,
+    /// The PBX is not there: its host refuses connections, or acknowledges nothing.
+    pub away: Option<Away>,
     /// Octets to and from each machine, with the headers of IPv4 and UDP.
     pub octets: BTreeMap<IpAddr, u64>,
 }
@@ -110,7 +119,7 @@ impl Network {
             seen: None,
             streams: Streams::default(),
             listens: Vec::new(),
-            is_deaf: false,
+            away: None,
             octets: BTreeMap::new(),
         }
     }
@@ -194,11 +203,19 @@ impl Network {
         connection: u64,
         own: IpAddr,
         remote: SocketAddr,
+        times: u32,
     ) {
-        if self.is_deaf || !self.boxes_of(machine).all(|nat| nat.blocks.passes_streams_to(remote.port())) {
+        if !self.boxes_of(machine).all(|nat| nat.blocks.passes_streams_to(remote.port())) {
             return;
         }
         let way_us = self.link(machine).delay_us;
+        match self.away {
+            Some(Away::Deaf) => {
+                return self.streams.unanswered(now_us, (machine, connection), (own, remote), times);
+            }
+            Some(Away::Refusing) => return self.streams.refuse(now_us, way_us, machine, connection),
+            None => {}
+        }
         let local = SocketAddr::new(own, 50_000 + (connection % 1000) as u16);
         let transport = transport_of(remote.port()).filter(|_| self.listens.contains(&remote));
         let Some(transport) = transport else {
@@ -220,7 +237,7 @@ impl Network {
     /// A phone sends on a connection.
     pub fn stream_from_phone(&mut self, now_us: u64, machine: IpAddr, connection: u64, bytes: Vec<u8>) {
         let Some((_, outside, _)) = self.streams.of_phone(machine, connection) else { return };
-        let passes = self.is_carried(machine, outside) && !self.is_deaf;
+        let passes = self.is_carried(machine, outside) && self.away.is_none();
         let way_us = self.link(machine).delay_us;
         self.streams.from_phone(now_us, way_us, (machine, connection), bytes, passes);
     }

@@ -24,6 +24,8 @@ pub enum Delivery {
     Connected { phone: IpAddr, connection: u64, local: SocketAddr, remote: SocketAddr },
     /// Bytes for a phone.
     ToPhone { phone: IpAddr, connection: u64, bytes: Vec<u8> },
+    /// A phone asks for a connection once more, after so many times that nobody answered.
+    Again { phone: IpAddr, connection: u64, own: IpAddr, remote: SocketAddr, times: u32 },
     /// A phone's connection has ended, or could not be made.
     Closed { phone: IpAddr, connection: u64, why: &'static str },
 }
@@ -78,6 +80,23 @@ impl Streams {
             Delivery::Accepted { connection: accepted, transport, remote: outside },
         );
         self.post(now_us + ways * way_us, Delivery::Connected { phone, connection, local, remote });
+    }
+
+    /// Nobody acknowledges the first segment: it is repeated after one second, and after two more.
+    pub fn unanswered(
+        &mut self,
+        now_us: u64,
+        (phone, connection): (IpAddr, u64),
+        (own, remote): (IpAddr, SocketAddr),
+        times: u32,
+    ) {
+        if times < 2 {
+            let again = Delivery::Again { phone, connection, own, remote, times: times + 1 };
+            self.post(now_us + (1_000_000 << times), again);
+        } else {
+            let why = "connection timed out";
+            self.post(now_us + 2_000_000, Delivery::Closed { phone, connection, why });
+        }
     }
 
     /// Nobody listens there.

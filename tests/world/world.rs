@@ -19,7 +19,7 @@ use tipring::sip::network::{self, Transport};
 use crate::clock::Clock;
 use crate::handset::{Handset, SIP};
 use crate::names::Names;
-use crate::network::{Datagram, Network};
+use crate::network::{Away, Datagram, Network};
 use crate::sound_card::{RATE, SoundCard};
 use crate::streams::Delivery;
 
@@ -255,6 +255,9 @@ impl World {
             Delivery::ToPhone { phone, connection, bytes } => {
                 to_phone(phone, network::Input::Stream { connection, bytes: &bytes });
             }
+            Delivery::Again { phone, connection, own, remote, times } => {
+                self.network.connect(now.mono_us, phone, connection, own, remote, times);
+            }
             Delivery::Closed { phone, connection, why } => {
                 to_phone(phone, network::Input::Closed { connection, why: why.to_owned() });
             }
@@ -264,7 +267,8 @@ impl World {
     /// Carries out what everybody asks.
     pub fn drain(&mut self) {
         let now = self.now();
-        self.network.is_deaf = self.pbx.silent;
+        let away = if self.pbx_host_stands { Away::Refusing } else { Away::Deaf };
+        self.network.away = self.pbx.silent.then_some(away);
         for phone in &mut self.phones {
             phone.drain(now, &mut self.network, &self.names);
         }
