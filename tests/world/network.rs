@@ -239,14 +239,14 @@ impl Network {
         let Some((_, outside, _)) = self.streams.of_phone(machine, connection) else { return };
         let passes = self.is_carried(machine, outside) && self.away.is_none();
         let way_us = self.link(machine).delay_us;
-        self.streams.from_phone(now_us, way_us, (machine, connection), bytes, passes);
+        self.streams.phone_sends(now_us, way_us, (machine, connection), bytes, passes);
     }
 
     /// The PBX sends on a connection.
     pub fn stream_from_pbx(&mut self, now_us: u64, accepted: u64, bytes: Vec<u8>) {
         let Some((machine, _, outside, _)) = self.streams.of_pbx(accepted) else { return };
         let (passes, way_us) = (self.is_carried(machine, outside), self.link(machine).delay_us);
-        self.streams.from_pbx(now_us, way_us, accepted, bytes, passes);
+        self.streams.pbx_sends(now_us, way_us, accepted, bytes, passes);
     }
 
     fn link(&self, machine: IpAddr) -> Link {

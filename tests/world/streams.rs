@@ -118,7 +118,14 @@ impl Streams {
     }
 
     /// A phone sends; `passes`: nobody on the way has forgotten the connection.
-    pub fn from_phone(&mut self, now_us: u64, way_us: u64, key: (IpAddr, u64), bytes: Vec<u8>, passes: bool) {
+    pub fn phone_sends(
+        &mut self,
+        now_us: u64,
+        way_us: u64,
+        key: (IpAddr, u64),
+        bytes: Vec<u8>,
+        passes: bool,
+    ) {
         let Some(at) = self.list.iter().position(|one| (one.phone, one.connection) == key) else { return };
         let there = &self.list[at];
         if passes && there.lost {
@@ -145,7 +152,7 @@ impl Streams {
     }
 
     /// The PBX sends.
-    pub fn from_pbx(&mut self, now_us: u64, way_us: u64, accepted: u64, bytes: Vec<u8>, passes: bool) {
+    pub fn pbx_sends(&mut self, now_us: u64, way_us: u64, accepted: u64, bytes: Vec<u8>, passes: bool) {
         let Some(there) = self.list.iter().find(|one| one.accepted == accepted) else { return };
         let (phone, connection) = (there.phone, there.connection);
         if passes {

@@ -14,7 +14,7 @@ use crate::nat::Nat;
 use crate::world::{HANG_UP, World, call, config};
 
 const PHONE: &str = "10.0.0.2";
-const AUTO: &str = "transport = \"auto\"";
+const AUTO: &str = "transport = \"auto\"\ncodecs = [\"PCMA\"]";
 
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
@@ -78,7 +78,7 @@ fn when_the_firewall_opens_the_line_returns_but_not_during_a_call() {
     world.seconds(5);
     world.tell(0, call("600"));
     world.network.nat(0).blocks = Blocks::Nothing;
-    world.seconds(900);
+    world.seconds(150);
     assert_eq!(told(&world), ["wss"], "not during a call");
     assert_eq!(world.calls(0).len(), 1);
     world.tell(0, HANG_UP);
@@ -129,6 +129,7 @@ fn a_firewall_that_closes_takes_the_line_down_for_seconds_only() {
         let mut world = behind(Blocks::Nothing, seed, Remembered::default());
         world.seconds(60);
         world.network.nat(0).blocks = Blocks::AllButTheWeb;
+        assert!(!world.rings());
         let took = world.reached_within(60);
         assert!(took.is_some_and(|took| took < 25_000), "{took:?} {:?}", world.phones[0].told());
         assert_eq!(told(&world), ["udp", "wss"]);
