@@ -8,9 +8,10 @@ use serde_json::json;
 
 use crate::friendly::{stage, tone_call};
 use crate::kamailio::Kamailio;
-use crate::netns::{Host, Lab, Nat};
+use crate::netns::{Host, Lab};
 use crate::phone::{Phone, Setup};
 use crate::pki::Pki;
+use crate::router::Nat;
 
 const PBX: &str = "203.0.113.10";
 
@@ -40,7 +41,7 @@ fn take_call(phone: &Phone) {
 fn a_line_over_websocket_at_asterisk_calls_and_is_called() {
     let Some((lab, mut asterisk, _)) = stage("SIP over WebSocket") else { return };
     // Nobody gets in here but by what went out.
-    let host = lab.office("site", 101, Nat::Symmetric);
+    let host = lab.office("site", 101, Nat::Symmetric).host;
     let phone = line(&lab, "1001", "/ws").start(&lab, &host);
     let registered = phone.wait_event("line.registered");
     assert_eq!(registered["data"]["transport"], "wss", "{registered}");
