@@ -200,3 +200,27 @@ fn a_leg_without_a_certificate_is_not_opened() {
     secure.link.order(0, Command::Open { leg: LEG, port: super::link::PORT, plan: Box::new(plan) });
     assert_eq!(secure.events(0, |event| matches!(event, Event::Failed { .. })), 1);
 }
+
+#[test]
+fn a_handshake_that_begins_before_the_answer_is_here_is_not_lost() {
+    let mut secure = Secure::new();
+    let (client, server) = (secure.plan(0), secure.plan(1));
+    let open = |plan: Plan| Command::Open { leg: LEG, port: super::link::PORT, plan: Box::new(plan) };
+    secure.link.order(0, open(client));
+    secure.link.run_ms(60);
+    // Strangers on other ports, and too many of them, leave it alone.
+    for n in 0..100 {
+        let mut junk = [22, 0xfe, 0xfd, 0];
+        let port = super::PortId(2 + n);
+        secure.link.ends[1].engine.handle_packet(
+            secure.link.now,
+            port,
+            Component::Rtp,
+            address(0, Component::Rtp),
+            &mut junk,
+        );
+    }
+    secure.link.order(1, open(server));
+    secure.link.run_ms(150);
+    assert_eq!((secure.secured(0), secure.secured(1)), (1, 1), "before the first repetition");
+}

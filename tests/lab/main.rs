@@ -25,6 +25,7 @@ mod abuse;
 mod adversity;
 mod appliance;
 mod check;
+mod dtls;
 mod families;
 mod friendly;
 mod hostile;
