@@ -224,3 +224,26 @@ fn a_handshake_that_begins_before_the_answer_is_here_is_not_lost() {
     secure.link.run_ms(150);
     assert_eq!((secure.secured(0), secure.secured(1)), (1, 1), "before the first repetition");
 }
+
+#[test]
+fn a_far_end_that_forgets_the_association_is_shaken_hands_with_again() {
+    let mut secure = Secure::new();
+    let plans = [secure.plan(0), secure.plan(1)];
+    secure.link.call(plans.clone());
+    secure.link.run_ms(1_000);
+    // The server begins anew without a word, as if it had another memory.
+    secure.link.order(1, Command::Close { leg: LEG });
+    let update = Command::Update { leg: LEG, plan: Box::new(Plan { ptime_ms: 40, ..plans[0].clone() }) };
+    secure.link.order(0, update);
+    secure
+        .link
+        .order(1, Command::Open { leg: LEG, port: super::link::PORT, plan: Box::new(plans[1].clone()) });
+    secure.link.order(1, Command::Place { leg: LEG, room: super::Room::Terminal });
+    secure.link.run_ms(900);
+    assert_eq!((secure.secured(0), secure.secured(1)), (2, 2));
+    let before = secure.link.ends[0].events.len();
+    secure.link.order(0, Command::Update { leg: LEG, plan: Box::new(plans[0].clone()) });
+    secure.link.run_ms(2_000);
+    assert_eq!(secure.secured(0), 2, "who is heard has not forgotten");
+    assert!(secure.link.ends[0].events.len() >= before);
+}

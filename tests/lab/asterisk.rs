@@ -208,7 +208,7 @@ fn configure(folder: &Path, address: &str, root: &Path) {
 /// 1301–1302 friendly, their mailboxes are told to whoever registers · 1303–1304 the same for whoever subscribes ·
 /// 1501–1504 hostile but legal · 1505–1506 the same with SDES · 1507 for phones behind NAT, with one contact and never
 /// a second · 1601–1602 friendly, DTLS-SRTP without ICE · 1603 the same with early feedback in the transport's name ·
-/// 1604 the same with a port for RTCP · 1605 the same, and it waits for the phone to begin · 1606 the same, or in clear.
+/// 1604 the same with a port for RTCP · 1605 the same, and it waits for the phone to begin.
 fn accounts(address: &str) -> String {
     let mut text = format!(
         "[global]\ntype=global\nuser_agent=LabPBX\nkeep_alive_interval=30\n\n\
@@ -239,7 +239,6 @@ fn accounts(address: &str) -> String {
         (1603..=1603, "dtls_setup=actpass\nrtcp_mux=yes\nuse_avpf=yes\n"),
         (1604..=1604, "dtls_setup=actpass\nrtcp_mux=no\n"),
         (1605..=1605, "dtls_setup=passive\nrtcp_mux=yes\n"),
-        (1606..=1606, "dtls_setup=actpass\nrtcp_mux=yes\nmedia_encryption_optimistic=yes\n"),
     ] {
         groups.push((numbers, format!("{friendly}{dtls}{more}"), kind_aor));
     }
