@@ -74,8 +74,14 @@ impl Path {
         self.leg.is_none() && self.gathering.is_none() && self.out.is_empty()
     }
 
-    /// Gathers anew from these sources; without any, everything is given back.
+    /// Gathers from these sources, or asks them anew if they are the same; without any, everything is given back.
     pub(super) fn gather(&mut self, now: Now, sources: Option<Sources>, events: &mut VecDeque<Event>) {
+        if let (Some(gathering), Some(sources)) = (&mut self.gathering, &sources)
+            && gathering.sources() == sources
+        {
+            gathering.hurry(now);
+            return self.drain(now, events);
+        }
         if let Some(mut before) = self.gathering.take() {
             before.release(now);
             self.out.extend(std::iter::from_fn(|| before.poll_transmit()));

@@ -8,6 +8,7 @@ mod nat;
 mod network;
 mod script;
 mod sound_card;
+mod turn;
 mod world;
 
 mod agreements;
@@ -17,6 +18,7 @@ mod basic_calls;
 mod during_calls;
 mod flows;
 mod intercom;
+mod paths;
 mod providers;
 mod registering;
 mod rules;

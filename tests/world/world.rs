@@ -20,6 +20,7 @@ use crate::handset::{Handset, SIP};
 use crate::names::Names;
 use crate::network::{Datagram, Network};
 use crate::sound_card::{RATE, SoundCard};
+use crate::turn::{TURN, TurnServer};
 
 /// Where the PBX is.
 pub const PBX: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
@@ -43,6 +44,8 @@ pub struct World {
     pub mailbox: Option<Vec<Datagram>>,
     /// Samples per second of the sound cards of phones to come.
     pub card_rate: u32,
+    /// A STUN and TURN server, if there is one.
+    pub turn: Option<TurnServer>,
 }
 
 /// The configuration of a phone: the line of `user`, with more keys for that line and more tables.
@@ -96,6 +99,7 @@ impl World {
             seed,
             mailbox: None,
             card_rate: RATE,
+            turn: None,
         }
     }
 
@@ -167,7 +171,11 @@ impl World {
         let now = self.now();
         while let Some(datagram) = self.network.arrive(now.mono_us) {
             let (from, to) = (datagram.from, datagram.to);
-            if let Some(mailbox) = self.mailbox.as_mut().filter(|_| !is_phone(&self.phones, to)) {
+            if let Some(turn) = self.turn.as_mut().filter(|_| to.ip() == TURN) {
+                for (port, to, bytes) in turn.receive(from, to.port(), &datagram.bytes) {
+                    self.network.send(now.mono_us, SocketAddr::new(TURN, port), to, bytes);
+                }
+            } else if let Some(mailbox) = self.mailbox.as_mut().filter(|_| !is_phone(&self.phones, to)) {
                 mailbox.push(datagram);
             } else if to.ip() == PBX && to.port() == SIP {
                 let input = network::Input::Datagram { local: to, remote: from, bytes: &datagram.bytes };
