@@ -1,7 +1,7 @@
 # make demo and make test do everything on a fresh Debian or Ubuntu machine with Rust; `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick cross bench fmt setup clean
+.PHONY: help demo test test-quick cross bench bench-nat fmt setup clean
 
 help:        ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -26,6 +26,10 @@ bench:       ## speed and size beside baresip, and the jitter buffer (ARGS=--ful
 	@cargo build --locked --profile device --bin tipring
 	@cargo bench --locked --quiet --bench phone -- $(ARGS)
 	@cargo bench --locked --quiet --bench jitter
+
+bench-nat:   ## reachable behind NAT, beside baresip: seconds after what networks do (as root; ARGS=--full takes an hour)
+	@scripts/setup build peers
+	@cargo bench --locked --quiet --bench nat -- $(ARGS)
 
 fmt:         ## format the sources
 	@cargo fmt --all

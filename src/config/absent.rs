@@ -20,8 +20,6 @@ const ABSENT: &[(&str, &str, &str)] = &[
     ("*", "transfer", "call transfer"),
     ("*", "callback", "callback"),
     ("*", "ussd", "USSD"),
-    ("*", "wss", "SIP over WebSocket"),
-    ("*", "dtls", "DTLS-SRTP"),
     ("line", "forward", "call forwarding"),
     ("audio", "echo_cancel", "echo cancelling"),
     ("limits", "external_to_external", "joining two outside calls"),

@@ -7,6 +7,7 @@ use super::network::{Domain, SipUri};
 use super::reader::{At, Mistake, Node, Scope, Setting, section, within, zero_or_within};
 use super::secret::Secret;
 use super::values::{Written, written};
+use super::websocket::WebSocketUrl;
 use super::words::{Codec, Dtmf, Policy, SrtpKeys, Transport};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -37,15 +38,20 @@ section! {
         outbound_proxy: Option<SipUri> = optional "\"sip:proxy.example.com:5060\"";
         /// false: calls are made and taken without registering (a PBX that knows the address of this device).
         register: bool = default "true";
-        /// "udp", "tcp" or "tls", or a list that is tried in this order.
+        /// "udp", "tcp", "tls" or "wss"; or a list of them, the preferred one first: the others are tried within seconds where
+        /// that does not get through, and it is returned to when it does again. "auto": all four in this order.
         transport: Transports = default "\"udp\"";
+        /// Where the PBX takes SIP over WebSocket, for transport "wss". Without it: what the domain's DNS names (NAPTR
+        /// SIPS+D2W), else port 443 of `domain` with the path /ws.
+        websocket: Option<WebSocketUrl> = optional "\"wss://pbx.example.com:8089/ws\"";
         /// How long a registration is asked for. Duration, 30s to 7d.
         expires: Duration = default "\"10m\"", if within(30 * SECOND, 7 * DAY);
         /// Codecs, the preferred one first: "opus", "G722", "PCMA", "PCMU".
         codecs: Vec<Codec> = default "[\"opus\", \"G722\", \"PCMA\", \"PCMU\"]", if valid_codecs;
-        /// Encrypted audio: "off"; "optional" (RTP/AVP with a=crypto, accepted either way); "required" (RTP/SAVP).
+        /// Encrypted audio: "off"; "optional" (RTP/AVP, accepted either way); "required" (RTP/SAVP, UDP/TLS/RTP/SAVP).
         srtp: Policy = default "\"off\"";
-        /// How the keys of encrypted audio are agreed on: "sdes". Use it with transport "tls".
+        /// How the keys of encrypted audio are agreed on: "sdes" (a=crypto, RFC 4568) or "dtls" (DTLS-SRTP, RFC 5763). Use
+        /// either with transport "tls" or "wss".
         srtp_keys: SrtpKeys = default "\"sdes\"";
         /// How pressed keys are sent: "auto", "rfc4733", "info" or "inband".
         dtmf: Dtmf = default "\"auto\"";
@@ -84,12 +90,24 @@ impl Line {
 
     fn check(&self, scope: &mut Scope<'_, '_>) {
         let name = self.name.as_str();
-        let tls_only = self.transport.0.iter().all(|transport| *transport == Transport::Tls);
-        if self.srtp != Policy::Off && !tls_only {
+        let secure_only = self.transport.0.iter().all(|transport| transport.is_secure());
+        if self.srtp != Policy::Off && !secure_only {
             scope.warn(
                 "srtp",
-                format!("line {name}: the keys of SRTP (SDES) travel in clear without TLS"),
+                match self.srtp_keys {
+                    SrtpKeys::Sdes => format!("line {name}: the keys of SRTP (SDES) travel in clear without TLS"),
+                    SrtpKeys::Dtls => format!(
+                        "line {name}: without TLS somebody on the way can put in another fingerprint and listen"
+                    ),
+                },
                 "write transport = \"tls\"",
+            );
+        }
+        if self.srtp == Policy::Off && self.srtp_keys == SrtpKeys::Dtls {
+            scope.warn(
+                "srtp_keys",
+                format!("line {name} encrypts nothing: srtp is \"off\""),
+                "write srtp = \"required\" or \"optional\"",
             );
         }
         let tried = scope.has("password") || scope.has("password_file");
@@ -100,7 +118,14 @@ impl Line {
                 "add password or password_file, unless the PBX knows the line by its address",
             );
         }
-        let uses_tls = self.transport.0.contains(&Transport::Tls);
+        let uses_tls = self.transport.0.iter().any(|transport| transport.is_secure());
+        if self.websocket.is_some() && !self.transport.0.contains(&Transport::Wss) {
+            scope.warn(
+                "websocket",
+                format!("line {name} has a websocket and does not use it"),
+                "write transport = \"wss\", or a list with \"wss\" in it",
+            );
+        }
         if !self.tls_verify && uses_tls {
             scope.warn(
                 "tls_verify",
@@ -198,10 +223,18 @@ impl Default for Transports {
     }
 }
 
+impl Transports {
+    /// The word for all of them in the order of [`Transport::ALL`].
+    const AUTO: &str = "auto";
+}
+
 impl Setting for Transports {
-    const EXPECTS: &'static str = Transport::EXPECTS;
+    const EXPECTS: &'static str = "\"udp\", \"tcp\", \"tls\", \"wss\", or \"auto\"";
 
     fn read(node: Node<'_>, at: &mut At<'_, '_>) -> Option<Self> {
+        if node.text().is_some_and(|text| text.eq_ignore_ascii_case(Self::AUTO)) {
+            return Some(Transports(Transport::ALL.to_vec()));
+        }
         if !matches!(node, Node::Value(toml_edit::Value::Array(_))) {
             return Transport::read(node, at).map(|transport| Transports(vec![transport]));
         }
@@ -220,6 +253,7 @@ impl Setting for Transports {
     fn json(&self) -> serde_json::Value {
         match self.0.as_slice() {
             [one] => one.json(),
+            all if all == Transport::ALL => Self::AUTO.into(),
             _ => self.0.json(),
         }
     }

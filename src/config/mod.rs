@@ -22,6 +22,7 @@ pub mod secret;
 pub mod settings;
 mod source;
 pub mod values;
+mod websocket;
 pub mod words;
 
 pub use dialing::{NumberRule, e164};
@@ -34,6 +35,7 @@ pub use reader::{Key, Presence};
 pub use secret::Secret;
 pub use settings::{Admin, Audio, Device, Emergency, Journal, Limits, Log, Recording, Rtp, Sip, Token, User};
 pub use values::{Address, PortRange, Size};
+pub use websocket::WebSocketUrl;
 pub use words::{Backend, Codec, Dtmf, Level, NatMode, Policy, RecordingFormat, Role, SrtpKeys, Transport};
 
 use reader::{Node, Reader, Scope, Section, Setting, section};

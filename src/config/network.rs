@@ -180,6 +180,8 @@ impl Written for SipUri {
             ("sip", text.get(4..).unwrap_or_default())
         } else if lower.starts_with("sips:") {
             ("sips", text.get(5..).unwrap_or_default())
+        } else if lower.starts_with("wss://") || lower.starts_with("ws://") {
+            return Err(format!("write transport = \"wss\" and websocket = \"{text}\""));
         } else if text.contains("://") {
             return Err(format!("a SIP URI has no //: write {}", Self::FORM));
         } else {
@@ -241,7 +243,7 @@ pub(super) fn written_host(host: &str, port: Option<u16>) -> String {
 }
 
 /// Checks `host` or `host:port`, or says what to write.
-fn host_port(text: &str) -> Result<(), String> {
+pub(super) fn host_port(text: &str) -> Result<(), String> {
     let wrong = || {
         "write a host name or an address, and a port behind a colon if need be: \"pbx.example.com:5060\""
             .to_owned()

@@ -108,6 +108,7 @@ fn the_example_shows_every_key_with_a_value_that_is_right() {
             display_name: line.display_name.clone(),
             registrar: line.registrar.clone(),
             outbound_proxy: line.outbound_proxy.clone(),
+            websocket: line.websocket.clone(),
             ca_file: line.ca_file.clone(),
             nat: Nat { turn: line.nat.turn.clone(), ..Nat::default() },
             ..bare.line[0].clone()
@@ -305,17 +306,24 @@ fn each_kind_of_mistake_has_its_cure() {
             "t.toml:1: line is there as [line]; write [[line]]: there may be several",
         ),
         (
-            &format!("{line}transport = \"wss\"\n"),
-            "transport is \"wss\": SIP over WebSocket is not part of this version",
+            &format!("{line}transport = \"ws\"\n"),
+            "transport is \"ws\": SIP over WebSocket without TLS is not part of this version; write one of \"udp\"",
         ),
         (
             &format!("{line}transport = [\"udp\", \"udp\"]\n"),
             "t.toml:6: transport names udp twice; name each once",
         ),
-        (&format!("{line}transport = []\n"), "t.toml:6: transport is empty; write one of"),
+        (
+            &format!("{line}transport = []\n"),
+            "t.toml:6: transport is empty; write \"udp\", \"tcp\", \"tls\", \"wss\", or \"auto\", or a list",
+        ),
         (
             &format!("{line}srtp_keys = \"dtls\"\n"),
-            "srtp_keys is \"dtls\": DTLS-SRTP is not part of this version",
+            "t.toml:6: warning: line a encrypts nothing: srtp is \"off\"; write srtp = \"required\" or \"optional\"",
+        ),
+        (
+            &format!("{line}srtp = \"required\"\nsrtp_keys = \"dtls\"\n"),
+            "t.toml:6: warning: line a: without TLS somebody on the way can put in another fingerprint and listen;",
         ),
         (
             &format!("{line}stun = [\"stun.example.com\"]\n"),
@@ -423,6 +431,24 @@ fn settings_of_a_line_are_what_the_file_says() {
     assert_eq!(line.codecs, [Codec::Opus, Codec::G722, Codec::Pcma, Codec::Pcmu]);
     assert_eq!(line.password.reveal(), "planted-secret");
     assert_eq!((line.enabled, line.register, line.tls_verify), (true, true, true));
+}
+
+#[test]
+fn a_list_of_transports_has_a_word_for_all_of_them() {
+    let transport = |value: &str| {
+        let text = GOOD.replace("transport = [\"tls\", \"tcp\"]", &format!("transport = {value}"));
+        let config = Config::parse(&text, "t.toml").unwrap();
+        (config.line[0].transport.0.clone(), config.masked()["line"][0]["transport"].clone())
+    };
+    let all = vec![Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Wss];
+    assert_eq!(transport("\"auto\""), (all, "auto".into()));
+    assert_eq!(transport("[\"wss\", \"udp\"]").0, [Transport::Wss, Transport::Udp]);
+    let url = "websocket = \"wss://edge.example:8089/ws\"\n";
+    let reading = Config::read(&format!("{GOOD}{url}"), "t.toml", &mut |_| Ok(None));
+    let [warning] = reading.findings.as_slice() else { panic!("{:?}", reading.findings) };
+    assert!(warning.to_string().contains("line office has a websocket and does not use it"), "{warning}");
+    let used = GOOD.replace("[\"tls\", \"tcp\"]", "\"wss\"");
+    assert!(Config::read(&format!("{used}{url}"), "t.toml", &mut |_| Ok(None)).findings.is_empty());
 }
 
 #[test]

@@ -83,8 +83,17 @@ words! {
         Tcp = "tcp",
         /// TLS over TCP.
         Tls = "tls",
+        /// WebSocket over TLS (RFC 7118).
+        Wss = "wss",
     }
-    absent { "wss" is "SIP over WebSocket", "ws" is "SIP over WebSocket", "auto" is "choosing a transport by itself" }
+    absent { "ws" is "SIP over WebSocket without TLS" }
+}
+
+impl Transport {
+    /// Whether nobody on the way can read what it carries.
+    pub fn is_secure(self) -> bool {
+        matches!(self, Transport::Tls | Transport::Wss)
+    }
 }
 
 words! {
@@ -119,8 +128,9 @@ words! {
     pub enum SrtpKeys {
         /// In SDP (RFC 4568).
         Sdes = "sdes",
+        /// By a handshake over the path of the audio (RFC 5763).
+        Dtls = "dtls",
     }
-    absent { "dtls" is "DTLS-SRTP" }
 }
 
 words! {

@@ -38,6 +38,8 @@ pub struct Manners {
     pub proof: Option<String>,
     /// Calls whoever registered at the address that the REGISTER came from, whatever its Contact says.
     pub by_source: bool,
+    /// Bindings that a user may have; a REGISTER that would leave more gets 403, as from the strictest PBXs.
+    pub most_contacts: Option<usize>,
 }
 
 impl Default for Manners {
@@ -50,6 +52,7 @@ impl Default for Manners {
             refuse: None,
             proof: None,
             by_source: true,
+            most_contacts: None,
         }
     }
 }
@@ -217,12 +220,17 @@ impl Registrar {
         }
         let bindings = self.bindings.entry(user.to_owned()).or_default();
         bindings.retain(|binding| binding.until > now.mono_us);
+        let before = bindings.clone();
         for (contact, expires) in wishes {
             bindings.retain(|binding| !binding.contact.equivalent(&contact));
             if expires > 0 {
                 let until = now.deadline(Duration::from_secs(u64::from(expires.min(longest))));
                 bindings.push(Binding { contact, source, until });
             }
+        }
+        if self.manners.most_contacts.is_some_and(|most| bindings.len() > most) {
+            *bindings = before;
+            return Err(403);
         }
         // The oldest gives way: a phone that came back under another address must not be locked out.
         while bindings.len() > BINDINGS {

@@ -10,12 +10,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::media_thread::{self, MediaThread, PortRange};
+use super::netlink::{LOOK_EVERY, Netlink, SETTLED_AFTER, Sleep, Surroundings};
 use super::rtp_port::Binding;
 use super::settings::{self, Settings, SettingsError};
 use super::sip_network::{Reported, SipNetwork};
 use super::sound_thread::{self, SoundThread};
 use super::store_thread::{self, StoreThread};
-use super::tls::Belief;
 use super::{clock, notify};
 use crate::config::Config;
 use crate::events::Kind;
@@ -72,6 +72,12 @@ pub(super) struct Control {
     /// The sound thread is asked to open the device only when the first REGISTER is out: probing takes a while.
     pub sound_asked: bool,
     pub stopped: bool,
+    /// Where the kernel tells of changes of the network, if it does.
+    pub netlink: Option<Netlink>,
+    pub surroundings: Surroundings,
+    /// When the network is looked at.
+    pub look_at: Option<u64>,
+    pub sleep: Sleep,
     /// The clock was never set.
     pub clock_wrong: bool,
     pub told: Option<Progress>,
@@ -125,6 +131,7 @@ impl Control {
     pub fn begin(&mut self) {
         self.believe();
         self.check_clock(clock::now());
+        self.listen_to_the_kernel(clock::now());
         self.drain();
     }
 
@@ -136,6 +143,7 @@ impl Control {
             // A deadline does not wait for a pause in what comes in: timers of the event loop would.
             let now = clock::now();
             self.check_clock(now);
+            self.check_network(now);
             if self.phone.poll_timeout().is_some_and(|due| due <= now.mono_us) {
                 self.phone.handle_timeout(now);
                 self.drain();
@@ -145,6 +153,7 @@ impl Control {
             tokio::select! {
                 received = self.network.receive(&mut datagram) => self.datagrams(received, &mut datagram),
                 Some(reported) = self.reports.recv() => self.reported(reported),
+                () = told(self.netlink.as_ref()) => self.heard_of_a_change(),
                 Some(notice) = self.notices.recv() => self.notices(notice),
                 Some(wish) = self.wishes.recv() => self.wished(wish),
                 () = tokio::time::sleep(sleep) => self.phone.handle_timeout(clock::now()),
@@ -160,7 +169,7 @@ impl Control {
 
     fn until_next(&self) -> Duration {
         let now = clock::now();
-        let due = self.phone.poll_timeout().unwrap_or(u64::MAX);
+        let due = self.phone.poll_timeout().unwrap_or(u64::MAX).min(self.look_at.unwrap_or(u64::MAX));
         let longest = if self.clock_wrong { CLOCK_CHECK } else { Duration::from_secs(3600) };
         Duration::from_micros(due.saturating_sub(now.mono_us)).min(longest)
     }
@@ -326,7 +335,7 @@ impl Control {
 
     fn believe(&mut self) {
         for (line, account) in self.phone.accounts() {
-            self.network.believe(account, Belief::of(line));
+            self.network.set_line(account, line);
         }
     }
 
@@ -348,6 +357,38 @@ impl Control {
         let input = if wrong { trouble } else { Input::Part { part: "clock", trouble: None } };
         self.phone.handle(now, input);
         self.drain();
+    }
+
+    fn listen_to_the_kernel(&mut self, now: Now) {
+        // Something may have changed since the first look.
+        self.look_at = Some(now.deadline(SETTLED_AFTER));
+        self.netlink = Netlink::open()
+            .inspect_err(|error| {
+                tracing::debug!("the kernel does not tell of changes of the network: {error}")
+            })
+            .ok();
+    }
+
+    fn heard_of_a_change(&mut self) {
+        let soon = clock::now().deadline(SETTLED_AFTER);
+        self.look_at = Some(self.look_at.map_or(soon, |at| at.min(soon)));
+    }
+
+    /// Tells the phone of another network, and of a sleep of the whole machine: nothing is as it was then either.
+    fn check_network(&mut self, now: Now) {
+        let slept = self.sleep.is_over();
+        if !slept && self.look_at.is_none_or(|at| at > now.mono_us) {
+            return;
+        }
+        self.look_at = self.netlink.is_none().then(|| now.deadline(LOOK_EVERY));
+        let seen = Surroundings::look();
+        if slept || seen != self.surroundings {
+            self.network.network_changed();
+            let addresses = seen.addresses.iter().map(ToString::to_string).collect();
+            self.surroundings = seen;
+            self.phone.handle(now, Input::NetworkChanged { addresses });
+            self.drain();
+        }
     }
 
     fn stop(&mut self) {
@@ -415,6 +456,14 @@ impl Control {
             progress(now.clone());
             self.told = Some(now);
         }
+    }
+}
+
+/// Waits until the kernel tells of a change of the network.
+async fn told(netlink: Option<&Netlink>) {
+    match netlink {
+        Some(netlink) => netlink.changed().await,
+        None => std::future::pending().await,
     }
 }
 

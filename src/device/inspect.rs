@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::sip_network::{Reported, SipNetwork};
-use super::tls::Belief;
 use super::{StartError, clock, control};
 use crate::chance::Chance;
 use crate::config::Config;
@@ -41,7 +40,7 @@ async fn ask(config: &Config, chance: Chance) -> Result<Vec<LineReport>, StartEr
     let mut datagram = vec![0; DATAGRAM];
     loop {
         for (line, account) in inspection.accounts() {
-            network.believe(account, Belief::of(line));
+            network.set_line(account, line);
         }
         while let Some(output) = inspection.poll_output() {
             network.perform(output);

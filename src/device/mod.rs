@@ -19,6 +19,7 @@ pub mod clock;
 pub mod control;
 pub mod inspect;
 pub mod media_thread;
+pub mod netlink;
 pub mod notify;
 pub mod resolver;
 pub mod rtp_port;
@@ -28,6 +29,7 @@ pub mod sound;
 pub mod sound_thread;
 pub mod store_thread;
 pub mod tls;
+mod websocket;
 
 use std::io;
 use std::path::PathBuf;
@@ -42,6 +44,7 @@ use crate::config::Config;
 use crate::events::archive::Archive;
 use crate::phone::Phone;
 use crate::phone::desk::Desk;
+use crate::rtp::dtls::Identity;
 pub use control::Progress;
 
 /// Why the appliance could not start.
@@ -130,10 +133,17 @@ impl Appliance {
             .map_err(system("a thread"))?
         };
         let tape = sound.clone();
+        let identity = Identity::generate().map_err(|error| StartError::System {
+            what: "a certificate",
+            error: std::io::Error::other(error),
+        })?;
+        let identity = Arc::new(identity);
+        let fingerprint = identity.fingerprint();
         let media = media_thread::MediaThread::start(
             control::port_range(&config),
             crate::media::Settings {
                 country: config.device.country.clone(),
+                identity: Some(identity),
                 ..crate::media::Settings::default()
             },
             chance.fork(),
@@ -151,8 +161,9 @@ impl Appliance {
         )
         .map_err(system("a thread"))?;
         let remembered = remembered.recv().unwrap_or_default();
-        let phone =
+        let mut phone =
             Phone::new(clock::now(), config.clone(), network.udp_local(), tcp_port, remembered, chance);
+        phone.set_fingerprint(fingerprint);
         let handles = Handles { desk, archive, config: new_config, tls };
         let mut control = Box::new(control::Control {
             file,
@@ -170,6 +181,10 @@ impl Appliance {
             told_tls,
             sound_asked: false,
             stopped: false,
+            netlink: None,
+            surroundings: netlink::Surroundings::look(),
+            look_at: None,
+            sleep: netlink::Sleep::new(),
             clock_wrong: false,
             told: None,
         });

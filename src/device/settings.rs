@@ -8,7 +8,7 @@ use rustls::ServerConfig;
 
 use super::clock;
 use super::tls::{self, Belief, TlsError};
-use crate::config::{Backend, Config, Finding, Place, Places, Severity, Transport};
+use crate::config::{Backend, Config, Finding, Place, Places, Severity};
 
 /// Where the configuration is if nobody says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/tipring/tipring.toml";
@@ -121,7 +121,8 @@ fn anchor(config: &mut Config, folder: &Path) {
 /// What is wrong with the files of authorities whose certificates lines believe.
 fn authorities(config: &Config, places: &Places) -> Vec<Finding> {
     let lines = config.line.iter().enumerate();
-    let used = lines.filter(|(_, line)| line.enabled && line.transport.0.contains(&Transport::Tls));
+    let used = lines
+        .filter(|(_, line)| line.enabled && line.transport.0.iter().any(|transport| transport.is_secure()));
     let wrong = used.filter(|(_, line)| line.ca_file.is_some()).filter_map(|(index, line)| {
         let text = tls::client(&Belief::of(line)).err()?.to_string();
         let (what, instead) = text.split_once("; ").unwrap_or((&text, "give another file"));

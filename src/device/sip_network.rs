@@ -1,4 +1,4 @@
-//! The user agent's border in deeds: UDP sockets, TCP and TLS connections, name servers.
+//! The user agent's border in deeds: UDP sockets, TCP, TLS and WebSocket connections, name servers.
 //!
 //! It obeys [`Output`] and reports [`Reported`], which the control thread hands to the phone as
 //! [`Input`]. It decides nothing.
@@ -17,11 +17,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::WebSocketStream;
 
 use super::resolver::Resolver;
 use super::rtp_port::{Binding, canonical, mapped, socket_address, udp_socket};
 use super::tls::{self, Belief};
-use super::{certificate, clock};
+use super::websocket::Place;
+use super::{certificate, clock, websocket};
+use crate::config;
 use crate::sip::handle::AccountId;
 use crate::sip::network::{FIRST_ACCEPTED, Input, LookupError, Output, Question, Record, Transport};
 
@@ -29,10 +33,10 @@ use crate::sip::network::{FIRST_ACCEPTED, Input, LookupError, Output, Question, 
 const REPORTS: usize = 256;
 /// Messages that wait for one connection's peer to read; past it the connection is given up.
 const OUTBOX: usize = 256;
-/// How long a TCP connection and its TLS handshake may take together.
+/// How long a TCP connection, its TLS handshake and the opening of a WebSocket may take together.
 const CONNECT_WITHIN: Duration = Duration::from_secs(8);
-/// A flow whose data is not acknowledged for so long is dead (RFC 5482).
-const SILENT_DEATH: Duration = Duration::from_secs(10);
+/// A flow whose data is not acknowledged for so long is dead (RFC 5482): whoever calls meanwhile reaches nobody.
+const SILENT_DEATH: Duration = Duration::from_secs(5);
 
 /// Something the network says.
 pub enum Reported {
@@ -86,13 +90,26 @@ impl Reported {
 /// The way to a connection's peer. Dropping it ends the connection in order, after what waits has been written.
 pub type Outbox = Sender<Vec<u8>>;
 
+/// What the connections of a line need besides an address.
+#[derive(Clone)]
+struct LineWay {
+    belief: Belief,
+    websocket_path: String,
+}
+
+impl Default for LineWay {
+    fn default() -> LineWay {
+        LineWay { belief: Belief::default(), websocket_path: config::WebSocketUrl::PATH.to_owned() }
+    }
+}
+
 /// Sockets, connections and questions of the control thread.
 pub struct SipNetwork {
     udp: UdpSocket,
     udp_local: SocketAddr,
     udp_mapped: bool,
     dscp: u8,
-    beliefs: HashMap<AccountId, Belief>,
+    lines: HashMap<AccountId, LineWay>,
     resolver: Option<Resolver>,
     connections: HashMap<u64, Outbox>,
     reports: Sender<Reported>,
@@ -125,7 +142,7 @@ impl SipNetwork {
             udp_local,
             udp_mapped,
             dscp: binding.dscp,
-            beliefs: HashMap::new(),
+            lines: HashMap::new(),
             resolver: None,
             connections: HashMap::new(),
             reports,
@@ -138,9 +155,10 @@ impl SipNetwork {
         self.udp_local
     }
 
-    /// Whose certificates a line believes from its next connection on.
-    pub fn believe(&mut self, account: AccountId, belief: Belief) {
-        self.beliefs.insert(account, belief);
+    /// Whose certificates a line believes, and what path it asks for, from its next connection on.
+    pub fn set_line(&mut self, account: AccountId, line: &config::Line) {
+        let path = line.websocket.as_ref().map_or(config::WebSocketUrl::PATH, |url| url.path());
+        self.lines.insert(account, LineWay { belief: Belief::of(line), websocket_path: path.to_owned() });
     }
 
     /// Waits for the next datagram or the next unreachable peer.
@@ -246,32 +264,23 @@ impl SipNetwork {
         server_name: String,
         account: Option<AccountId>,
     ) {
-        let belief = account.and_then(|account| self.beliefs.get(&account)).cloned().unwrap_or_default();
+        let way = account.and_then(|account| self.lines.get(&account)).cloned().unwrap_or_default();
         let (outbox, letters) = mpsc::channel(OUTBOX);
         let (reports, dscp) = (self.reports.clone(), self.dscp);
         tokio::spawn(async move {
-            let opened = async {
-                let stream = open_tcp(remote, dscp).await.map_err(|error| error.to_string())?;
-                let ends = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
-                let (local, remote) = ends.map_err(|error| error.to_string())?;
-                let (stream, until): (Box<dyn Stream>, _) = match transport {
-                    Transport::Tls => {
-                        let stream = secure(stream, &belief, server_name).await?;
-                        let chain = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-                        let until = chain.and_then(|certificate| certificate::not_after(certificate));
-                        (Box::new(stream), until)
-                    }
-                    Transport::Tcp | Transport::Udp => (Box::new(stream), None),
-                };
-                Ok((stream, local, remote, until))
-            };
-            let opened = tokio::time::timeout(CONNECT_WITHIN, opened).await;
+            let opening = open(transport, remote, &server_name, &way, dscp);
+            let opened = tokio::time::timeout(CONNECT_WITHIN, opening).await;
             let why = match opened.unwrap_or_else(|_| Err("no answer to the connection".to_owned())) {
-                Ok((stream, local, remote, certificate_until_utc_us)) => {
+                Ok(Opened { carrier, local, remote, certificate_until_utc_us }) => {
                     let connected =
                         Reported::Connected { connection, local, remote, certificate_until_utc_us };
                     let _ = reports.send(connected).await;
-                    converse(connection, stream, letters, &reports).await
+                    match carrier {
+                        Carrier::Bytes(stream) => converse(connection, stream, letters, &reports).await,
+                        Carrier::Messages(socket) => {
+                            websocket::converse(connection, *socket, letters, &reports).await
+                        }
+                    }
                 }
                 Err(why) => why,
             };
@@ -316,6 +325,45 @@ impl SipNetwork {
 /// A stream of bytes, with or without TLS.
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// A connection that stands.
+struct Opened {
+    carrier: Carrier,
+    local: SocketAddr,
+    remote: SocketAddr,
+    certificate_until_utc_us: Option<i64>,
+}
+
+enum Carrier {
+    Bytes(Box<dyn Stream>),
+    Messages(Box<WebSocketStream<TlsStream<TcpStream>>>),
+}
+
+async fn open(
+    transport: Transport,
+    remote: SocketAddr,
+    server_name: &str,
+    way: &LineWay,
+    dscp: u8,
+) -> Result<Opened, String> {
+    let stream = open_tcp(remote, dscp).await.map_err(|error| error.to_string())?;
+    let ends = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
+    let (local, remote) = ends.map_err(|error| error.to_string())?;
+    if !transport.is_secure() {
+        let carrier = Carrier::Bytes(Box::new(stream));
+        return Ok(Opened { carrier, local, remote, certificate_until_utc_us: None });
+    }
+    let stream = secure(stream, &way.belief, server_name).await?;
+    let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let certificate_until_utc_us = leaf.and_then(|certificate| certificate::not_after(certificate));
+    let carrier = if transport == Transport::Wss {
+        let place = Place { server: server_name, port: remote.port(), path: &way.websocket_path };
+        Carrier::Messages(Box::new(websocket::open(stream, &place).await?))
+    } else {
+        Carrier::Bytes(Box::new(stream))
+    };
+    Ok(Opened { carrier, local, remote, certificate_until_utc_us })
+}
 
 async fn open_tcp(remote: SocketAddr, dscp: u8) -> io::Result<TcpStream> {
     let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -383,13 +431,13 @@ fn prepare(socket: &socket2::SockRef<'_>, v6: bool, dscp: u8) {
 async fn secure(
     stream: TcpStream,
     belief: &Belief,
-    server_name: String,
-) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
+    server_name: &str,
+) -> Result<TlsStream<TcpStream>, String> {
     let config = tls::client(belief).map_err(|error| error.to_string())?;
     let name = ServerName::try_from(server_name.trim_matches(['[', ']']).to_owned())
         .map_err(|_| format!("`{server_name}` is no name that a certificate can carry"))?;
     let connecting = TlsConnector::from(Arc::clone(&config)).connect(name, stream);
-    connecting.await.map_err(|error| tls::explain(&error, &server_name, belief, clock::now()))
+    connecting.await.map_err(|error| tls::explain(&error, server_name, belief, clock::now()))
 }
 
 /// Carries bytes both ways until one side ends; the answer is why.

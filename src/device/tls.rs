@@ -204,7 +204,10 @@ pub fn explain(error: &std::io::Error, server: &str, belief: &Belief, now: Now) 
             )
         }
         Some(Error::InvalidMessage(_)) => {
-            format!("what answers at {server} does not speak TLS; write the port that does, most often 5061")
+            format!(
+                "what answers at {server} does not speak TLS; write the port that does, most often 5061, for a \
+                 WebSocket 443 or 8089"
+            )
         }
         _ => format!("TLS with {server} failed: {error}; look into the log of the PBX, and check the port"),
     }

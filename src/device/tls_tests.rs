@@ -141,7 +141,8 @@ fn each_fault_of_a_certificate_has_its_cure() {
             pbx,
             NOW,
             Some(
-                "what answers at pbx.example does not speak TLS; write the port that does, most often 5061".to_owned(),
+                "what answers at pbx.example does not speak TLS; write the port that does, most often 5061, for a WebSocket \
+                 443 or 8089".to_owned(),
             ),
         ),
         (Some(server(&other, (2020, 2024))), &Belief { ca_file: None, anyone: true }, pbx, NOW, None),

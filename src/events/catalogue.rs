@@ -78,7 +78,7 @@ pub enum Kind {
         line: String,
         /// The address that answered.
         registrar: String,
-        /// `udp`, `tcp` or `tls`.
+        /// `udp`, `tcp`, `tls` or `wss`.
         transport: String,
         /// The contact that the PBX keeps.
         contact: String,

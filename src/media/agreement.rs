@@ -12,8 +12,10 @@ const COMFORT_NOISE: u8 = 13;
 /// Clock rate of comfort noise, as of every codec that has none of its own.
 const COMFORT_CLOCK: u32 = 8000;
 
-/// What the session of a leg has to know of its plan.
-pub(super) fn session_plan(plan: &Plan) -> session::Plan {
+/// What the session of a leg has to know of its plan, and of the keys that a handshake has given so far.
+pub(super) fn session_plan(plan: &Plan, shaken: Option<&KeyPair>) -> session::Plan {
+    let told =
+        || plan.srtp.as_ref().map(|srtp| KeyPair { ours: srtp.send.clone(), theirs: srtp.receive.clone() });
     let mut formats: Vec<session::Format> = Vec::new();
     let mut add = |payload_type: u8, clock_rate: u32, media: Media| {
         if !formats.iter().any(|known| known.payload_type == payload_type) {
@@ -37,10 +39,8 @@ pub(super) fn session_plan(plan: &Plan) -> session::Plan {
         },
         rtcp: plan.remote.filter(|_| !plan.rtcp_mux).map(|remote| remote.rtcp),
         formats,
-        keys: plan
-            .srtp
-            .as_ref()
-            .map(|srtp| KeyPair { ours: srtp.send.clone(), theirs: srtp.receive.clone() }),
+        keys: if plan.dtls.is_some() { shaken.cloned() } else { told() },
+        handshake: plan.dtls.is_some(),
         voip_metrics: true,
     }
 }

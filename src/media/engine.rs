@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::bridge;
 use super::command::{Command, LegId, PortId, Room, Sounder, Terminal};
@@ -15,6 +16,7 @@ use super::transmit::{Component, Outbox, Transmit};
 use crate::audio::mix::Mixer;
 use crate::chance::Chance;
 use crate::now::{Now, earliest};
+use crate::rtp::dtls::Identity;
 use crate::rtp::packet::is_rtcp;
 
 /// Legs that may be open at once; more is a mistake of the caller and refused by an event.
@@ -40,11 +42,14 @@ pub struct Settings {
     pub quality_ms: u32,
     /// What the jitter buffers may do.
     pub jitter: crate::rtp::jitter::Settings,
+    /// The certificate of handshakes; without it a leg with DTLS can't be opened.
+    pub identity: Option<Arc<Identity>>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { country: "us".into(), quality_ms: 5_000, jitter: crate::rtp::jitter::Settings::default() }
+        let jitter = crate::rtp::jitter::Settings::default();
+        Settings { country: "us".into(), quality_ms: 5_000, jitter, identity: None }
     }
 }
 
@@ -200,6 +205,7 @@ impl Engine {
         self.legs.push(opened);
         self.ports.push(port);
         self.outbox.reserve(self.legs.len());
+        self.with(leg, |leg, out, _| leg.shake(now, out));
         self.regroup(now);
     }
 
@@ -306,7 +312,7 @@ impl Engine {
             let arrival = path.handle_packet(now, from, bytes, &mut self.events);
             self.path_us = earliest(self.path_us, path.poll_timeout());
             match arrival {
-                Arrival::Done => return,
+                Arrival::Done => return self.handle_early(now, port),
                 Arrival::Refused => {
                     self.strangers += 1;
                     return;
@@ -334,6 +340,22 @@ impl Engine {
             Outlet { packets: &mut self.outbox, events: &mut self.events, recordings: &mut self.recordings };
         leg.handle_packet(now, from, bytes, &mut out);
         self.slow_us = earliest(self.slow_us, leg.deadline());
+    }
+
+    /// Hands over what came before its route was checked.
+    fn handle_early(&mut self, now: Now, port: PortId) {
+        let at = self.ports.iter().position(|&known| known == port);
+        let path = self.paths.iter_mut().find(|path| path.port == port);
+        let (Some(leg), Some(path)) = (at.and_then(|at| self.legs.get_mut(at)), path) else { return };
+        while let Some(mut bytes) = path.pop_early() {
+            let mut out = Outlet {
+                packets: &mut self.outbox,
+                events: &mut self.events,
+                recordings: &mut self.recordings,
+            };
+            leg.handle_packet(now, FAR_END, &mut bytes, &mut out);
+            self.slow_us = earliest(self.slow_us, leg.deadline());
+        }
     }
 
     /// The deadline on the monotonic clock at which `handle_timeout` is wanted.

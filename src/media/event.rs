@@ -7,6 +7,7 @@ use super::report::Report;
 use crate::audio::codec::Codec;
 use crate::nat::gathering::Found;
 use crate::nat::ice;
+use crate::rtp::srtp::Profile;
 
 /// How a digit arrived.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,6 +88,15 @@ pub enum Event {
         /// The figures.
         report: Box<Report>,
     },
+    /// A handshake has given the leg its keys; media flow from now on.
+    Secured {
+        /// The leg.
+        leg: LegId,
+        /// The profile of both directions.
+        profile: Profile,
+        /// Time since the agreement, in microseconds.
+        after_us: u64,
+    },
     /// Packets arrive that fail SRTP's authentication, and none that passes it (told once per agreement,
     /// after 50 of them).
     Unauthentic {
@@ -116,7 +126,8 @@ pub enum Event {
         /// The final figures.
         report: Box<Report>,
     },
-    /// The leg could not be opened (it is not there then) or updated (it goes on with what could be done).
+    /// The leg could not be opened (it is not there then) or updated (it goes on with what could be done), or its
+    /// handshake gave no keys (it stays silent).
     Failed {
         /// The leg.
         leg: LegId,

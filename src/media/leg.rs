@@ -7,6 +7,7 @@ use super::agreement::session_plan;
 use super::command::{Dtmf, LegId, PortId, Record, Room};
 use super::engine::{Settings, push_event};
 use super::event::{DtmfSource, Event};
+use super::handshake::{Handshake, Outcome};
 use super::plan::{DtmfPath, Plan};
 use super::receive::Receiving;
 use super::recording::{Recordings, Tap};
@@ -20,6 +21,7 @@ use crate::audio::resample::Resampler;
 use crate::audio::tones::Tone;
 use crate::chance::Chance;
 use crate::now::{Now, earliest};
+use crate::rtp::dtls::is_dtls;
 use crate::rtp::packet::MAX_PACKET;
 use crate::rtp::session::{self, Received, Refused};
 use crate::rtp::{Session, statistics, telephone_event};
@@ -85,6 +87,7 @@ pub(super) struct Leg {
     pub muted: bool,
     plan: Plan,
     session: Session,
+    handshake: Handshake,
     receiving: Receiving,
     sending: Option<Sending>,
     detector: Option<DtmfDetector>,
@@ -127,8 +130,10 @@ impl Leg {
         chance: &mut Chance,
     ) -> Result<Leg, String> {
         let set_up = session::Settings { jitter: settings.jitter, cname: cname.into() };
-        let session =
-            Session::new(now, set_up, session_plan(&plan), chance.fork()).map_err(|bad| bad.to_string())?;
+        let mut handshake = Handshake::new(settings.identity.clone());
+        handshake.agree(now, plan.dtls.as_ref())?;
+        let session = Session::new(now, set_up, session_plan(&plan, None), chance.fork())
+            .map_err(|bad| bad.to_string())?;
         let receiving = Receiving::new(&plan, rate, chance.next_u32());
         let sending = match plan.send {
             Some(format) => Some(Sending::new(format, &plan, rate).map_err(|error| error.to_string())?),
@@ -141,6 +146,7 @@ impl Leg {
             room: Room::Apart,
             muted: false,
             session,
+            handshake,
             receiving,
             sending,
             detector: None,
@@ -178,10 +184,13 @@ impl Leg {
         if let Err(why) = self.try_update(now, plan, rate) {
             out.tell(Event::Failed { leg: self.id, why });
         }
+        self.shake(now, out);
     }
 
     fn try_update(&mut self, now: Now, plan: Plan, rate: u32) -> Result<(), String> {
-        self.session.update(now, session_plan(&plan)).map_err(|bad| bad.to_string())?;
+        self.handshake.agree(now, plan.dtls.as_ref())?;
+        let keys = self.handshake.keys();
+        self.session.update(now, session_plan(&plan, keys)).map_err(|bad| bad.to_string())?;
         match (&mut self.sending, plan.send) {
             (Some(sending), Some(format)) => {
                 sending.update(format, &plan, rate).map_err(|error| error.to_string())?;
@@ -209,7 +218,7 @@ impl Leg {
 
     /// The earliest moment at which `handle_timeout` is wanted.
     pub(super) fn deadline(&self) -> Option<u64> {
-        let own = earliest(self.watch.deadline(), self.quality_us);
+        let own = earliest(earliest(self.watch.deadline(), self.quality_us), self.handshake.poll_timeout());
         earliest(own, self.session.poll_timeout())
     }
 
@@ -281,7 +290,7 @@ impl Leg {
     /// Sends a period of the room's sound at `rate`.
     #[inline]
     pub(super) fn speak(&mut self, now: Now, rate: u32, pcm: &[i16], out: &mut Outlet<'_>) {
-        let sends = self.sends();
+        let sends = self.sends() && !self.session.is_sealed();
         let Some(sending) = &mut self.sending else { return };
         if !sends {
             sending.skip(pcm.len() as u32 * 1000 / rate.max(1), &mut self.session);
@@ -378,6 +387,38 @@ impl Leg {
         }
     }
 
+    /// Goes on with the handshake, towards where media go.
+    pub(super) fn shake(&mut self, now: Now, out: &mut Outlet<'_>) {
+        if !self.handshake.is_agreed() {
+            return;
+        }
+        self.handshake.handle_timeout(now, self.session.destination());
+        while let Some((to, datagram)) = self.handshake.poll_transmit() {
+            out.packets.push(self.port, Component::Rtp, to, |buffer| {
+                buffer.get_mut(..datagram.len())?.copy_from_slice(&datagram);
+                Some(datagram.len())
+            });
+        }
+        match self.handshake.poll_outcome() {
+            Some(Outcome::Ready(from)) => {
+                let plan = session_plan(&self.plan, self.handshake.keys());
+                let profile = plan.keys.as_ref().map(|keys| keys.ours.profile());
+                match (self.session.update(now, plan), profile) {
+                    (Ok(()), Some(profile)) => {
+                        self.session.confirm(now, from);
+                        self.unauthentic = 0;
+                        let after_us = now.mono_us.saturating_sub(self.handshake.since_us());
+                        out.tell(Event::Secured { leg: self.id, profile, after_us });
+                    }
+                    (Err(bad), _) => out.tell(Event::Failed { leg: self.id, why: bad.to_string() }),
+                    (Ok(()), None) => {}
+                }
+            }
+            Some(Outcome::Failed(why)) => out.tell(Event::Failed { leg: self.id, why: why.to_string() }),
+            None => {}
+        }
+    }
+
     /// Takes a packet.
     #[inline]
     pub(super) fn handle_packet(
@@ -387,6 +428,11 @@ impl Leg {
         bytes: &mut [u8],
         out: &mut Outlet<'_>,
     ) {
+        if is_dtls(bytes) && self.handshake.is_agreed() {
+            self.handshake.handle(now, from, self.session.expects(from), bytes);
+            self.shake(now, out);
+            return self.listen(out);
+        }
         let number = bytes.get(1).map_or(0, |second| second & 0x7f);
         match self.session.receive(now, from, bytes) {
             Ok(received) => {
@@ -428,6 +474,7 @@ impl Leg {
             self.quality_us = Some(now.mono_us.max(due) + self.quality_every_us);
             self.tell_quality(now, out);
         }
+        self.shake(now, out);
         self.session.handle_timeout(now);
         self.listen(out);
         self.send_rtcp(out, |session, buffer| session.poll_rtcp(now, buffer));
@@ -439,7 +486,9 @@ impl Leg {
         write: impl FnOnce(&mut Session, &mut [u8]) -> Option<usize>,
     ) {
         let component = if self.plan.rtcp_mux { Component::Rtp } else { Component::Rtcp };
-        match self.session.rtcp_destination() {
+        // Under DTLS a port of its own would need keys of its own (RFC 5764 §3).
+        let has_keys = self.plan.rtcp_mux || self.plan.dtls.is_none();
+        match self.session.rtcp_destination().filter(|_| has_keys) {
             Some(to) => {
                 out.packets.push(self.port, component, to, |buffer| write(&mut self.session, buffer));
             }
@@ -481,7 +530,7 @@ impl Leg {
             duration_ms: now.mono_us.saturating_sub(self.opened_us) / 1000,
             codec_received: if self.session.heard_us().is_some() { self.receiving.codec() } else { None },
             codec_sent: self.sending.as_ref().map(|sending| sending.format().codec),
-            srtp: self.plan.srtp.is_some(),
+            srtp: self.plan.srtp.is_some() || self.handshake.keys().is_some(),
             packets_sent: whole.packets_sent,
             packets_received: whole.packets_received,
             bytes_sent: whole.bytes_sent,

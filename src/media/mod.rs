@@ -27,6 +27,9 @@ mod engine;
 mod event;
 #[cfg(test)]
 mod flow_tests;
+mod handshake;
+#[cfg(test)]
+mod handshake_tests;
 mod leg;
 #[cfg(test)]
 mod link;
@@ -48,6 +51,6 @@ pub use command::{
 };
 pub use engine::{Engine, Settings};
 pub use event::{DtmfSource, Event, Recorded};
-pub use plan::{Direction, DtmfPath, Format, Ice, Plan, Remote, Srtp, TelephoneEvent};
+pub use plan::{Direction, Dtls, DtmfPath, Format, Ice, Plan, Remote, Srtp, TelephoneEvent};
 pub use report::Report;
 pub use transmit::{Component, Transmit};

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::audio::codec::Codec;
 use crate::nat::ice::{Credentials, Peer};
+use crate::rtp::dtls::{Fingerprint, Role};
 use crate::rtp::srtp::Keys;
 
 /// Which way audio flows, as seen by us (RFC 3264 §5.1).
@@ -93,6 +94,17 @@ pub struct Ice {
     pub controlling: bool,
 }
 
+/// A leg whose keys come from a handshake over its own path (DTLS-SRTP, RFC 5763).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dtls {
+    /// Who begins.
+    pub role: Role,
+    /// The far end's certificate has one of these.
+    pub fingerprints: Vec<Fingerprint>,
+    /// Another number is another handshake; with the same one (and the same of all else) keys stay.
+    pub association: u32,
+}
+
 /// One leg as both ends agreed on it. A later offer/answer replaces it as a whole (`Command::Update`).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Plan {
@@ -120,8 +132,11 @@ pub struct Plan {
     pub detect_inband: bool,
     /// The number of comfort noise (RFC 3389) besides the static 13.
     pub comfort_noise: Option<u8>,
-    /// SRTP keys; `None` is plain RTP.
+    /// SRTP keys; plain RTP if there is no `dtls` either.
     pub srtp: Option<Srtp>,
+    /// SRTP keys come from a handshake; `srtp` is not looked at then. RTP flows only after it, and RTCP only under
+    /// `rtcp_mux`, as it would need a handshake of its own.
+    pub dtls: Option<Dtls>,
     /// RTP and RTCP share a port (RFC 5761).
     pub rtcp_mux: bool,
     /// Send in-band FEC where the codec has it (Opus `useinbandfec=1` asked by the far end, RFC 7587 §6.1).
@@ -156,6 +171,7 @@ impl Plan {
             detect_inband: false,
             comfort_noise: None,
             srtp: None,
+            dtls: None,
             rtcp_mux: false,
             fec: false,
             max_bitrate: None,

@@ -12,6 +12,7 @@ use crate::events::{CallResult, Cause, Direction, Leg, Quality};
 use crate::media::{LegId, Plan, PortId, RecordingId, Report, Room};
 use crate::nat::gathering::Found;
 use crate::now::{Now, earliest};
+use crate::rtp::srtp::Profile;
 use crate::sip::call::DialogKey;
 use crate::sip::handle::CallId;
 use crate::sip::sdp::Negotiation;
@@ -76,6 +77,8 @@ pub(super) struct Path {
     pub room: Room,
     /// When the far end was heard first.
     pub heard: Option<Now>,
+    /// The profile of SRTP whose keys came from a handshake.
+    pub shaken: Option<Profile>,
     pub digits: DigitsBy,
     /// Whether nothing has been heard for the time that `[rtp] silence` says.
     pub silent: bool,
@@ -237,7 +240,7 @@ impl Call {
                 Some(_) => "on",
             },
             codec: codec.map(|format| format!("{}/{}", format.codec.name, format.codec.clock_rate)),
-            srtp: self.path.plan.as_ref().is_some_and(|plan| plan.srtp.is_some()),
+            srtp: self.path.profile().is_some(),
             started: rfc3339(self.began.utc_us),
             duration_us: self.answered().map(|since| now.mono_us.saturating_sub(since.mono_us)),
             quality: self.quality(),
@@ -265,6 +268,7 @@ impl Path {
             plan: None,
             room: Room::Apart,
             heard: None,
+            shaken: None,
             digits: DigitsBy::Media,
             silent: false,
             report: None,
@@ -272,6 +276,13 @@ impl Path {
             moved: false,
             restart: None,
         }
+    }
+
+    /// How media are encrypted, once they are.
+    pub fn profile(&self) -> Option<Profile> {
+        let plan = self.plan.as_ref()?;
+        let told = plan.srtp.as_ref().map(|srtp| srtp.send.profile());
+        if plan.dtls.is_some() { self.shaken } else { told }
     }
 
     /// Packets of other people and broken ones that were dropped.

@@ -95,7 +95,7 @@ impl Phone {
     }
 
     pub(super) fn call_ended(&mut self, now: Now, index: usize, ended: &Ended) {
-        if self.call_in_clear(now, index, ended) {
+        if self.call_otherwise(now, index, ended) {
             return;
         }
         let call = &mut self.calls[index];

@@ -63,7 +63,7 @@ impl Phone {
             }
         };
         let Some(line) = self.line(&name) else { return };
-        let mut capability = capability(&line.config, &self.config.rtp, address, number);
+        let mut capability = capability(&line.config, &self.config.rtp, address, number, self.fingerprint);
         if let Some(found) = &found {
             let server = self.agent.server(account).map(|(_, server)| server.ip());
             describe(&mut capability, &line.config, found, server);

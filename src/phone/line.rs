@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::command::{Blame, Outcome, Refusal, Reply};
 use super::reach::Reach;
 use super::snapshot::LineView;
-use super::{Output, Phone, Remembered, dnd_setting};
+use super::{Output, Phone, Remembered, dnd_setting, transport_setting};
 use crate::config;
 use crate::events::store::{Binding, Write};
 use crate::events::{Cause, EndedBy, Event, Kind, Mailbox};
@@ -13,7 +13,8 @@ use crate::now::Now;
 use crate::sip::account::{Account, Credentials};
 use crate::sip::call::{CallSettings, Prack, SessionTimer};
 use crate::sip::handle::AccountId;
-use crate::sip::host::{Host, HostPort};
+use crate::sip::host::{Host, HostPort, parse_address};
+use crate::sip::locate::Authority;
 use crate::sip::network::Transport;
 use crate::sip::registration::RegistrationState;
 use crate::sip::trust::{Network, Trust};
@@ -38,6 +39,8 @@ pub(super) struct Line {
     pub refused: Option<String>,
     /// Whether `line.registered` was the last thing told.
     told_registered: bool,
+    /// The transport that was told with it.
+    told_transport: Option<Transport>,
     /// What the line was last told to fail with: an outage is one event, not one for each attempt.
     told_failing: Option<(Option<u16>, String)>,
 }
@@ -128,6 +131,8 @@ impl Phone {
             remembered.settings.get(&dnd_setting(&config.name)).map_or(config.dnd, |value| value == "on");
         let mut account = account(&config, &self.config.sip.trusted);
         // A contact under another address of record is somebody else's by now.
+        let last = remembered.settings.get(&transport_setting(&config.name));
+        account.last_transport = last.and_then(|name| Transport::of_name(name));
         account.old_binding = remembered
             .bindings
             .iter()
@@ -147,6 +152,7 @@ impl Phone {
             unproven: false,
             refused: None,
             told_registered: false,
+            told_transport: None,
             told_failing: None,
         });
     }
@@ -243,7 +249,15 @@ impl Phone {
             RegistrationState::Registered { expires, binding, .. } => {
                 line.granted = Some(now);
                 line.refused = None;
-                let first = !std::mem::replace(&mut line.told_registered, true);
+                let transport = server.map(|(transport, _)| transport);
+                let moved = transport.is_some() && line.told_transport != transport;
+                if moved && line.config.transport.0.len() > 1 {
+                    let value = transport.map(|transport| transport.to_string());
+                    let kept = Write::Setting { name: transport_setting(&name), value };
+                    self.outputs.push_back(Output::Keep(kept));
+                }
+                line.told_transport = transport.or(line.told_transport);
+                let first = !std::mem::replace(&mut line.told_registered, true) || moved;
                 line.told_failing = None;
                 let address = line.config.address();
                 let kept = Binding { line: name.clone(), address, contact: binding.clone() };
@@ -251,7 +265,7 @@ impl Phone {
                 first.then(|| Kind::LineRegistered {
                     line: name,
                     registrar: server.map(|(_, address)| address.to_string()).unwrap_or_default(),
-                    transport: server.map(|(transport, _)| transport.to_string()).unwrap_or_default(),
+                    transport: transport.map(|transport| transport.to_string()).unwrap_or_default(),
                     contact: binding.clone(),
                     expires_us: crate::now::micros(*expires),
                 })
@@ -365,8 +379,13 @@ pub(super) fn account(line: &config::Line, trusted: &config::Trusted) -> Account
             config::Transport::Udp => Transport::Udp,
             config::Transport::Tcp => Transport::Tcp,
             config::Transport::Tls => Transport::Tls,
+            config::Transport::Wss => Transport::Wss,
         })
         .collect();
+    account.websocket = line.websocket.as_ref().map(|url| {
+        let (host, port) = url.host_and_port();
+        Authority { host: host.to_ascii_lowercase(), address: parse_address(host), port }
+    });
     account.register = line.register;
     account.expires = line.expires;
     account.subscribe_mwi = line.subscribe_mwi;

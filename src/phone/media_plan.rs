@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use super::paths;
 use crate::audio::codec::Codec;
 use crate::config;
-use crate::media::{Direction, DtmfPath, Format, Plan, Remote, Srtp, TelephoneEvent};
+use crate::media::{Direction, Dtls, DtmfPath, Format, Plan, Remote, Srtp, TelephoneEvent};
+use crate::rtp::dtls;
 use crate::rtp::srtp::{Keys, Profile};
 use crate::sip::sdp::{self, Capability, Negotiated, Security, Suite};
 
@@ -14,8 +15,14 @@ const COMFORT_NOISE: u8 = 13;
 /// First payload type for codecs without a fixed one (RFC 3551 §3); telephone-event has 101 and 102.
 const FIRST_DYNAMIC: u8 = 96;
 
-/// What a line can and wants, at this address and RTP port.
-pub fn capability(line: &config::Line, rtp: &config::Rtp, address: IpAddr, port: u16) -> Capability {
+/// What a line can and wants, at this address and RTP port. `fingerprint` is the SHA-256 of our certificate.
+pub fn capability(
+    line: &config::Line,
+    rtp: &config::Rtp,
+    address: IpAddr,
+    port: u16,
+    fingerprint: [u8; 32],
+) -> Capability {
     let mut dynamic = FIRST_DYNAMIC..;
     let codecs = line.codecs.iter().filter_map(|codec| Codec::by_name(codec.as_str())).map(|codec| {
         let payload_type = codec.payload_type.or_else(|| dynamic.next()).unwrap_or(FIRST_DYNAMIC);
@@ -32,6 +39,8 @@ pub fn capability(line: &config::Line, rtp: &config::Rtp, address: IpAddr, port:
         config::Policy::Optional => Security::Optional,
         config::Policy::Required => Security::Required,
     };
+    let fingerprint = sdp::Fingerprint { hash: sdp::Hash::Sha256, bytes: fingerprint.to_vec() };
+    capability.dtls = (line.srtp_keys == config::SrtpKeys::Dtls).then_some(fingerprint);
     if !matches!(line.dtmf, config::Dtmf::Auto | config::Dtmf::Rfc4733) {
         capability.events.clear();
     }
@@ -95,6 +104,7 @@ pub fn plan(
         detect_inband: line.dtmf == config::Dtmf::Inband,
         comfort_noise: agreed.comfort_noise.then_some(COMFORT_NOISE),
         srtp: keys,
+        dtls: agreed.dtls.as_ref().map(handshake),
         rtcp_mux: agreed.rtcp_mux,
         fec: parameter(fmtp, "useinbandfec") == Some(1),
         max_bitrate: parameter(fmtp, "maxaveragebitrate"),
@@ -129,6 +139,25 @@ fn srtp(keys: &sdp::SrtpKeys) -> Option<Srtp> {
         send: Keys::from_inline(profile, keys.send.bytes()).ok()?,
         receive: Keys::from_inline(profile, keys.receive.bytes()).ok()?,
     })
+}
+
+fn handshake(dtls: &sdp::Dtls) -> Dtls {
+    let read = |fingerprint: &sdp::Fingerprint| {
+        let bytes = fingerprint.bytes.as_slice();
+        match fingerprint.hash {
+            sdp::Hash::Sha256 => bytes.try_into().map(dtls::Fingerprint::Sha256).ok(),
+            sdp::Hash::Sha384 => bytes.try_into().map(dtls::Fingerprint::Sha384).ok(),
+            sdp::Hash::Sha512 => bytes.try_into().map(dtls::Fingerprint::Sha512).ok(),
+        }
+    };
+    Dtls {
+        role: match dtls.role {
+            sdp::DtlsRole::Client => dtls::Role::Client,
+            sdp::DtlsRole::Server => dtls::Role::Server,
+        },
+        fingerprints: dtls.fingerprints.iter().filter_map(read).collect(),
+        association: dtls.association,
+    }
 }
 
 /// One number of an `a=fmtp` parameter list.

@@ -178,6 +178,11 @@ fn dnd_setting(line: &str) -> String {
     format!("dnd.{line}")
 }
 
+/// The name under which the transport is kept that a line's registrar answered over.
+fn transport_setting(line: &str) -> String {
+    format!("transport.{line}")
+}
+
 /// The phone.
 pub struct Phone {
     config: Config,
@@ -206,6 +211,8 @@ pub struct Phone {
     postponed: Option<(String, Box<Config>, u32)>,
     stop_by: Option<u64>,
     stopped: bool,
+    /// SHA-256 of the certificate that handshakes of media show.
+    fingerprint: [u8; 32],
 }
 
 impl Phone {
@@ -249,6 +256,7 @@ impl Phone {
             postponed: None,
             stop_by: None,
             stopped: false,
+            fingerprint: [0; 32],
             config,
         };
         phone.tell(
@@ -269,6 +277,11 @@ impl Phone {
         }
         phone.settle(now);
         phone
+    }
+
+    /// The SHA-256 fingerprint of the certificate that the media engine has, for calls from now on.
+    pub fn set_fingerprint(&mut self, fingerprint: [u8; 32]) {
+        self.fingerprint = fingerprint;
     }
 
     /// Takes what the machine says.

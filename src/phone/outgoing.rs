@@ -79,7 +79,7 @@ impl Phone {
         };
         self.quiet_others(now);
         let line = self.known_line(&name)?;
-        let mut capability = capability(&line.config, &self.config.rtp, address, number);
+        let mut capability = capability(&line.config, &self.config.rtp, address, number, self.fingerprint);
         if let Some(found) = &found {
             let server = self.agent.server(account).map(|(_, server)| server.ip());
             describe(&mut capability, &line.config, found, server);
@@ -116,20 +116,26 @@ impl Phone {
         Ok(Reply::Call(Box::new(view)))
     }
 
-    /// Calls once more without keys where the PBX refuses a call for its media and the line may do without (488, 606:
-    /// some can't read an offer of both). It stays the same call.
-    pub(super) fn call_in_clear(&mut self, now: Now, index: usize, ended: &Ended) -> bool {
+    /// Calls once more where the PBX refuses a call for its media (488, 606): without keys if the line may do without
+    /// (some can't read an offer of both), else with early feedback in the name of the transport, which some want under
+    /// DTLS. It stays the same call.
+    pub(super) fn call_otherwise(&mut self, now: Now, index: usize, ended: &Ended) -> bool {
         let call = &self.calls[index];
         let refused = ended.ending == Ending::Rejected && matches!(ended.status, Some(488 | 606));
         let before =
             matches!(call.phase, Phase::Dialing | Phase::Proceeding { .. }) && call.path.plan.is_none();
         let mut capability = call.negotiation.capability().clone();
-        if !refused || !before || call.verdict.is_some() || capability.security != Security::Optional {
+        let can_name_feedback = capability.dtls.is_some() && !capability.feedback;
+        match capability.security {
+            Security::Optional => capability.security = Security::Off,
+            Security::Required if can_name_feedback => capability.feedback = true,
+            Security::Required | Security::Off => return false,
+        }
+        if !refused || !before || call.verdict.is_some() {
             return false;
         }
         let target = call.facts.called.uri.as_deref().and_then(|uri| Uri::parse(uri).ok());
         let (Some(target), Some(line)) = (target, self.line(&call.facts.line)) else { return false };
-        capability.security = Security::Off;
         let (account, mut options) = (line.account, options(&line.config));
         let mut negotiation = Negotiation::new(capability, self.chance.next_u64());
         options.offer = Some(negotiation.offer(&mut self.chance));

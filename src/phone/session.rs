@@ -328,6 +328,11 @@ impl Phone {
             }
             media::Event::Gathered { port, found } => self.path_found(now, port, *found),
             media::Event::Path { leg, event } => self.path_event(now, leg, event),
+            media::Event::Secured { leg, profile, .. } => {
+                if let Some(index) = self.call_of_leg(leg) {
+                    self.calls[index].path.shaken = Some(profile);
+                }
+            }
             media::Event::Latched { .. }
             | media::Event::Codec { .. }
             | media::Event::DtmfSent { .. }
@@ -344,8 +349,7 @@ impl Phone {
         let plan = call.path.plan.as_ref();
         let codec =
             plan.and_then(|plan| plan.send).map(|format| format.codec.name.to_owned()).unwrap_or_default();
-        let srtp =
-            plan.and_then(|plan| plan.srtp.as_ref()).map(|srtp| srtp.send.profile().as_str().to_owned());
+        let srtp = call.path.profile().map(|profile| profile.as_str().to_owned());
         let after_answer_us = heard.mono_us.saturating_sub(since.mono_us);
         let (id, leg) = (call.id.clone(), call.facts.clone());
         self.tell(now, Event::of_call(id, Kind::CallMedia { leg, codec, srtp, after_answer_us }));

@@ -26,7 +26,7 @@ pub struct Traced {
     pub line: Option<String>,
     /// True for what was sent.
     pub sent: bool,
-    /// `udp`, `tcp` or `tls`.
+    /// `udp`, `tcp`, `tls` or `wss`.
     pub transport: String,
     /// This end, where it is known.
     pub local: Option<SocketAddr>,
@@ -52,7 +52,7 @@ pub struct Border {
     pub line: Option<String>,
     /// True for what was sent.
     pub sent: bool,
-    /// `udp`, `tcp` or `tls`.
+    /// `udp`, `tcp`, `tls` or `wss`.
     pub transport: String,
     /// This end.
     pub local: Option<SocketAddr>,

@@ -159,6 +159,16 @@ impl Latch {
         self.expected.media.is_some_and(|media| media.ip() == source.ip())
     }
 
+    /// A handshake has proved that the peer is there: it is the source from now on. True if that is news.
+    pub fn confirm(&mut self, now_us: u64, from: SocketAddr) -> bool {
+        self.check(now_us, from, 0, 0, true) == Verdict::Moved
+    }
+
+    /// Whether this is the present source, or one that needs no probation.
+    pub fn expects(&self, from: SocketAddr) -> bool {
+        self.source == Some(from) || self.expected.matches(from)
+    }
+
     /// Where to send: to the present source, else to where SDP says.
     pub fn destination(&self) -> Option<SocketAddr> {
         self.source.or(self.expected.media)

@@ -3,6 +3,8 @@
 //! State machines and parsers. [`session::Session`] is what `media` uses: one per leg. The other modules are its parts,
 //! each usable alone. This room knows neither SIP and SDP nor codecs, samples, sockets and clocks.
 
+pub mod dtls;
+mod dtls_records;
 pub mod emodel;
 pub mod jitter;
 pub mod latch;

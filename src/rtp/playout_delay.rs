@@ -22,7 +22,7 @@ const LEARNT: usize = 100;
 
 /// Twelve bytes: every leg has a thousand of them.
 #[derive(Clone, Copy, Default)]
-#[repr(packed(4))]
+#[repr(Rust, packed(4))]
 struct Seen {
     /// Arrival in milliseconds, as far as 32 bits tell it.
     at_ms: u32,

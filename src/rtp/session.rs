@@ -48,6 +48,9 @@ pub enum Refused {
     /// A payload type that was not agreed on.
     #[error("the peer sent payload type {0}, which was not agreed on; it is dropped")]
     PayloadType(u8),
+    /// Keys were agreed on that are not there yet.
+    #[error("a packet came before the handshake was done; it is dropped")]
+    Sealed,
     /// SRTP refused it.
     #[error(transparent)]
     Srtp(Refusal),
@@ -163,7 +166,7 @@ impl Session {
                             self.sender.restart(&mut self.chance);
                         }
                     }
-                    Some(protector) if !moved => protector.rekey(ours.clone())?,
+                    Some(protector) if !moved && !plan.handshake => protector.rekey(ours.clone())?,
                     _ => {
                         self.protector = Some(Protector::new(ours.clone())?);
                         self.sender.restart(&mut self.chance);
@@ -177,12 +180,31 @@ impl Session {
         Ok(())
     }
 
+    /// Whether keys are waited for: nothing is sent or taken.
+    pub fn is_sealed(&self) -> bool {
+        self.plan.handshake && self.unprotector.is_none()
+    }
+
+    /// A handshake has proved that the peer is there.
+    pub fn confirm(&mut self, now: Now, from: SocketAddr) {
+        if self.latch.confirm(now.mono_us, from) {
+            self.tell(Event::Moved(from));
+        }
+    }
+
+    /// Whether SDP, the signalling or the media so far let expect the peer there.
+    pub fn expects(&self, from: SocketAddr) -> bool {
+        self.latch.expects(from)
+    }
+
     /// Takes in a datagram of the media port, RTP or multiplexed RTCP. SRTP is undone in place.
     ///
     /// # Errors
     /// [`Refused`] says why it was dropped.
     pub fn receive(&mut self, now: Now, from: SocketAddr, datagram: &mut [u8]) -> Result<Received, Refused> {
-        let result = if is_rtcp(datagram) {
+        let result = if self.is_sealed() {
+            Err(Refused::Sealed)
+        } else if is_rtcp(datagram) {
             self.take_rtcp(now, from, datagram)
         } else {
             self.take_rtp(now, from, datagram)
@@ -362,6 +384,9 @@ impl Session {
     }
 
     fn write(&mut self, header: &Header, payload: &[u8], out: &mut [u8]) -> Option<usize> {
+        if self.is_sealed() {
+            return None;
+        }
         let mut length = header.write(payload, out)?;
         if let Some(protector) = &mut self.protector {
             length = protector.protect(out, length).ok()?;
@@ -421,6 +446,9 @@ impl Session {
     }
 
     fn compound(&mut self, now: Now, bye: bool, out: &mut [u8]) -> Option<usize> {
+        if self.is_sealed() {
+            return None;
+        }
         let ssrc = self.sender.ssrc();
         let metrics = self.plan.voip_metrics.then(|| self.voip_metrics(now)).flatten();
         let reception = self.stream.as_mut().map(|stream| stream.report(now.mono_us));

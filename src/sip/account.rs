@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::sip::call::CallSettings;
-use crate::sip::locate::Destination;
+use crate::sip::locate::{Authority, Destination};
 use crate::sip::method::Method;
 use crate::sip::network::Transport;
 use crate::sip::trust::Trust;
@@ -23,10 +23,14 @@ pub struct Account {
     pub registrar: Option<SipUri>,
     /// Where every request of the line goes first (RFC 3261 §8.1.2), if configured.
     pub outbound_proxy: Option<SipUri>,
+    /// Where WebSocket connections go, if that is not found by [`Self::destination`].
+    pub websocket: Option<Authority>,
     /// Who we are to the server that challenges us; `None` never answers a challenge.
     pub credentials: Option<Credentials>,
-    /// The transports to try, in that order. Never empty: UDP is used if it is.
+    /// The transports to try, the preferred one first. Never empty: UDP is used if it is.
     pub transports: Vec<Transport>,
+    /// The transport that the registrar answered over in an earlier life: it is tried first.
+    pub last_transport: Option<Transport>,
     /// Whether to register at all. A line without registration is a trunk between known addresses.
     pub register: bool,
     /// How long a registration is asked for.
@@ -60,8 +64,10 @@ impl Account {
             contact_user: None,
             registrar: None,
             outbound_proxy: None,
+            websocket: None,
             credentials: None,
             transports: vec![Transport::Udp],
+            last_transport: None,
             register: true,
             expires: Duration::from_secs(3600),
             old_binding: None,
@@ -95,10 +101,15 @@ impl Account {
     /// Where the account's requests go first: outbound proxy, registrar or domain.
     pub fn destination(&self) -> Destination {
         match (&self.outbound_proxy, self.registrar_uri().as_sip()) {
-            (Some(proxy), _) => Destination::of(proxy, &self.transports),
-            (None, Some(registrar)) => Destination::of(registrar, &self.transports),
-            (None, None) => Destination::of(&self.aor, &self.transports),
+            (Some(proxy), _) => self.destination_of(proxy),
+            (None, Some(registrar)) => self.destination_of(registrar),
+            (None, None) => self.destination_of(&self.aor),
         }
+    }
+
+    /// Where a URI leads that names a server of the line.
+    pub fn destination_of(&self, uri: &SipUri) -> Destination {
+        Destination::of(uri, &self.transports).with_websocket(self.websocket.as_ref())
     }
 
     /// Whether the line may use this transport.

@@ -43,6 +43,7 @@ impl Wire {
             return;
         };
         let target = target.clone();
+        let is_look = exchange.owner == Owner::Transport;
         if exchange.cancel.is_none() {
             exchange.deadline = None;
             self.index(id);
@@ -53,7 +54,7 @@ impl Wire {
                 self.deliver(id, response);
             }
             200..300 => self.succeeded(now, id, flow, target, response),
-            401 | 407 => self.challenged(now, id, flow, response),
+            401 | 407 if !is_look => self.challenged(now, id, flow, response),
             503 if self.may_fail_over(id) => {
                 let wish = response.fields.typed::<RetryAfter>().ok().flatten();
                 let wish = wish.map(|wish| Duration::from_secs(u64::from(wish.seconds.min(3600))));
@@ -93,6 +94,7 @@ impl Wire {
                 self.events.push_back(Event::ServerProof { account, remote, right });
             }
             if exchange.owner == Owner::Registration {
+                line.choice.handle_registered(now, flow.transport, &mut self.chance);
                 line.target = Some(target);
                 let old = line.flow.replace(flow.clone()).and_then(|old| old.connection);
                 let old = old.filter(|old| Some(*old) != flow.connection);

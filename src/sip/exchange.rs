@@ -31,6 +31,8 @@ pub(crate) enum Owner {
     Subscription,
     /// A call.
     Call(CallId),
+    /// The choice of the account's transport.
+    Transport,
     /// The room above.
     Application,
     /// Nobody: an ACK.
@@ -58,6 +60,8 @@ pub(crate) struct Exchange {
     pub destination: Option<Destination>,
     /// The servers that are left to try.
     pub targets: Vec<Target>,
+    /// Connections that are being made and were not waited for: the first one that stands is taken.
+    pub racing: Vec<(u64, Target)>,
     pub phase: Phase,
     pub attempts: Attempts,
     pub cancel: Option<Cancel>,
@@ -99,6 +103,10 @@ pub(crate) struct Cancel {
 const MAX_DATAGRAM: usize = 1300;
 /// A server that has not said a word after this time is left for the next one, if there is one.
 const SILENCE: Duration = Duration::from_secs(4);
+/// The same for a REGISTER, where nothing says yet that the transport gets through at all: after three datagrams.
+const SILENCE_UNTRIED: Duration = Duration::from_secs(2);
+/// So long a REGISTER waits for one connection before the next transport is tried beside it.
+const CONNECT_UNTRIED: Duration = Duration::from_millis(500);
 /// A connection that is only tried for the size of a request must stand within this time.
 const SIZE_CONNECT: Duration = Duration::from_secs(1);
 /// How long a server without TCP is remembered as such.
@@ -147,6 +155,7 @@ impl Wire {
             sequence: sequence.clone(),
             destination: None,
             targets,
+            racing: Vec::new(),
             phase: Phase::Locating,
             attempts: Attempts::default(),
             cancel: None,
@@ -182,12 +191,15 @@ impl Wire {
             self.try_next(now, id);
             return;
         }
-        let flow = exchange.preferred.clone().or_else(|| line.flow.clone().filter(|_| has_way));
+        // A WebSocket server is the way to everybody (RFC 7118 §5.1): what stands behind it is not reached by itself.
+        let is_only_way =
+            |flow: &Flow| flow.transport == Transport::Wss && exchange.owner != Owner::Registration;
+        let own = line.flow.clone().filter(|flow| has_way || is_only_way(flow));
+        let flow = exchange.preferred.clone().or(own);
         // Inside a dialog, and behind a Service-Route, a server at the same address is reached by the way
         // that stands: its Contact may name a port that nobody listens on, or no transport.
         if let Some(flow) = flow
-            && let Some(address) = destination.address
-            && flow.remote.ip() == address
+            && (is_only_way(&flow) || destination.address == Some(flow.remote.ip()))
             && flow.connection.is_some_and(|connection| self.connections.exists(connection))
         {
             let target = Target {
@@ -197,6 +209,7 @@ impl Wire {
                 rank: 0,
             };
             exchange.targets = vec![target];
+            exchange.preferred = Some(flow);
             self.try_next(now, id);
             return;
         }
@@ -231,11 +244,16 @@ impl Wire {
         }
     }
 
-    fn located(&mut self, now: Now, id: RequestId, targets: Vec<Target>) {
-        let mut targets = self.locator.in_order(now, &targets);
+    fn located(&mut self, now: Now, id: RequestId, mut targets: Vec<Target>) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
+        if exchange.owner == Owner::Registration
+            && let Some(first) = self.lines.get(&exchange.account).and_then(|line| line.choice.first())
+        {
+            targets.sort_by_key(|target| target.transport != first);
+        }
+        let mut targets = self.locator.in_order(now, &targets);
         // Calls go to the server that has the registration; only REGISTER looks whether a better one is back.
         if exchange.owner != Owner::Registration
             && let Some(current) = self.lines.get(&exchange.account).and_then(|line| line.target.as_ref())
@@ -254,6 +272,10 @@ impl Wire {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
+        if exchange.targets.is_empty() && !exchange.racing.is_empty() {
+            let (_, target) = exchange.racing.remove(0);
+            exchange.targets.push(target);
+        }
         if exchange.targets.is_empty() {
             let failure = exchange.last_failure.take().unwrap_or(Failure::Timeout);
             self.fail(id, failure);
@@ -291,6 +313,8 @@ impl Wire {
             return;
         }
         let account = exchange.account;
+        let hurries = exchange.owner == Owner::Registration
+            && self.lines.get(&account).is_some_and(|line| line.choice.hurries(target.transport));
         let preferred = exchange.preferred.as_ref().and_then(|flow| flow.connection);
         let standing = preferred.filter(|connection| {
             self.connections.flow(*connection).is_some_and(|flow| flow.remote == target.remote)
@@ -306,6 +330,7 @@ impl Wire {
                 Some(next) if next.transport == Transport::Udp && next.remote == target.remote => {
                     Some(SIZE_CONNECT)
                 }
+                Some(_) if hurries => Some(CONNECT_UNTRIED),
                 Some(_) => Some(SILENCE),
                 None => None,
             };
@@ -347,6 +372,7 @@ impl Wire {
         let own_server = line.is_server(&self.locator, &flow);
         if let Some(credentials) = line.account.credentials.clone()
             && own_server
+            && exchange.owner != Owner::Transport
         {
             line.authenticator.authorize(
                 now,
@@ -379,7 +405,11 @@ impl Wire {
             return;
         }
         // Somewhere else to go: then silence is not waited out for 64·T1.
-        exchange.deadline = (!exchange.targets.is_empty()).then(|| now.deadline(SILENCE));
+        let is_untried = exchange.owner == Owner::Registration
+            && flow.transport == Transport::Udp
+            && line.choice.hurries(flow.transport);
+        let silence = if is_untried { SILENCE_UNTRIED } else { SILENCE };
+        exchange.deadline = (!exchange.targets.is_empty()).then(|| now.deadline(silence));
         exchange.phase = Phase::Sent { branch, flow: flow.clone(), target };
         self.index(id);
         self.transactions.send(now, Some(id), request, flow);
@@ -420,6 +450,17 @@ impl Wire {
 
     /// A connection stands: what waited for it goes out.
     pub(crate) fn handle_connection_ready(&mut self, now: Now, flow: &Flow) {
+        for exchange in self.exchanges.values_mut() {
+            let racing = |(connection, _): &(u64, Target)| Some(*connection) == flow.connection;
+            if let Phase::Connecting { connection, target } = &mut exchange.phase
+                && let Some(index) = exchange.racing.iter().position(racing)
+            {
+                let first = exchange.racing.swap_remove(index);
+                let (connection, target) =
+                    (std::mem::replace(connection, first.0), std::mem::replace(target, first.1));
+                exchange.racing.push((connection, target));
+            }
+        }
         for id in self.connecting(flow.connection) {
             let Some(exchange) = self.exchanges.get_mut(&id) else {
                 continue;
@@ -436,6 +477,14 @@ impl Wire {
 
     /// A connection could not be made.
     pub(crate) fn handle_connection_lost(&mut self, now: Now, connection: u64, why: &str) {
+        for exchange in self.exchanges.values_mut() {
+            exchange.racing.retain(|(racing, target)| {
+                if *racing == connection {
+                    self.locator.mark_failed(now, target.transport, target.remote, None);
+                }
+                *racing != connection
+            });
+        }
         for id in self.connecting(Some(connection)) {
             let Some(exchange) = self.exchanges.get_mut(&id) else {
                 continue;
@@ -520,6 +569,18 @@ impl Wire {
             match &exchange.phase {
                 Phase::Accepted { .. } => {
                     self.exchanges.remove(&id);
+                }
+                Phase::Connecting { connection, target }
+                    if exchange.owner == Owner::Registration
+                        && self
+                            .lines
+                            .get(&exchange.account)
+                            .is_some_and(|line| line.choice.hurries(target.transport)) =>
+                {
+                    let racing = (*connection, target.clone());
+                    exchange.racing.push(racing);
+                    exchange.phase = Phase::Locating;
+                    self.try_next(now, id);
                 }
                 Phase::Connecting { target, .. } => {
                     let target = target.clone();

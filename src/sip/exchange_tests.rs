@@ -1,6 +1,7 @@
 //! One request of ours through fail-over, challenges, TCP and back, cancelling: as dialogues with a server.
 
 use super::*;
+use crate::sip::locate::Authority;
 use crate::sip::message::Message;
 use crate::sip::name_addr::NameAddr;
 use crate::sip::network::{LookupError, Question};
@@ -454,6 +455,40 @@ fn a_route_that_names_the_servers_address_keeps_its_tls_connection() {
         peer.connects_at_once = true;
         peer.connects.clear();
     }
+}
+
+#[test]
+fn over_websocket_everything_goes_by_the_one_connection() {
+    let mut peer = Peer::new();
+    let mut account = line();
+    account.transports = vec![Transport::Wss];
+    account.websocket = Some(Authority { host: "edge.example".into(), address: None, port: 8089 });
+    peer.names.insert(Question::A("edge.example".into()), a("198.51.100.9"));
+    peer.connects_at_once = false;
+    peer.add(account);
+    let (_, transport, remote, name) = peer.connects.front().cloned().unwrap();
+    let edge = address("198.51.100.9:8089");
+    assert_eq!((transport, remote, name.as_str()), (Transport::Wss, edge, "edge.example"));
+    peer.connects_at_once = true;
+    peer.connect();
+    peer.drain();
+    let register = peer.request("REGISTER");
+    assert_eq!(register.request.head.via[0].transport, "WSS");
+    assert_eq!(register.request.uri.to_string(), "sip:pbx.example:5060");
+    assert_eq!(register.contact(), "<sip:1001@192.0.2.10:40000;transport=ws>;expires=3600");
+    peer.reply(&register, 200, &[("Expires", "600")]);
+    // Neither the Contact nor another domain is somewhere that this device could go by itself.
+    for uri in ["sip:1002@pbx.example", "sip:bob@other.example"] {
+        call(&mut peer, uri, 10);
+        let invite = peer.request("INVITE");
+        assert_eq!(invite.connection, register.connection, "{uri}");
+        let target = ("Contact", "<sip:1002@10.9.9.9:5060;transport=ws>");
+        let fields = [target, ("Require", "100rel"), ("RSeq", "1")];
+        peer.reply(&invite, 183, &fields);
+        let prack = peer.request("PRACK");
+        assert_eq!(prack.connection, register.connection, "{uri}");
+    }
+    assert!(peer.connects.is_empty());
 }
 
 #[test]

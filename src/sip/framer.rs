@@ -1,12 +1,14 @@
 //! Messages out of a stream (TCP, TLS): where one ends and the next begins (RFC 3261 §18.3), and the pings
-//! between them (RFC 5626 §3.5.1).
+//! between them (RFC 5626 §3.5.1). Over WebSocket that is settled, and each of its messages is one of ours or a ping
+//! (RFC 7118 §5.2.1, §5.2.3).
 //!
 //! The framer reads Content-Length with the eyes of `reader`, so that the two never disagree about it. What
 //! leaves doubt about where the next message begins is fatal for the connection.
 
 use super::fault::{Fault, Unreadable};
 use super::message::Message;
-use super::reader::{Draft, MAX_MESSAGE};
+use super::reader::{Draft, MAX_MESSAGE, read_datagram};
+use std::collections::VecDeque;
 
 /// What a stream carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct Framer {
     lengths: Option<(usize, usize)>,
     pings: u32,
     broken: bool,
+    /// What came in whole, over a transport that tells where a message ends.
+    whole: Option<VecDeque<Vec<u8>>>,
 }
 
 impl Framer {
@@ -42,9 +46,19 @@ impl Framer {
         Framer::default()
     }
 
+    /// For a new connection whose transport tells where a message ends: each [`Framer::push`] is one, and what can't be
+    /// read is never fatal.
+    pub fn of_messages() -> Framer {
+        Framer { whole: Some(VecDeque::new()), ..Framer::default() }
+    }
+
     /// Takes what came in. Call [`Framer::next`] until it says `None` before the next octets.
     pub fn push(&mut self, octets: &[u8]) {
         if self.broken {
+            return;
+        }
+        if let Some(whole) = &mut self.whole {
+            whole.push_back(octets.to_vec());
             return;
         }
         if self.start > 0 {
@@ -75,6 +89,9 @@ impl Framer {
     pub fn next(&mut self) -> Option<Result<Frame, Unreadable>> {
         if self.broken {
             return None;
+        }
+        if self.whole.is_some() {
+            return self.next_whole();
         }
         if self.lengths.is_none()
             && let Some(frame) = self.between_messages()
@@ -109,6 +126,22 @@ impl Framer {
         let message = self.buffer.get(self.start..self.start + head + body)?;
         let read = Draft::read(message.get(..head)?).finish(message.get(head..)?);
         Some(self.done(head + body, read))
+    }
+
+    fn next_whole(&mut self) -> Option<Result<Frame, Unreadable>> {
+        loop {
+            let octets = self.whole.as_mut()?.pop_front()?;
+            match read_datagram(&octets) {
+                Ok(Some(message)) => return Some(Ok(Frame::Message(Box::new(message)))),
+                Err(unreadable) => return Some(Err(unreadable)),
+                Ok(None) if octets.starts_with(b"\r\n\r\n") => return Some(Ok(Frame::Ping)),
+                Ok(None) if octets.starts_with(b"\r\n") => {
+                    self.pings = self.pings.saturating_sub(1);
+                    return Some(Ok(Frame::Pong));
+                }
+                Ok(None) => {}
+            }
+        }
     }
 
     /// Moves past a message.

@@ -135,3 +135,29 @@ fn a_fatal_error_is_answered_where_it_can_be() {
     let Some(Err(error)) = framer.next() else { panic!("an error") };
     assert_eq!(error.reply.map(|reply| reply.status), Some(513));
 }
+
+#[test]
+fn over_websocket_each_message_is_one_and_none_is_fatal() {
+    let mut framer = Framer::of_messages();
+    let without_length = options("", "body to the end");
+    assert_eq!(frames(&mut framer, without_length.as_bytes()), ["message 15"]);
+    let shorter = options("Content-Length: 4\r\n", "body to the end");
+    assert_eq!(frames(&mut framer, shorter.as_bytes()), ["message 4"]);
+    let longer = options("Content-Length: 99\r\n", "body");
+    assert_eq!(frames(&mut framer, longer.as_bytes()), ["content_length"]);
+    assert_eq!(frames(&mut framer, &[b'A'; 300]), ["not_sip"]);
+    for (octets, told) in [
+        (&b"\r\n\r\n"[..], &["ping"][..]),
+        (b"\r\n", &["pong"]),
+        // The end of one exchange's keep-alive.
+        (b"\r\n\0", &["pong"]),
+        (b"\0\0\0\0", &[]),
+        (b"", &[]),
+    ] {
+        assert_eq!(frames(&mut framer, octets), told, "{octets:?}");
+    }
+    // Half a message is no beginning of the next one.
+    let (half, rest) = without_length.split_at(20);
+    assert_eq!(frames(&mut framer, half.as_bytes()).len(), 1);
+    assert_ne!(frames(&mut framer, rest.as_bytes()), ["message 15"]);
+}

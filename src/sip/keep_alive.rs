@@ -134,6 +134,7 @@ impl UserAgent {
             address,
             port: Some(port),
             transports: vec![Transport::Udp],
+            websocket: None,
         };
         match self.wire.locator.locate(now, &destination) {
             Located::Soon if self.wire.resolving.len() < MOST_RESOLVING => {

@@ -13,6 +13,7 @@ use crate::sip::network::Transport;
 use crate::sip::registration::Registration;
 use crate::sip::subscription::Subscription;
 use crate::sip::transport::Flow;
+use crate::sip::transport_choice::TransportChoice;
 use crate::sip::trust::Trust;
 use crate::sip::uri::{SipUri, Uri};
 
@@ -21,6 +22,7 @@ use crate::sip::uri::{SipUri, Uri};
 pub(crate) struct Line {
     pub account: Account,
     pub registration: Registration,
+    pub choice: TransportChoice,
     pub authenticator: Authenticator,
     pub subscription: Subscription,
     /// The way by which the registrar last answered 200.
@@ -45,6 +47,7 @@ impl Line {
     pub fn new(account: Account, chance: &mut Chance) -> Line {
         let registration = Registration::new(&account, chance);
         Line {
+            choice: TransportChoice::new(&account),
             account,
             registration,
             authenticator: Authenticator::default(),
@@ -63,9 +66,7 @@ impl Line {
     /// Where the line's requests go first: outbound proxy, registrar or domain.
     pub fn destination(&self) -> Destination {
         match self.registration.redirect().and_then(Uri::as_sip) {
-            Some(uri) if self.account.outbound_proxy.is_none() => {
-                Destination::of(uri, &self.account.transports)
-            }
+            Some(uri) if self.account.outbound_proxy.is_none() => self.account.destination_of(uri),
             _ => self.account.destination(),
         }
     }
@@ -103,9 +104,9 @@ impl Line {
         };
         let user = self.account.contact_user();
         let mut uri = SipUri::new(user.as_deref(), Host::from(address.ip())).with_port(Some(address.port()));
-        if self.account.aor.secure && flow.transport == Transport::Tls {
-            uri.secure = true;
-        } else if flow.transport != Transport::Udp {
+        uri.secure = self.account.aor.secure && flow.transport.is_secure();
+        let is_said = flow.transport == Transport::Udp || (uri.secure && flow.transport == Transport::Tls);
+        if !is_said {
             uri.params.set("transport", Some(flow.transport.uri_token()));
         }
         NameAddr::new(Uri::Sip(uri))

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::chance::Chance;
 use crate::now::Now;
+use crate::sip::host::parse_address;
 use crate::sip::network::{LookupError, Output, Question, Record, RecordData, Transport};
 use crate::sip::srv::{Srv, by_priority, by_weight, service_name};
 use crate::sip::uri::SipUri;
@@ -26,11 +27,24 @@ pub struct Destination {
     pub port: Option<u16>,
     /// In the order to try them.
     pub transports: Vec<Transport>,
+    /// Where WebSocket connections go instead, if they do.
+    pub websocket: Option<Authority>,
+}
+
+/// A server that is named with its port, and looked up by its address records alone.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Authority {
+    /// A name or a numeric address, lower case.
+    pub host: String,
+    /// The numeric address, if the host is one.
+    pub address: Option<IpAddr>,
+    /// The port.
+    pub port: u16,
 }
 
 impl Destination {
-    /// The destination of a URI for somebody who may use these transports, in that order. `sips` means TLS; a
-    /// `transport` parameter wins if it is allowed.
+    /// The destination of a URI for somebody who may use these transports, in that order. `sips` means TLS or
+    /// WebSocket under TLS; a `transport` parameter wins if it is allowed.
     pub fn of(uri: &SipUri, allowed: &[Transport]) -> Destination {
         let allowed = if allowed.is_empty() { &[Transport::Udp][..] } else { allowed };
         let named = uri
@@ -38,8 +52,13 @@ impl Destination {
             .and_then(|token| Transport::parse(&token))
             .filter(|named| allowed.contains(named));
         let transports = match named {
+            Some(named) if named.is_secure() => vec![named],
             // `sips:` with `transport=tcp` is TLS over TCP (RFC 3261 §26.2.2).
-            _ if uri.secure => vec![Transport::Tls],
+            Some(_) if uri.secure => vec![Transport::Tls],
+            None if uri.secure => {
+                let secure: Vec<_> = allowed.iter().copied().filter(|allowed| allowed.is_secure()).collect();
+                if secure.is_empty() { vec![Transport::Tls] } else { secure }
+            }
             Some(named) => vec![named],
             None => allowed.to_vec(),
         };
@@ -48,7 +67,38 @@ impl Destination {
             Some(host) => (host.to_string(), host.ip()),
             None => (uri.host.to_string(), uri.host.ip()),
         };
-        Destination { host: host.to_ascii_lowercase(), address, port: uri.port, transports }
+        Destination { host: host.to_ascii_lowercase(), address, port: uri.port, transports, websocket: None }
+    }
+
+    /// The same, where WebSocket connections go to a server of their own.
+    pub fn with_websocket(mut self, websocket: Option<&Authority>) -> Destination {
+        self.websocket = websocket.filter(|_| self.transports.contains(&Transport::Wss)).cloned();
+        self
+    }
+
+    /// The port of a transport where the URI names one: WebSocket has another than those beside it.
+    fn port_of(&self, transport: Transport) -> u16 {
+        let shared = transport == Transport::Wss && self.transports.len() > 1;
+        self.port.filter(|_| !shared).unwrap_or(transport.default_port())
+    }
+
+    /// The transports that are looked for at the host itself.
+    fn own_transports(&self) -> Vec<Transport> {
+        let elsewhere = |transport: Transport| transport == Transport::Wss && self.websocket.is_some();
+        self.transports.iter().copied().filter(|transport| !elsewhere(*transport)).collect()
+    }
+
+    /// The transports to try with their ranks, and where each leads.
+    fn authorities(&self) -> impl Iterator<Item = (u32, Transport, Authority)> {
+        self.transports.iter().zip(1..).map(|(transport, rank)| {
+            let own = || Authority {
+                host: self.host.clone(),
+                address: self.address,
+                port: self.port_of(*transport),
+            };
+            let elsewhere = self.websocket.clone().filter(|_| *transport == Transport::Wss);
+            (rank, *transport, elsewhere.unwrap_or_else(own))
+        })
     }
 }
 
@@ -135,6 +185,8 @@ struct HostPort {
     transport: Transport,
     name: String,
     port: u16,
+    /// What the certificate must name.
+    server_name: String,
 }
 
 #[derive(Clone, Debug)]
@@ -176,8 +228,8 @@ impl Locator {
 
     /// Looks for a destination's servers.
     pub fn locate(&mut self, now: Now, destination: &Destination) -> Located {
-        if let Some(address) = destination.address {
-            return Located::Here(self.numeric(destination, address));
+        if let Some(targets) = numeric(destination) {
+            return Located::Here(targets);
         }
         if let Some(kept) = self.kept.get(destination)
             && kept.until > now.mono_us
@@ -200,33 +252,16 @@ impl Locator {
             error: None,
         };
         self.searches.insert(destination.clone(), search);
-        if let Some(port) = destination.port {
-            self.plain_hosts(destination, |_| port);
-        } else if let [only] = destination.transports[..] {
+        let own = destination.own_transports();
+        if destination.port.is_some() || destination.address.is_some() || own.is_empty() {
+            self.plain_hosts(destination);
+        } else if let [only] = own[..] {
             // The transport is settled, so NAPTR could only tell the name (RFC 3263 §4.1).
             self.ask_services(destination, vec![(only, service_name(only, &destination.host))]);
         } else {
             self.ask(destination, Slot::Naptr, Question::Naptr(destination.host.clone()));
         }
         Located::Soon
-    }
-
-    fn numeric(&self, destination: &Destination, address: IpAddr) -> Vec<Target> {
-        let mut rank = 0;
-        destination
-            .transports
-            .iter()
-            .map(|transport| {
-                rank += 1;
-                let port = destination.port.unwrap_or(transport.default_port());
-                Target {
-                    transport: *transport,
-                    remote: SocketAddr::new(address, port),
-                    server_name: destination.host.clone(),
-                    rank,
-                }
-            })
-            .collect()
     }
 
     fn ask(&mut self, destination: &Destination, slot: Slot, question: Question) {
@@ -250,12 +285,13 @@ impl Locator {
     }
 
     /// No SRV records count: the host itself, over each transport in turn (RFC 3263 §4.2).
-    fn plain_hosts(&mut self, destination: &Destination, port: impl Fn(Transport) -> u16) {
-        let hosts = destination.transports.iter().enumerate().map(|(index, transport)| HostPort {
-            rank: u32::try_from(index).unwrap_or(u32::MAX),
-            transport: *transport,
-            name: destination.host.clone(),
-            port: port(*transport),
+    fn plain_hosts(&mut self, destination: &Destination) {
+        let hosts = destination.authorities().map(|(rank, transport, there)| HostPort {
+            rank,
+            transport,
+            name: there.host.clone(),
+            port: there.port,
+            server_name: there.host,
         });
         let hosts = hosts.collect();
         self.ask_addresses(destination, hosts);
@@ -267,7 +303,7 @@ impl Locator {
         };
         let mut names = Vec::new();
         for host in &hosts {
-            if let Ok(address) = host.name.parse() {
+            if let Some(address) = parse_address(&host.name) {
                 search.addresses.insert(host.name.clone(), vec![address]);
             } else if !names.contains(&host.name) {
                 names.push(host.name.clone());
@@ -342,6 +378,7 @@ impl Locator {
                         "SIP+D2U" => Transport::Udp,
                         "SIP+D2T" => Transport::Tcp,
                         "SIPS+D2T" => Transport::Tls,
+                        "SIPS+D2W" => Transport::Wss,
                         _ => return None,
                     };
                     Some((order, preference, transport, replacement))
@@ -352,12 +389,13 @@ impl Locator {
         offers.sort_by_key(|(order, preference, ..)| (*order, *preference));
         // What the line's configuration lists first is tried first; the domain only says what it offers.
         let mut services: Vec<(Transport, String)> = Vec::new();
-        for transport in &destination.transports {
+        let own = destination.own_transports();
+        for transport in &own {
             let names = offers.iter().filter(|offer| offer.2 == *transport).map(|offer| offer.3.clone());
             services.extend(names.map(|name| (*transport, name)).take(4));
         }
         if services.is_empty() {
-            let all = destination.transports.iter();
+            let all = own.iter();
             services =
                 all.map(|transport| (*transport, service_name(*transport, &destination.host))).collect();
         }
@@ -378,16 +416,19 @@ impl Locator {
                 for record in by_weight(group, &mut self.chance) {
                     let name = record.target.trim_end_matches('.').to_ascii_lowercase();
                     if !name.is_empty() {
-                        hosts.push(HostPort { rank, transport: service.transport, name, port: record.port });
+                        let (transport, port) = (service.transport, record.port);
+                        let server_name = destination.host.clone();
+                        hosts.push(HostPort { rank, transport, name, port, server_name });
                     }
                 }
             }
         }
         hosts.truncate(MAX_RECORDS);
         if answered {
+            insert_elsewhere(&mut hosts, destination);
             self.ask_addresses(destination, hosts);
         } else {
-            self.plain_hosts(destination, |transport| transport.default_port());
+            self.plain_hosts(destination);
         }
     }
 
@@ -422,7 +463,7 @@ impl Locator {
                 let target = Target {
                     transport: host.transport,
                     remote: SocketAddr::new(address, host.port),
-                    server_name: destination.host.clone(),
+                    server_name: host.server_name.clone(),
                     rank: host.rank,
                 };
                 let known =
@@ -531,14 +572,9 @@ impl Locator {
 
     /// The addresses that a destination leads to, as far as they are known.
     pub fn known(&self, destination: &Destination) -> Vec<IpAddr> {
-        match destination.address {
-            Some(address) => vec![address],
-            None => {
-                let targets =
-                    self.kept.get(destination).map(|kept| kept.targets.as_slice()).unwrap_or_default();
-                targets.iter().map(|target| target.remote.ip()).collect()
-            }
-        }
+        let kept = || self.kept.get(destination).map(|kept| kept.targets.clone());
+        let targets = numeric(destination).or_else(kept).unwrap_or_default();
+        targets.iter().map(|target| target.remote.ip()).collect()
     }
 
     /// The network has changed: what failed may work, what is known may be wrong.
@@ -548,6 +584,31 @@ impl Locator {
             kept.until = 0;
         }
     }
+}
+
+/// The servers of a destination that is an address; `None` if something has to be looked up.
+fn numeric(destination: &Destination) -> Option<Vec<Target>> {
+    let targets = destination.authorities().map(|(rank, transport, there)| {
+        let remote = SocketAddr::new(there.address?, there.port);
+        Some(Target { transport, remote, server_name: there.host, rank })
+    });
+    targets.collect()
+}
+
+/// Adds the WebSocket server that is not looked for at the domain, where the order of the transports wants it.
+fn insert_elsewhere(hosts: &mut Vec<HostPort>, destination: &Destination) {
+    let Some(there) = &destination.websocket else { return };
+    let place = |transport| destination.transports.iter().position(|other| *other == transport);
+    let at =
+        hosts.iter().position(|host| place(host.transport) > place(Transport::Wss)).unwrap_or(hosts.len());
+    let before = at.checked_sub(1).and_then(|before| hosts.get(before));
+    let rank = before.map_or(0, |host| host.rank) + 1;
+    for behind in hosts.iter_mut().skip(at) {
+        behind.rank += 1;
+    }
+    let (name, port) = (there.host.clone(), there.port);
+    let server_name = name.clone();
+    hosts.insert(at, HostPort { rank, transport: Transport::Wss, name, port, server_name });
 }
 
 /// Among servers of equal rank, the one in use goes first: a new answer must not move a line without need.

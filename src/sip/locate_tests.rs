@@ -13,6 +13,7 @@ struct Stage {
     asked: Vec<Question>,
     silent: bool,
     ttl: u32,
+    websocket: Option<Authority>,
 }
 
 impl Stage {
@@ -24,12 +25,13 @@ impl Stage {
             asked: Vec::new(),
             silent: false,
             ttl: 60,
+            websocket: None,
         }
     }
 
     fn find(&mut self, uri: &str, transports: &[Transport]) -> Result<Vec<Target>, LookupError> {
         let Ok(Uri::Sip(uri)) = Uri::parse(uri) else { panic!("no SIP URI: {uri}") };
-        let destination = Destination::of(&uri, transports);
+        let destination = Destination::of(&uri, transports).with_websocket(self.websocket.as_ref());
         match self.locator.locate(self.now, &destination) {
             Located::Here(targets) => return Ok(targets),
             Located::Busy => panic!("busy"),
@@ -293,4 +295,57 @@ fn look_ups_in_flight_are_bounded() {
         busy += usize::from(locator.locate(now, &Destination::of(&uri, &[Transport::Udp])) == Located::Busy);
     }
     assert_eq!(busy, 1000 - 64);
+}
+
+#[test]
+fn websocket_is_found_by_naptr_or_at_the_web_servers_port() {
+    let list = [Transport::Udp, Transport::Wss];
+    let mut stage = Stage::new(&[
+        (Question::Naptr("pbx.example".into()), vec![naptr(10, "SIPS+D2W", "_sips._ws.edge.example")]),
+        (Question::Srv("_sips._ws.edge.example".into()), vec![srv(1, 0, 8443, "edge.example")]),
+        (Question::A("edge.example".into()), vec![address("192.0.2.7")]),
+        (Question::A("plain.example".into()), vec![address("192.0.2.3")]),
+    ]);
+    assert_eq!(stage.texts("sip:1@pbx.example", &list), ["wss 192.0.2.7:8443"]);
+    let found = stage.find("sip:1@pbx.example", &[Transport::Wss]).unwrap_err();
+    assert_eq!(found, LookupError::NoAddress, "one transport alone asks no NAPTR, and there is no SRV");
+    assert_eq!(stage.texts("sip:1@plain.example", &[Transport::Wss]), ["wss 192.0.2.3:443"]);
+    assert_eq!(stage.texts("sip:1@plain.example;transport=ws", &list), ["wss 192.0.2.3:443"]);
+    // The port of the domain is that of SIP; alone it is WebSocket's own.
+    let found = stage.texts("sip:1@plain.example:5070", &list);
+    assert_eq!(found, ["udp 192.0.2.3:5070", "wss 192.0.2.3:443"]);
+    assert_eq!(stage.texts("sip:1@plain.example:8089", &[Transport::Wss]), ["wss 192.0.2.3:8089"]);
+    assert_eq!(stage.texts("sips:1@192.0.2.9", &Transport::ALL), ["tls 192.0.2.9:5061", "wss 192.0.2.9:443"]);
+    assert_eq!(stage.texts("sips:1@192.0.2.9", &[Transport::Udp]), ["tls 192.0.2.9:5061"]);
+}
+
+#[test]
+fn a_websocket_server_of_its_own_takes_its_place_in_the_list() {
+    let names = [
+        (Question::Srv("_sip._udp.pbx.example".into()), vec![srv(1, 0, 5062, "u.example")]),
+        (Question::Srv("_sips._tcp.pbx.example".into()), vec![srv(1, 0, 5071, "u.example")]),
+        (Question::A("u.example".into()), vec![address("192.0.2.2")]),
+        (Question::A("edge.example".into()), vec![address("192.0.2.7")]),
+        (Question::A("plain.example".into()), vec![address("192.0.2.3")]),
+    ];
+    let find = |uri: &str, host: &str, transports: &[Transport]| {
+        let mut stage = Stage::new(&names);
+        stage.websocket = Some(Authority { host: host.into(), address: host.parse().ok(), port: 8089 });
+        let targets = stage.find(uri, transports).unwrap();
+        let shown =
+            |target: &Target| format!("{} {} {}", target.transport, target.remote, target.server_name);
+        assert!(targets.is_sorted_by_key(|target| target.rank), "{targets:?}");
+        targets.iter().map(shown).collect::<Vec<_>>()
+    };
+    let (udp, tls) = ("udp 192.0.2.2:5062 pbx.example", "tls 192.0.2.2:5071 pbx.example");
+    let wss = "wss 192.0.2.7:8089 edge.example";
+    use Transport::{Tls, Udp, Wss};
+    assert_eq!(find("sip:1@pbx.example", "edge.example", &[Udp, Tls, Wss]), [udp, tls, wss]);
+    assert_eq!(find("sip:1@pbx.example", "edge.example", &[Udp, Wss, Tls]), [udp, wss, tls]);
+    assert_eq!(find("sip:1@pbx.example", "edge.example", &[Wss, Udp]), [wss, udp]);
+    assert_eq!(find("sip:1@pbx.example", "edge.example", &[Wss]), [wss]);
+    assert_eq!(find("sip:1@pbx.example", "edge.example", &[Udp]), [udp]);
+    assert_eq!(find("sip:1@plain.example", "edge.example", &[Udp, Wss])[1], wss);
+    assert_eq!(find("sip:1@192.0.2.9", "edge.example", &[Udp, Wss])[1], wss);
+    assert_eq!(find("sip:1@192.0.2.9", "192.0.2.7", &[Udp, Wss])[1], "wss 192.0.2.7:8089 192.0.2.7");
 }

@@ -70,6 +70,7 @@ pub mod tel_uri;
 pub mod timers;
 pub mod transactions;
 pub mod transport;
+mod transport_choice;
 pub mod trust;
 pub mod ua_event;
 pub mod uri;

@@ -15,40 +15,68 @@ pub enum Transport {
     Tcp,
     /// TCP under TLS.
     Tls,
+    /// WebSocket under TLS (RFC 7118), one message in each of its messages.
+    Wss,
 }
 
 impl Transport {
-    /// The token of a Via header field: `UDP`, `TCP` or `TLS`.
+    /// All of them, the one with the least ado first.
+    pub const ALL: [Transport; 4] = [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Wss];
+
+    /// The name that people use: `udp`, `tcp`, `tls` or `wss`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Wss => "wss",
+            _ => self.uri_token(),
+        }
+    }
+
+    /// The one of that name, if it is one.
+    pub fn of_name(name: &str) -> Option<Transport> {
+        Self::ALL.into_iter().find(|transport| transport.name() == name)
+    }
+
+    /// The token of a Via header field: `UDP`, `TCP`, `TLS` or `WSS`.
     pub fn via_token(self) -> &'static str {
         match self {
             Transport::Udp => "UDP",
             Transport::Tcp => "TCP",
             Transport::Tls => "TLS",
+            Transport::Wss => "WSS",
         }
     }
 
-    /// The value of a URI's `transport` parameter.
+    /// The value of a URI's `transport` parameter; that of WebSocket is `ws` with TLS and without (RFC 7118 §5.2.2).
     pub fn uri_token(self) -> &'static str {
         match self {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
             Transport::Tls => "tls",
+            Transport::Wss => "ws",
         }
     }
 
-    /// Reads a `transport` parameter, case-insensitively. `None` for one that is not spoken here.
+    /// Reads a `transport` parameter, case-insensitively, `wss` as the `ws` that it should have been. `None` for one that
+    /// is not spoken here.
     pub fn parse(token: &str) -> Option<Transport> {
-        [Transport::Udp, Transport::Tcp, Transport::Tls]
-            .into_iter()
-            .find(|transport| transport.uri_token().eq_ignore_ascii_case(token))
+        let means = |transport: &Transport| {
+            transport.uri_token().eq_ignore_ascii_case(token) || transport.name().eq_ignore_ascii_case(token)
+        };
+        Self::ALL.into_iter().find(means)
     }
 
-    /// 5060, or 5061 under TLS (RFC 3261 §19.1.2).
+    /// 5060, 5061 under TLS (RFC 3261 §19.1.2), 443 for WebSocket under TLS (RFC 7118 §6).
     pub fn default_port(self) -> u16 {
         match self {
             Transport::Udp | Transport::Tcp => 5060,
             Transport::Tls => 5061,
+            Transport::Wss => 443,
         }
+    }
+
+    /// Whether nobody on the way can read it, and a certificate says who the server is.
+    pub fn is_secure(self) -> bool {
+        matches!(self, Transport::Tls | Transport::Wss)
     }
 
     /// Whether the transport repeats what is lost by itself.
@@ -59,7 +87,7 @@ impl Transport {
 
 impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.uri_token())
+        f.write_str(self.name())
     }
 }
 
@@ -100,7 +128,7 @@ pub enum Input<'a> {
     Stream {
         /// Which.
         connection: u64,
-        /// The next bytes of its stream.
+        /// The next bytes of its stream; over WebSocket, one whole message of it.
         bytes: &'a [u8],
     },
     /// A connection ended or could not be made.
@@ -152,7 +180,7 @@ pub enum Output {
     Connect {
         /// Its number from now on.
         connection: u64,
-        /// TCP or TLS.
+        /// TCP, TLS or WebSocket.
         transport: Transport,
         /// To whom.
         remote: SocketAddr,
@@ -163,7 +191,8 @@ pub enum Output {
         /// stranger's transport.
         account: Option<crate::sip::handle::AccountId>,
     },
-    /// Send bytes on a connection.
+    /// Send bytes on a connection; over WebSocket, as one message of it. CRLFCRLF alone is its ping, and the answer
+    /// comes as CRLF.
     Stream {
         /// Which.
         connection: u64,
@@ -226,7 +255,7 @@ pub enum RecordData {
         preference: u16,
         /// `s`: the replacement is a SRV name.
         flags: String,
-        /// `SIP+D2U`, `SIP+D2T`, `SIPS+D2T`.
+        /// `SIP+D2U`, `SIP+D2T`, `SIPS+D2T`, `SIPS+D2W`.
         service: String,
         /// The next name to ask for.
         replacement: String,

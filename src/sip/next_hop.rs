@@ -54,12 +54,12 @@ pub(crate) fn next_hop(request: &Request, line: &Line) -> Destination {
     // A strict router has put itself into the Request-URI (RFC 3261 §12.2.1.1).
     let loose = route.filter(|route| route.lr());
     if let Some(route) = loose {
-        return Destination::of(route, allowed);
+        return line.account.destination_of(route);
     }
     match request.uri.as_sip() {
         Some(uri) if request.head.to_tag().is_none() && goes_home(&request.uri, line) => {
             if request.method == Method::REGISTER {
-                Destination::of(uri, allowed)
+                line.account.destination_of(uri)
             } else {
                 line.destination()
             }

@@ -12,12 +12,14 @@ pub(crate) struct Srv {
     pub target: String,
 }
 
-/// The name that SRV is asked for (RFC 3263 §4.1).
+/// The name that SRV is asked for (RFC 3263 §4.1; RFC 7118 names none for WebSocket, so it is built after the protocol that
+/// `SIPS+D2W` stands for).
 pub(crate) fn service_name(transport: Transport, host: &str) -> String {
     match transport {
         Transport::Udp => format!("_sip._udp.{host}"),
         Transport::Tcp => format!("_sip._tcp.{host}"),
         Transport::Tls => format!("_sips._tcp.{host}"),
+        Transport::Wss => format!("_sips._ws.{host}"),
     }
 }
 

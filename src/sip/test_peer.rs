@@ -154,7 +154,9 @@ impl Peer {
                     });
                 }
                 Output::Connect { connection, transport, remote, server_name, .. } => {
-                    self.framers.insert(connection, (transport, remote, Framer::new()));
+                    let by_message = transport == Transport::Wss;
+                    let framer = if by_message { Framer::of_messages() } else { Framer::new() };
+                    self.framers.insert(connection, (transport, remote, framer));
                     self.connects.push_back((connection, transport, remote, server_name));
                     if self.connects_at_once {
                         self.connect();

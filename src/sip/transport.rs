@@ -74,7 +74,7 @@ struct Connection {
 
 #[derive(Debug)]
 enum State {
-    Connecting { waiting: Vec<u8> },
+    Connecting { waiting: Vec<Vec<u8>> },
     Open { spoke: bool },
 }
 
@@ -84,6 +84,10 @@ const CONNECTING: Duration = Duration::from_secs(10);
 const SILENT: Duration = Duration::from_secs(10);
 /// A connection that nobody holds is closed after this time without a message.
 const IDLE: Duration = Duration::from_secs(600);
+
+fn framer(transport: Transport) -> Framer {
+    if transport == Transport::Wss { Framer::of_messages() } else { Framer::new() }
+}
 
 impl Connections {
     /// No connections yet.
@@ -122,7 +126,7 @@ impl Connections {
                 server_name: server_name.to_owned(),
                 account,
                 state,
-                framer: Framer::new(),
+                framer: framer(transport),
                 kept: false,
             },
         );
@@ -152,7 +156,7 @@ impl Connections {
             .filter(|(_, there)| {
                 there.transport == transport
                     && there.remote == remote
-                    && (transport != Transport::Tls || is_verified(there))
+                    && (!transport.is_secure() || is_verified(there))
             })
             .map(|(id, _)| *id)
             // The lowest number is one that we opened ourselves.
@@ -217,10 +221,11 @@ impl Connections {
         };
         match &mut there.state {
             State::Connecting { waiting } => {
-                if waiting.len() + bytes.len() > self.limits.waiting_bytes {
+                let length: usize = waiting.iter().map(Vec::len).sum();
+                if length + bytes.len() > self.limits.waiting_bytes {
                     return false;
                 }
-                waiting.extend_from_slice(&bytes);
+                waiting.push(bytes);
             }
             State::Open { spoke } => {
                 if !there.kept && *spoke {
@@ -238,9 +243,9 @@ impl Connections {
         there.local = Some(local);
         if let State::Connecting { waiting } =
             std::mem::replace(&mut there.state, State::Open { spoke: true })
-            && !waiting.is_empty()
         {
-            self.outputs.push_back(Output::Stream { connection, bytes: waiting });
+            let messages = waiting.into_iter().map(|bytes| Output::Stream { connection, bytes });
+            self.outputs.extend(messages);
         }
         self.timers.set(connection, (!there.kept).then(|| now.deadline(IDLE)));
         self.flow(connection)
@@ -277,7 +282,7 @@ impl Connections {
                 server_name: String::new(),
                 account: None,
                 state: State::Open { spoke: false },
-                framer: Framer::new(),
+                framer: framer(transport),
                 kept: false,
             },
         );

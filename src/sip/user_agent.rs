@@ -88,6 +88,7 @@ impl UserAgent {
         if same {
             let register = account.register;
             let subscribe = account.subscribe_mwi;
+            line.choice.reconfigure(&account);
             line.account = account;
             line.authenticator = Default::default();
             if !subscribe {
@@ -448,6 +449,10 @@ impl UserAgent {
                 self.invites.retain(|_, of| *of != id);
             }
         }
+        if self.wire.lines.values().any(|line| line.choice.is_ready()) {
+            let calls = &self.calls;
+            self.wire.return_to_better(now, |account| calls.values().any(|call| call.account() == account));
+        }
         let calls = &self.calls;
         self.wire.lines.retain(|id, line| {
             let done = line.leaving && !line.registration.may_be_bound() && !line.subscription.may_stand();
@@ -477,10 +482,13 @@ impl UserAgent {
                         call.handle_response(now, request, &response, &mut self.wire);
                     }
                 }
+                Owner::Transport if response.status >= 200 => {
+                    self.wire.handle_transport_asked(now, account, request, response.status != 503);
+                }
                 Owner::Application if response.status >= 200 => {
                     self.wire.events.push_back(Event::Response { request, result: Ok(response) });
                 }
-                Owner::Application | Owner::Nobody => {}
+                Owner::Application | Owner::Transport | Owner::Nobody => {}
             },
             Delivery::Failure { owner, account, request, failure } => match owner {
                 Owner::Registration => self.wire.handle_unregistered(now, account, Ok(&failure)),
@@ -490,6 +498,7 @@ impl UserAgent {
                         call.handle_failure(now, request, failure, &mut self.wire);
                     }
                 }
+                Owner::Transport => self.wire.handle_transport_asked(now, account, request, false),
                 Owner::Application => {
                     self.wire.events.push_back(Event::Response { request, result: Err(failure) });
                 }

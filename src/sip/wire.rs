@@ -366,6 +366,9 @@ impl Wire {
         self.locator.forget_failures();
         let accounts: Vec<AccountId> = self.lines.keys().copied().collect();
         for account in accounts {
+            if let Some(line) = self.lines.get_mut(&account) {
+                line.choice.handle_network_changed(now);
+            }
             self.survey(now, account);
             self.renew(now, account);
         }
@@ -579,7 +582,7 @@ impl Wire {
     pub(crate) fn poll_timeout(&self) -> Option<u64> {
         let line = |line: &Line| {
             let usages = earliest(line.registration.poll_timeout(), line.subscription.poll_timeout());
-            earliest(usages, line.survey_at)
+            earliest(earliest(usages, line.survey_at), line.choice.poll_timeout())
         };
         let registrations = self.lines.values().filter_map(line).min();
         let layers = earliest(self.transactions.poll_timeout(), self.connections.poll_timeout());
@@ -603,6 +606,7 @@ impl Wire {
                 let step = line.registration.handle_timeout(now);
                 self.follow(now, account, vec![step]);
                 self.handle_subscription_timeout(now, account);
+                self.handle_choice_timeout(now, account);
                 if survey {
                     self.survey(now, account);
                 }

@@ -61,7 +61,23 @@ impl Asterisk {
 
     /// Ends it as a power cut would and starts it again, with or without the registrations it knew.
     pub fn restart(&mut self, forget: bool) {
+        self.stop_for(Duration::ZERO, forget);
+    }
+
+    /// The same with a pause in between.
+    pub fn stop_for(&mut self, pause: Duration, forget: bool) {
+        self.down();
+        std::thread::sleep(pause);
+        self.up(forget);
+    }
+
+    /// Ends it as a power cut would.
+    pub fn down(&mut self) {
         self.process.kill();
+    }
+
+    /// Starts it again after that.
+    pub fn up(&mut self, forget: bool) {
         if forget {
             let _ = fs::remove_file(self.folder.join("varlib/astdb.sqlite3"));
         }
@@ -107,16 +123,66 @@ impl Asterisk {
         contact(&mut self.manager, account)
     }
 
-    /// RTP packets received from all channels together, as counted now.
-    pub fn packets_received(&mut self) -> u64 {
+    /// Calls these phones, which answer by themselves, again and again until each has answered or the time is over: when
+    /// each did.
+    pub fn until_answered(&mut self, accounts: &[&str], limit: Duration) -> Vec<Option<Instant>> {
+        let begun = Instant::now();
+        let mut answered = vec![None; accounts.len()];
+        let mut next = begun;
+        while begun.elapsed() < limit && answered.contains(&None) {
+            if Instant::now() >= next {
+                for (account, _) in accounts.iter().zip(&answered).filter(|(_, answered)| answered.is_none())
+                {
+                    self.manager.send(&[
+                        ("Action", "Originate"),
+                        ("ActionID", &format!("try-{account}-")),
+                        ("Channel", &format!("PJSIP/{account}")),
+                        ("Context", "lab"),
+                        ("Exten", "624"),
+                        ("Priority", "1"),
+                        ("Timeout", "1000"),
+                        ("Async", "true"),
+                    ]);
+                }
+                // Who needs long is not asked so often.
+                let often = begun.elapsed() < Duration::from_secs(20);
+                next += Duration::from_millis(if often { 250 } else { 1000 });
+            }
+            let Some(block) = self.manager.block() else { continue };
+            let success =
+                block.contains("Event: OriginateResponse\r\n") && block.contains("Response: Success\r\n");
+            let whose = accounts.iter().position(|account| block.contains(&format!("try-{account}-\r\n")));
+            if let (true, Some(at)) = (success, whose) {
+                answered[at].get_or_insert_with(Instant::now);
+            }
+        }
+        self.command("channel request hangup all");
+        answered
+    }
+
+    /// The numbers of each channel's line of `pjsip show channelstats` behind its codec: received, lost, percent, jitter,
+    /// sent, lost (as the other side says), percent, jitter, round trip.
+    fn statistics(&mut self) -> Vec<Vec<f64>> {
         let table = self.manager.command("pjsip show channelstats");
-        // BridgeId ChannelId UpTime Codec. Receive-Count …: the count is the first number after the codec.
-        let counts = table.lines().filter_map(|line| {
+        let numbers = table.lines().filter_map(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();
             let codec = words.iter().position(|word| ["ulaw", "alaw", "g722", "opus"].contains(word))?;
-            words.get(codec + 1)?.trim_end_matches('K').parse::<u64>().ok()
+            let number = |word: &&str| word.trim_end_matches('K').parse().unwrap_or(f64::NAN);
+            Some(words[codec + 1..].iter().map(number).collect())
         });
-        counts.sum()
+        numbers.collect()
+    }
+
+    /// RTP packets received from all channels together, as counted now.
+    pub fn packets_received(&mut self) -> u64 {
+        self.statistics().iter().filter_map(|numbers| numbers.first()).map(|count| *count as u64).sum()
+    }
+
+    /// RTP packets of all channels together that did not come here, and that did not arrive there as far as the other
+    /// side has told.
+    pub fn packets_lost(&mut self) -> [u64; 2] {
+        let table = self.statistics();
+        [1, 5].map(|column| table.iter().filter_map(|row| row.get(column)).map(|count| *count as u64).sum())
     }
 
     /// Waits for a manager event with this name and, if given, this text in it.
@@ -189,6 +255,7 @@ fn configure(folder: &Path, address: &str, root: &Path) {
     let files = [
         ("asterisk.conf", include_str!("asterisk/asterisk.conf")),
         ("extensions.conf", include_str!("asterisk/extensions.conf")),
+        ("http.conf", include_str!("asterisk/http.conf")),
         ("logger.conf", include_str!("asterisk/logger.conf")),
         ("manager.conf", include_str!("asterisk/manager.conf")),
         ("modules.conf", include_str!("asterisk/modules.conf")),
@@ -197,14 +264,17 @@ fn configure(folder: &Path, address: &str, root: &Path) {
         ("rtp.conf", include_str!("asterisk/rtp.conf")),
     ];
     for (name, text) in files {
-        fs::write(folder.join("etc").join(name), text.replace("@MODULES@", modules))
-            .expect("a configuration file");
+        fs::write(
+            folder.join("etc").join(name),
+            text.replace("@MODULES@", modules).replace("@ADDRESS@", address),
+        )
+        .expect("a configuration file");
     }
     fs::write(folder.join("etc/pjsip.conf"), accounts(address)).expect("pjsip.conf");
 }
 
 /// The accounts (password `pw` + number):
-/// 1001–1004 friendly, plain RTP · 1101–1104 friendly, SDES · 1201–1204 friendly, and hold is passed on instead of music ·
+/// 1001–1004 and 1011–1029 friendly, plain RTP · 1101–1104 friendly, SDES · 1201–1204 friendly, and hold is passed on instead of music ·
 /// 1301–1302 friendly, their mailboxes are told to whoever registers · 1303–1304 the same for whoever subscribes ·
 /// 1501–1504 hostile but legal · 1505–1506 the same with SDES · 1507 for phones behind NAT, with one contact and never
 /// a second.
@@ -212,10 +282,26 @@ fn accounts(address: &str) -> String {
     let mut text = format!(
         "[global]\ntype=global\nuser_agent=LabPBX\nkeep_alive_interval=30\n\n\
          [udp]\ntype=transport\nprotocol=udp\nbind={address}:5060\n\n\
-         [tcp]\ntype=transport\nprotocol=tcp\nbind={address}:5060\n\n\
-         [tls]\ntype=transport\nprotocol=tls\nbind={address}:5061\nmethod=tlsv1_2\n\
-         cert_file=/inst/etc/pbx.crt\npriv_key_file=/inst/etc/pbx.key\nca_list_file=/inst/etc/ca.pem\n\n"
+         [tcp]
+type=transport
+protocol=tcp
+bind={address}:5060
+
+\
+         [wss]
+type=transport
+protocol=wss
+bind={address}
+
+"
     );
+    // 443 is for phones in offices where nothing else is open.
+    for (name, port) in [("tls", 5061), ("tls443", 443)] {
+        text.push_str(&format!(
+            "[{name}]\ntype=transport\nprotocol=tls\nbind={address}:{port}\nmethod=tlsv1_2\n\
+             cert_file=/inst/etc/pbx.crt\npriv_key_file=/inst/etc/pbx.key\nca_list_file=/inst/etc/ca.pem\n\n"
+        ));
+    }
     let friendly = "direct_media=no\nrtp_symmetric=yes\nforce_rport=yes\nrewrite_contact=yes\n";
     let hostile = "direct_media=yes\nrtp_symmetric=no\nforce_rport=no\nrewrite_contact=no\n100rel=required\n\
                    timers=always\ntimers_sess_expires=90\nsend_pai=yes\ntrust_id_outbound=yes\n\
@@ -225,6 +311,7 @@ fn accounts(address: &str) -> String {
     let mailboxes = |n: u16| format!("mailboxes={n}@default\n");
     let mut groups: Vec<(std::ops::RangeInclusive<u16>, String, &str)> = vec![
         (1001..=1004, friendly.to_owned(), kind_aor),
+        (1011..=1029, friendly.to_owned(), kind_aor),
         (1101..=1104, format!("{friendly}media_encryption=sdes\n"), kind_aor),
         (1201..=1204, format!("{friendly}moh_passthrough=yes\n"), kind_aor),
         (1301..=1304, friendly.to_owned(), kind_aor),

@@ -20,7 +20,8 @@ pub struct Baresip {
 }
 
 impl Baresip {
-    /// Registers `account` at `server`; `parameters` are those of a baresip account line, each with `;` before it.
+    /// Registers `account` at `server`; `parameters` are those of a baresip account line, each with `;` before it. It
+    /// refreshes each minute unless they say otherwise.
     pub fn start(lab: &Lab, host: &Host, account: &str, server: &str, parameters: &str) -> Baresip {
         let folder = lab.folder().join(format!("baresip{account}"));
         fs::create_dir_all(&folder).expect("a folder");
@@ -40,9 +41,10 @@ impl Baresip {
             folder = folder.display(),
         );
         fs::write(folder.join("config"), config).expect("a file");
+        let refresh = if parameters.contains("regint=") { "" } else { ";regint=60" };
         fs::write(
             folder.join("accounts"),
-            format!("<sip:{account}@{server}>;auth_pass=pw{account};answermode=auto;regint=60{parameters}\n"),
+            format!("<sip:{account}@{server}>;auth_pass=pw{account};answermode=auto{refresh}{parameters}\n"),
         )
         .expect("a file");
         fs::write(folder.join("contacts"), "").expect("a file");

@@ -18,7 +18,14 @@ pub struct Kamailio {
 impl Kamailio {
     /// Starts one and waits until it answers on its socket.
     pub fn start(lab: &Lab, role: &str, last: u8) -> Kamailio {
-        Self::start_on(lab, lab.host(role, last), role, "")
+        Self::start_on(lab, lab.host(role, last), role, "", "")
+    }
+
+    /// The same, and over WebSocket at wss://203.0.113.<last>:8443/ws.
+    pub fn start_with_websocket(lab: &Lab, role: &str, last: u8) -> Kamailio {
+        let host = lab.host(role, last);
+        let more = format!("listen=tls:{}:8443\n", host.address);
+        Self::start_on(lab, host, role, &more, include_str!("kamailio/websocket.cfg"))
     }
 
     /// The same, and over IPv6 at 2001:db8::<last>.
@@ -26,10 +33,10 @@ impl Kamailio {
         let more: String = [("udp", 5060), ("tcp", 5060), ("tls", 5061)]
             .map(|(transport, port)| format!("listen={transport}:[2001:db8::{last}]:{port}\n"))
             .concat();
-        Self::start_on(lab, lab.host_of_both(role, last), role, &more)
+        Self::start_on(lab, lab.host_of_both(role, last), role, &more, "")
     }
 
-    fn start_on(lab: &Lab, host: Host, role: &str, more: &str) -> Kamailio {
+    fn start_on(lab: &Lab, host: Host, role: &str, more: &str, modules: &str) -> Kamailio {
         let folder = lab.folder().join(role);
         fs::create_dir_all(&folder).expect("a folder");
         let pki = Pki::of(lab);
@@ -37,7 +44,7 @@ impl Kamailio {
         fs::write(folder.join("server.key"), &pki.key).expect("a key");
         let fill = |text: &str| {
             let text = text.replace("@FOLDER@", folder.to_str().expect("a path"));
-            text.replace("@ADDRESS@", &host.address).replace("@MORE@", more)
+            text.replace("@ADDRESS@", &host.address).replace("@MORE@", more).replace("@MODULES@", modules)
         };
         fs::write(folder.join("kamailio.cfg"), fill(include_str!("kamailio/kamailio.cfg"))).expect("a file");
         fs::write(folder.join("tls.cfg"), fill(include_str!("kamailio/tls.cfg"))).expect("a file");

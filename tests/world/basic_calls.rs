@@ -212,3 +212,48 @@ fn a_phone_without_a_sound_card_invents_nothing() {
         assert!(quality.concealed_percent < 0.5, "seed {seed}: {quality:?}");
     }
 }
+
+#[test]
+fn dtls_gives_the_keys_that_carry_the_words() {
+    for (ours, theirs) in [("required", "required"), ("optional", "required"), ("optional", "optional")] {
+        let mut world = World::new(4);
+        for (user, srtp) in [("1001", ours), ("1002", theirs)] {
+            let line = format!("srtp = \"{srtp}\"\nsrtp_keys = \"dtls\"\ncodecs = [\"PCMA\"]");
+            world.add_phone(config(user, &line, ""));
+        }
+        world.seconds(1);
+        // RTP/AVP with a fingerprint is enough for who requires it (RFC 8643).
+        world.connect();
+        world.talk(3);
+        world.assert_heard(0, 1);
+        world.assert_heard(1, 0);
+        assert!(world.calls(0)[0].srtp && world.calls(1)[0].srtp, "{ours} {theirs}");
+        for phone in 0..2 {
+            let media = world.phones[phone].all("call.media");
+            let [Kind::CallMedia { srtp, .. }] = media[..] else { panic!("{media:?}") };
+            assert_eq!(srtp.as_deref(), Some("AEAD_AES_128_GCM"));
+        }
+    }
+}
+
+#[test]
+fn a_line_with_dtls_calls_one_without_srtp_only_if_it_may() {
+    for (srtp, result) in [("required", CallResult::Failed), ("optional", CallResult::Answered)] {
+        let mut world = World::new(4);
+        let line = format!("srtp = \"{srtp}\"\nsrtp_keys = \"dtls\"\ncodecs = [\"PCMA\"]");
+        world.add_phone(config("1001", &line, ""));
+        world.add_phone(config("1002", "codecs = [\"PCMA\"]", ""));
+        world.seconds(1);
+        world.tell(0, call("1002"));
+        world.seconds(2);
+        if result == CallResult::Answered {
+            world.tell(1, ANSWER);
+            world.talk(2);
+            world.assert_heard(0, 1);
+            assert!(!world.calls(0)[0].srtp && !world.calls(1)[0].srtp);
+            world.tell(0, HANG_UP);
+            world.seconds(1);
+        }
+        assert_eq!(results(&world, 0)[0].0, result, "{srtp}");
+    }
+}

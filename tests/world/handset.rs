@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use tipring::chance::Chance;
 use tipring::config::Config;
@@ -11,6 +12,7 @@ use tipring::events::{Kind, Recorded};
 use tipring::media::{self, Command, Component, Engine, PortId, Terminal};
 use tipring::now::{Now, earliest};
 use tipring::phone::{Input, Output, Phone, Remembered};
+use tipring::rtp::dtls::Identity;
 use tipring::sip::network;
 
 use crate::names::Names;
@@ -43,13 +45,19 @@ pub struct Handset {
 
 impl Handset {
     pub fn new(now: Now, address: IpAddr, config: Config, card: SoundCard, mut chance: Chance) -> Handset {
-        let settings =
-            media::Settings { country: config.device.country.clone(), ..media::Settings::default() };
+        let identity = Arc::new(Identity::generate().expect("a certificate"));
+        let fingerprint = identity.fingerprint();
+        let settings = media::Settings {
+            country: config.device.country.clone(),
+            identity: Some(identity),
+            ..media::Settings::default()
+        };
         let mut engine = Engine::new(settings, chance.fork());
         engine.handle(now, Command::Terminal(Terminal::Device { rate: card.rate, ring: None }));
         let udp = SocketAddr::new(address, SIP);
-        let phone =
+        let mut phone =
             Phone::new(now, config, udp, None, Remembered { clean: true, ..Remembered::default() }, chance);
+        phone.set_fingerprint(fingerprint);
         let mut handset = Handset {
             address,
             phone,

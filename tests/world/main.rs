@@ -20,6 +20,7 @@ mod flows;
 mod intercom;
 mod paths;
 mod providers;
+mod reach;
 mod registering;
 mod rules;
 mod secrets;

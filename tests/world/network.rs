@@ -84,6 +84,8 @@ pub struct Network {
     chance: Chance,
     /// Everything that was ever sent, for those who look for secrets.
     pub seen: Option<Vec<Vec<u8>>>,
+    /// Octets to and from each machine, with the headers of IPv4 and UDP.
+    pub octets: BTreeMap<IpAddr, u64>,
 }
 
 impl Network {
@@ -97,6 +99,7 @@ impl Network {
             order: 0,
             chance,
             seen: None,
+            octets: BTreeMap::new(),
         }
     }
 
@@ -126,6 +129,7 @@ impl Network {
         if let Some(seen) = &mut self.seen {
             seen.push(bytes.clone());
         }
+        *self.octets.entry(from.ip()).or_default() += bytes.len() as u64 + 28;
         let mut source = from;
         let nat = self.behind.get(&from.ip()).copied();
         // Two behind one box reach each other past it.
@@ -188,6 +192,7 @@ impl Network {
         while self.next_arrival().is_some_and(|at_us| at_us <= now_us) {
             let Reverse(mut datagram) = self.under_way.pop()?;
             if datagram.order == 0 {
+                *self.octets.entry(datagram.to.ip()).or_default() += datagram.bytes.len() as u64 + 28;
                 return Some(datagram);
             }
             if let Some(nat) = self.nats.iter_mut().find(|nat| nat.public == datagram.to.ip()) {

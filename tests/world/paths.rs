@@ -75,6 +75,14 @@ fn two_phones_behind_symmetric_nats_hear_each_other_by_the_relay_within_300_ms()
 }
 
 #[test]
+fn keys_from_a_handshake_by_the_relay_are_there_within_half_a_second() {
+    let (mut world, _) = behind(HARD, HARD, &format!("srtp = \"required\"\nsrtp_keys = \"dtls\"\n{RELAY}"));
+    let after = called(&mut world);
+    assert!(after.iter().all(|after| *after <= 500), "{after:?} ms");
+    both_heard(&mut world);
+}
+
+#[test]
 fn behind_softer_nats_they_speak_directly() {
     for (mapping, filtering) in [(SOFT, SOFT), (SOFT, HARD), (SOFT, Dependence::AddressDependent)] {
         let (mut world, _) = behind(mapping, filtering, ICE);

@@ -20,7 +20,10 @@ fn a_line_registers_with_digest() {
         world.seconds(1);
         let line = &world.snapshot(0).lines[0];
         assert_eq!((line.state, line.via.as_deref()), ("registered", Some("udp:198.51.100.1:5060")));
-        assert_eq!(world.pbx.registrar().sources(world.now(), "1001"), ["192.0.2.11:5060".parse().unwrap()]);
+        assert_eq!(
+            world.pbx.registrar().sources(world.now(), "1001"),
+            ["192.0.2.11:5060".parse::<std::net::SocketAddr>().unwrap()]
+        );
         assert_eq!(world.phones[0].told(), ["device.started", "line.registered"]);
         assert_eq!(world.pbx.registrar().wrong, 0);
     }

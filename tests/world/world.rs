@@ -9,6 +9,7 @@ use tipring::chance::Chance;
 use tipring::config::Config;
 use tipring::demo::pbx::{Output, Pbx, Settings, User};
 use tipring::events::Origin;
+use tipring::nat::stun::{Message, Seal, TransactionId, is_stun};
 use tipring::now::{Now, earliest};
 use tipring::phone::Input;
 use tipring::phone::command::{Command, Outcome, Refusal, Reply};
@@ -42,6 +43,8 @@ pub struct World {
     seed: u64,
     /// Where everything lands that goes to no phone, when a test plays the PBX itself.
     pub mailbox: Option<Vec<Datagram>>,
+    /// Addresses that answer STUN; the PBX's is one of them if its SIP port does.
+    pub stun: Vec<SocketAddr>,
     /// Samples per second of the sound cards of phones to come.
     pub card_rate: u32,
     /// A STUN and TURN server, if there is one.
@@ -83,14 +86,10 @@ impl World {
     pub fn new(seed: u64) -> World {
         let mut chance = Chance::from_number(seed);
         let clock = Clock::new();
-        let users =
-            (1001..=1009).map(|user| User::new(&user.to_string(), &format!("secret-{user}"))).collect();
-        let ports = (0..20).map(|index| 20_000 + 2 * index).collect();
-        let settings = Settings::new(SocketAddr::new(PBX, SIP), "pbx.example", users, ports);
         let mut names = Names::default();
         names.add_address("pbx.example", PBX);
         World {
-            pbx: Pbx::new(clock.now(), settings, chance.fork()),
+            pbx: pbx(clock.now(), chance.fork()),
             network: Network::new(chance.fork()),
             clock,
             names,
@@ -98,6 +97,7 @@ impl World {
             chance,
             seed,
             mailbox: None,
+            stun: Vec::new(),
             card_rate: RATE,
             turn: None,
         }
@@ -175,6 +175,10 @@ impl World {
                 for (port, to, bytes) in turn.receive(from, to.port(), &datagram.bytes) {
                     self.network.send(now.mono_us, SocketAddr::new(TURN, port), to, bytes);
                 }
+            } else if self.stun.contains(&to) && is_stun(&datagram.bytes) && !self.pbx.silent {
+                let id = TransactionId::of(&datagram.bytes).expect("an id");
+                let answer = Message::binding_answer(id, from).write(Seal::Plain);
+                self.network.send(now.mono_us, to, from, answer);
             } else if let Some(mailbox) = self.mailbox.as_mut().filter(|_| !is_phone(&self.phones, to)) {
                 mailbox.push(datagram);
             } else if to.ip() == PBX && to.port() == SIP {
@@ -224,6 +228,41 @@ impl World {
                 Output::Sip(network::Output::Stream { .. } | network::Output::Close { .. }) => {}
             }
         }
+    }
+
+    /// The PBX is started anew, and knows of no registration.
+    pub fn restart_pbx(&mut self) {
+        let manners = self.pbx.manners().clone();
+        self.pbx = pbx(self.now(), self.chance.fork());
+        *self.pbx.manners() = manners;
+    }
+
+    /// Whether a call of the PBX to 1001 rings at phone 0; it is taken back.
+    pub fn rings(&mut self) -> bool {
+        let now = self.now();
+        let Some(call) = self.pbx.call(now, "1001", &[]) else {
+            self.millis(500);
+            return false;
+        };
+        self.drain();
+        self.millis(300);
+        let rings = self.calls(0).iter().any(|call| call.state == "ringing");
+        self.pbx.hang_up(self.now(), call);
+        self.drain();
+        self.millis(200);
+        rings
+    }
+
+    /// How long it takes until a call reaches phone 0, in milliseconds, tried twice a second for a while.
+    pub fn reached_within(&mut self, seconds: u64) -> Option<u64> {
+        let begun = self.now();
+        while self.now().since(begun.mono_us) < Duration::from_secs(seconds) {
+            let asked = self.now().since(begun.mono_us);
+            if self.rings() {
+                return u64::try_from(asked.as_millis()).ok();
+            }
+        }
+        None
     }
 
     /// Somebody at a phone wants something.
@@ -310,6 +349,13 @@ impl World {
             "phone {heard} hears phone {said}: {likeness:?}"
         );
     }
+}
+
+/// A PBX whose users are 1001 to 1009.
+fn pbx(now: Now, chance: Chance) -> Pbx {
+    let users = (1001..=1009).map(|user| User::new(&user.to_string(), &format!("secret-{user}"))).collect();
+    let ports = (0..20).map(|index| 20_000 + 2 * index).collect();
+    Pbx::new(now, Settings::new(SocketAddr::new(PBX, SIP), "pbx.example", users, ports), chance)
 }
 
 fn is_phone(phones: &[Handset], address: SocketAddr) -> bool {

@@ -42,7 +42,7 @@ pub struct ServerReport {
     pub name: Option<String>,
     /// What it answered.
     pub answer: Option<Answer>,
-    /// When its certificate ends, under TLS (UTC, microseconds).
+    /// When its certificate ends, under TLS and WebSocket (UTC, microseconds).
     pub certificate_until_utc_us: Option<i64>,
     pub(super) target: Target,
 }

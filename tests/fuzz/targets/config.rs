@@ -59,6 +59,8 @@ fn numbers(octets: &[u8]) {
 }
 
 const FILES: &[&[u8]] = &[
+    b"[[line]]\nname = \"a\"\nuser = \"1\"\ndomain = \"b\"\npassword = \"x\"\ntransport = \"auto\"\n\
+      websocket = \"wss://[2001:db8::1]:8089/ws?a=%20\"\n",
     b"device.country = 'RU'\n[audio]\nbackend = \"file\"\ninput = \"a.wav\"\n[journal]\nsize = \"64MiB\"\nretention = \"7d\"\n\
       [emergency]\nnumbers = [\"112\"]\n[recording]\nenabled = true\n[admin]\nlisten = \"off\"\n",
     b"[[line]]\nname = \"office\"\nuser = \"101\"\ndomain = \"pbx.example.com\"\npassword_file = \"secret\"\n\

@@ -25,6 +25,7 @@ use tipring::sip::via::Via;
 pub const TARGETS: &[Target] = &[
     Target { name: "sip_datagram", run: datagram, seeds: MESSAGES, dictionary: WORDS },
     Target { name: "sip_stream", run: stream, seeds: STREAMS, dictionary: WORDS },
+    Target { name: "sip_websocket", run: websocket, seeds: MESSAGES, dictionary: WORDS },
     Target { name: "sip_uri", run: uri, seeds: URIS, dictionary: WORDS },
     Target { name: "sip_name_addr", run: name_addr, seeds: ADDRESSES, dictionary: WORDS },
     Target { name: "sip_via", run: via, seeds: VIAS, dictionary: WORDS },
@@ -97,6 +98,23 @@ fn stream(octets: &[u8]) {
     for frame in whole.iter().flatten() {
         if let Frame::Message(message) = frame {
             is_stable(message);
+        }
+    }
+}
+
+/// A transport that tells where a message ends: each is read as a datagram is, and none spoils the next.
+fn websocket(octets: &[u8]) {
+    let mut framer = Framer::of_messages();
+    let size = octets.first().map_or(1, |&first| usize::from(first % 61) * 16 + 1);
+    for message in octets.chunks(size).chain([octets]) {
+        framer.push(message);
+        let frames: Vec<_> = std::iter::from_fn(|| framer.next()).collect();
+        let read = read_datagram(message);
+        assert!(frames.len() <= 1, "{frames:?}");
+        match frames.into_iter().next() {
+            Some(Ok(Frame::Message(message))) => assert_eq!(read, Ok(Some(*message))),
+            Some(Err(unreadable)) => assert!(!unreadable.fatal && read == Err(unreadable)),
+            Some(Ok(Frame::Ping | Frame::Pong)) | None => assert_eq!(read, Ok(None)),
         }
     }
 }

@@ -1,0 +1,204 @@
+//! Changes of the machine's network: addresses, links and default routes, told by the kernel (rtnetlink(7)), and the
+//! sleep of the whole machine, which nobody tells.
+//!
+//! What the kernel says is not read: any word of it is a reason to look, once it has been quiet for a moment.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
+use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::net::UdpSocket;
+
+/// After a word of the kernel's, more are waited for: an interface that comes up says a dozen.
+pub const SETTLED_AFTER: Duration = Duration::from_millis(80);
+/// How often the network is looked at where the kernel does not tell.
+pub const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// A sleep of the machine counts from this length.
+const SLEEP: Duration = Duration::from_secs(1);
+/// RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE.
+const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
+/// Of the kernel's tables of routes; what is longer belongs to a router.
+const LARGEST_TABLE: u64 = 64 * 1024;
+
+/// Where the kernel tells of changes.
+// To the event loop a socket is a socket: it need not be of UDP to be waited for and received from.
+pub struct Netlink(UdpSocket);
+
+impl Netlink {
+    /// Begins to listen; inside the runtime.
+    ///
+    /// # Errors
+    /// The system's, where such sockets are not allowed.
+    pub fn open() -> io::Result<Netlink> {
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let listener = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+        bind(listener.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
+        Ok(Netlink(UdpSocket::from_std(listener.into())?))
+    }
+
+    /// Waits for a word, and drops what was said.
+    pub async fn changed(&self) {
+        let mut buffer = [0; 4096];
+        if let Err(error) = self.0.recv(&mut buffer).await
+            // More was said than the socket holds: a change all the same. Any other error stays.
+            && error.raw_os_error() != Some(nix::errno::Errno::ENOBUFS as i32)
+        {
+            std::future::pending().await
+        }
+        while self.0.try_recv(&mut buffer).is_ok() {}
+    }
+}
+
+/// What of the network matters to a phone.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Surroundings {
+    /// The addresses of interfaces that have a link, without those that lead nowhere.
+    pub addresses: BTreeSet<IpAddr>,
+    routes: BTreeSet<String>,
+}
+
+impl Surroundings {
+    /// As they are now.
+    pub fn look() -> Surroundings {
+        let mut addresses = BTreeSet::new();
+        for interface in getifaddrs().into_iter().flatten() {
+            let works = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING;
+            if !interface.flags.contains(works) || interface.flags.contains(InterfaceFlags::IFF_LOOPBACK) {
+                continue;
+            }
+            let address = interface.address.as_ref();
+            let v4 = address.and_then(|address| address.as_sockaddr_in()).map(|v4| IpAddr::from(v4.ip()));
+            let v6 = address.and_then(|address| address.as_sockaddr_in6()).map(|v6| IpAddr::from(v6.ip()));
+            addresses.extend(v4.or(v6).filter(|ip| !is_link_local(ip)));
+        }
+        let mut routes = default_routes(&table("/proc/net/route"));
+        routes.extend(default_routes_v6(&table("/proc/net/ipv6_route")));
+        Surroundings { addresses, routes }
+    }
+}
+
+fn is_link_local(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+fn table(path: &str) -> String {
+    let mut text = String::new();
+    // Without it only addresses count.
+    if let Ok(file) = File::open(path) {
+        let _ = file.take(LARGEST_TABLE).read_to_string(&mut text);
+    }
+    text
+}
+
+/// Interface and gateway of each default route; what counts packets is left out.
+fn default_routes(table: &str) -> BTreeSet<String> {
+    let route = |line: &str| {
+        let mut columns = line.split_ascii_whitespace();
+        let (interface, destination, gateway) = (columns.next()?, columns.next()?, columns.next()?);
+        let mask = columns.nth(4)?;
+        (destination == "00000000" && mask == "00000000").then(|| format!("{interface} {gateway}"))
+    };
+    table.lines().skip(1).filter_map(route).collect()
+}
+
+fn default_routes_v6(table: &str) -> BTreeSet<String> {
+    let route = |line: &str| {
+        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [destination, "00", _, _, gateway, .., interface] = columns.as_slice() else { return None };
+        let is_default = destination.bytes().all(|digit| digit == b'0') && *interface != "lo";
+        is_default.then(|| format!("{interface} {gateway}"))
+    };
+    table.lines().filter_map(route).collect()
+}
+
+/// Notices that the machine has slept: its monotonic clock stood still meanwhile, and connections and mappings have died
+/// of old age.
+#[derive(Debug)]
+pub struct Sleep(Duration);
+
+impl Sleep {
+    /// Counts from now.
+    pub fn new() -> Sleep {
+        Sleep(slept())
+    }
+
+    /// Whether the machine has slept since it was asked last.
+    pub fn is_over(&mut self) -> bool {
+        self.note(slept())
+    }
+
+    fn note(&mut self, slept: Duration) -> bool {
+        slept.saturating_sub(std::mem::replace(&mut self.0, slept)) >= SLEEP
+    }
+}
+
+impl Default for Sleep {
+    fn default() -> Sleep {
+        Sleep::new()
+    }
+}
+
+/// How long the machine has slept since it was switched on.
+fn slept() -> Duration {
+    let read = |clock| {
+        let time = clock_gettime(clock);
+        Duration::new(
+            u64::try_from(time.tv_sec).unwrap_or_default(),
+            u32::try_from(time.tv_nsec).unwrap_or_default(),
+        )
+    };
+    // In this order: a pause between the two readings makes it less, not more.
+    let running = read(ClockId::Boottime);
+    running.saturating_sub(read(ClockId::Monotonic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_routes_are_interface_and_gateway() {
+        let table = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+                     eth0\t00000000\t0101A8C0\t0003\t0\t7\t100\t00000000\t0\t0\t0\n\
+                     eth0\t0001A8C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0\n\
+                     tun0\t00000000\t00000000\t0001\t0\t0\t0\t00000080\t0\t0\t0\nbroken\n";
+        assert_eq!(default_routes(table), BTreeSet::from(["eth0 0101A8C0".to_owned()]));
+        assert_eq!(
+            default_routes(&table.replace("\t7\t", "\t8\t")),
+            default_routes(table),
+            "packets don't count"
+        );
+        let zero = "0".repeat(32);
+        let gateway = "fe800000000000000000000000000001";
+        let table = format!(
+            "{zero} 00 {zero} 00 {gateway} 00000400 00000001 00000000 00000003     eth0\n\
+             {zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200       lo\n\
+             20010db8000000000000000000000000 40 {zero} 00 {zero} 00000100 00000001 00000000 00000001     eth0\nx\n"
+        );
+        assert_eq!(default_routes_v6(&table), BTreeSet::from([format!("eth0 {gateway}")]));
+    }
+
+    #[test]
+    fn a_sleep_is_noticed_once() {
+        let at = Duration::from_secs;
+        let mut sleep = Sleep(at(10));
+        assert!(!sleep.note(at(10)) && !sleep.note(Duration::from_millis(10_900)));
+        assert!(sleep.note(at(70)) && !sleep.note(at(70)));
+        assert!(!Sleep::new().is_over());
+    }
+
+    #[test]
+    fn a_look_sees_no_loopback() {
+        assert!(Surroundings::look().addresses.iter().all(|address| !address.is_loopback()));
+    }
+}

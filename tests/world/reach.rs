@@ -1,0 +1,190 @@
+//! A phone behind a NAT stays reachable, whatever the network does to it, and costs little.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use tipring::phone::Input;
+
+use crate::nat::Dependence::{self, AddressAndPortDependent, EndpointIndependent};
+use crate::nat::Nat;
+use crate::world::{PBX, World, config};
+
+const PHONE: &str = "10.0.0.2";
+const STUN: &str = "198.51.100.20:3478";
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+/// Who answers STUN.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Stun {
+    Nobody,
+    /// The registrar, on its SIP port.
+    Registrar,
+    /// A server that the line names.
+    Server,
+}
+
+/// A registered phone behind a box.
+fn behind(mapping: Dependence, lifetime: u64, stun: Stun, seed: u64) -> World {
+    let mut world = World::new(seed);
+    let mut nat = Nat::new(ip("203.0.113.1"), mapping, AddressAndPortDependent);
+    nat.lifetime = Duration::from_secs(lifetime);
+    world.network.put_behind(ip(PHONE), nat);
+    let line = match stun {
+        Stun::Nobody => "",
+        Stun::Registrar => {
+            world.stun.push(SocketAddr::new(PBX, 5060));
+            ""
+        }
+        Stun::Server => {
+            world.stun.push(at(STUN));
+            world.names.add_address("stun.example", at(STUN).ip());
+            "[line.nat]\nstun = [\"stun.example\"]"
+        }
+    };
+    world.add_phone_at(ip(PHONE), config("1001", line, ""), 0.0);
+    world.seconds(10);
+    assert!(world.rings(), "{:?}", world.phones[0].told());
+    world
+}
+
+fn way(world: &World) -> Option<&'static str> {
+    world.snapshot(0).lines[0].keep_alive
+}
+
+#[test]
+fn short_mappings_are_kept_open() {
+    for (stun, expected) in
+        [(Stun::Nobody, "options"), (Stun::Registrar, "stun"), (Stun::Server, "watch options")]
+    {
+        for lifetime in [8, 20, 30] {
+            for mapping in [EndpointIndependent, AddressAndPortDependent] {
+                let mut world = behind(mapping, lifetime, stun, lifetime);
+                for idle in [45, 600, 7] {
+                    world.seconds(idle);
+                    assert!(world.rings(), "{stun:?}, {lifetime} s, {mapping:?}, after {idle} s");
+                }
+                assert_eq!(way(&world), Some(expected));
+                assert!(!world.phones[0].has("line.unregistered"));
+            }
+        }
+    }
+}
+
+/// What makes a registration worthless, and how long it may be so.
+fn comes_back(stun: Stun, most_ms: u64, seed: u64, event: impl Fn(&mut World)) {
+    let mut worst = 0;
+    for moment in 0..12 {
+        let mut world = behind(AddressAndPortDependent, 120, stun, seed + moment);
+        world.millis(60_000 + 970 * moment);
+        event(&mut world);
+        assert!(!world.rings(), "the event is one");
+        let took = world.reached_within(40).expect("the phone is reached again");
+        worst = worst.max(took + 500);
+        assert!(!world.phones[0].has("line.unregistered"), "{:?}", world.phones[0].told());
+    }
+    assert!(worst <= most_ms, "{stun:?}: {worst} ms");
+}
+
+#[test]
+fn a_new_public_address_is_followed() {
+    let readdress = |world: &mut World| world.network.nat(0).readdress(ip("203.0.113.99"));
+    comes_back(Stun::Nobody, 13_000, 100, readdress);
+    comes_back(Stun::Registrar, 5_000, 200, readdress);
+    comes_back(Stun::Server, 5_000, 300, readdress);
+}
+
+#[test]
+fn a_router_that_forgets_its_mappings_is_taught_again() {
+    let reboot = |world: &mut World| world.network.nat(0).reboot();
+    comes_back(Stun::Nobody, 13_000, 100, reboot);
+    comes_back(Stun::Registrar, 5_000, 200, reboot);
+    comes_back(Stun::Server, 5_000, 300, reboot);
+}
+
+#[test]
+fn a_pbx_that_comes_back_without_its_registrations_has_them_within_five_seconds() {
+    for (stun, seed) in [(Stun::Nobody, 100), (Stun::Registrar, 200), (Stun::Server, 300)] {
+        for moment in 0..10 {
+            let mut world = behind(AddressAndPortDependent, 120, stun, seed + moment);
+            world.millis(30_000 + 970 * moment);
+            world.pbx.silent = true;
+            world.millis(60_000 + 1_300 * moment);
+            world.restart_pbx();
+            let took = world.reached_within(40);
+            assert!(took.is_some_and(|took| took <= 5_000), "{stun:?} {moment}: {took:?}");
+        }
+    }
+}
+
+#[test]
+fn after_an_outage_of_an_hour_the_way_back_takes_minutes_and_little_traffic() {
+    let mut world = behind(AddressAndPortDependent, 120, Stun::Nobody, 1);
+    world.pbx.silent = true;
+    world.seconds(1800);
+    let before = world.network.octets[&ip(PHONE)];
+    world.seconds(1800);
+    let octets = world.network.octets[&ip(PHONE)] - before;
+    assert!(octets < 40_000, "{octets}");
+    world.restart_pbx();
+    assert!(world.reached_within(200).is_some());
+}
+
+#[test]
+fn being_reachable_costs_little() {
+    for (stun, most) in [(Stun::Nobody, 400_000), (Stun::Registrar, 200_000), (Stun::Server, 200_000)] {
+        let mut world = behind(AddressAndPortDependent, 30, stun, 3);
+        let before = world.network.octets[&ip(PHONE)];
+        world.seconds(3600);
+        let octets = world.network.octets[&ip(PHONE)] - before;
+        assert!(octets < most, "{stun:?}: {octets}");
+        assert!(world.rings());
+    }
+}
+
+#[test]
+fn a_full_list_of_contacts_is_no_obstacle_to_a_new_address() {
+    for stun in [Stun::Nobody, Stun::Registrar, Stun::Server] {
+        let mut world = behind(EndpointIndependent, 120, stun, 5);
+        world.seconds(60);
+        // From now on the PBX believes the Contact and keeps one.
+        world.pbx.manners().by_source = false;
+        world.pbx.manners().most_contacts = Some(1);
+        assert!(world.rings());
+        world.network.nat(0).readdress(ip("203.0.113.99"));
+        let took = world.reached_within(40);
+        assert!(took.is_some_and(|took| took <= 13_000), "{stun:?}: {took:?}");
+        assert_eq!(world.pbx.registrar().wrong, 0);
+        assert!(!world.phones[0].has("line.rejected") && !world.phones[0].has("auth.failed"));
+        let sources = world.pbx.registrar().sources(world.now(), "1001");
+        assert_eq!(sources.len(), 1);
+    }
+}
+
+#[test]
+fn a_changed_network_of_our_own_registers_at_once() {
+    let mut world = behind(AddressAndPortDependent, 120, Stun::Nobody, 6);
+    world.network.nat(0).reboot();
+    world.input(0, Input::NetworkChanged { addresses: vec![PHONE.to_owned()] });
+    world.millis(100);
+    assert!(world.rings());
+    assert!(world.phones[0].has("device.network.changed"));
+}
+
+#[test]
+fn where_nothing_is_to_be_kept_nothing_is_sent() {
+    let mut world = World::new(7);
+    world.add_phone(config("1001", "expires = \"1h\"\n[line.nat]\nmode = \"off\"", ""));
+    world.seconds(10);
+    let phone = world.phones[0].address;
+    let before = world.network.octets[&phone];
+    world.seconds(2400);
+    assert_eq!(world.network.octets[&phone], before);
+    assert_eq!(way(&world), None);
+}
