@@ -83,17 +83,6 @@ pub struct Srtp {
     pub receive: Keys,
 }
 
-/// The ICE of a leg, as both ends agreed on it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ice {
-    /// What we prove ourselves by.
-    pub local: Credentials,
-    /// What the far end brings.
-    pub peer: Peer,
-    /// Whether we nominate.
-    pub controlling: bool,
-}
-
 /// A leg whose keys come from a handshake over its own path (DTLS-SRTP, RFC 5763).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Dtls {
@@ -103,6 +92,17 @@ pub struct Dtls {
     pub fingerprints: Vec<Fingerprint>,
     /// Another number is another handshake; with the same one (and the same of all else) keys stay.
     pub association: u32,
+}
+
+/// The ICE of a leg, as both ends agreed on it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ice {
+    /// What we prove ourselves by.
+    pub local: Credentials,
+    /// What the far end brings.
+    pub peer: Peer,
+    /// Whether we nominate.
+    pub controlling: bool,
 }
 
 /// One leg as both ends agreed on it. A later offer/answer replaces it as a whole (`Command::Update`).

@@ -326,13 +326,13 @@ impl Phone {
                 let Some(index) = self.call_of_leg(leg) else { return };
                 self.end_call(now, index, Some(Cause::local(why)));
             }
-            media::Event::Gathered { port, found } => self.path_found(now, port, *found),
-            media::Event::Path { leg, event } => self.path_event(now, leg, event),
             media::Event::Secured { leg, profile, .. } => {
                 if let Some(index) = self.call_of_leg(leg) {
                     self.calls[index].path.shaken = Some(profile);
                 }
             }
+            media::Event::Gathered { port, found } => self.path_found(now, port, *found),
+            media::Event::Path { leg, event } => self.path_event(now, leg, event),
             media::Event::Latched { .. }
             | media::Event::Codec { .. }
             | media::Event::DtmfSent { .. }

@@ -66,6 +66,8 @@ impl Wire {
                 self.finish(id);
                 self.deliver_final(id, response);
                 if let Some(account) = account.filter(|_| status == FLOW_FAILED) {
+                    // An ACK still leaves by the old way.
+                    self.settle(now);
                     self.renew(now, account);
                 }
             }

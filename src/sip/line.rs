@@ -99,7 +99,7 @@ impl Line {
     pub fn contact(&self, flow: &Flow, local: SocketAddr) -> NameAddr {
         let to_registrar = self.flow.as_ref().is_none_or(|own| own.remote.ip() == flow.remote.ip());
         let address = match self.registration.public() {
-            Some(public) if flow.transport == Transport::Udp && to_registrar => public,
+            Some(public) if to_registrar => public,
             _ => local,
         };
         let user = self.account.contact_user();

@@ -89,13 +89,16 @@ impl Outbound {
         self.longest
     }
 
-    /// Our Contact inside a dialog: the GRUU where there is one (RFC 5627 §4.4), the temporary one for who wants to
-    /// be `anonymous`; else with `ob` where the registrar goes by flows (RFC 5626 §4.3).
+    /// Our Contact inside a dialog, where the registrar goes by flows: the GRUU if there is one (RFC 5627 §4.4), the
+    /// temporary one for who wants to be `anonymous`; else the address with `ob` (RFC 5626 §4.3).
+    // A Kamailio offers GRUUs by default while its usual script leads nobody there inside a dialog: without outbound in
+    // force the address is what works.
     pub fn in_dialog(&self, contact: NameAddr, anonymous: bool) -> NameAddr {
         let gruu = if anonymous { self.temporary.as_ref() } else { self.public.as_ref() };
         match (gruu, contact.uri) {
+            (_, uri) if !self.in_force => NameAddr::new(uri),
             (Some(gruu), _) => NameAddr::new(gruu.clone()),
-            (None, Uri::Sip(mut uri)) if self.in_force => {
+            (None, Uri::Sip(mut uri)) => {
                 uri.params.set("ob", None);
                 NameAddr::new(Uri::Sip(uri))
             }
@@ -159,6 +162,8 @@ mod tests {
         let gruu = granted(VIA, &[("Require", "outbound")], &ours);
         assert_eq!(gruu.in_dialog(contact(), false).to_string(), "<sip:1001@pbx.example;gr=urn:uuid:1>");
         assert_eq!(gruu.in_dialog(contact(), true).to_string(), "<sip:tgruu.7@pbx.example;gr>");
+        let only_offered = granted(VIA, &[], &ours);
+        assert_eq!(only_offered.in_dialog(contact(), false).to_string(), CONTACT);
         let bad = granted(VIA, &[], &format!("{CONTACT};pub-gruu=\"mailto:x@y\""));
         assert_eq!(bad.in_dialog(contact(), false).to_string(), CONTACT);
     }

@@ -158,6 +158,29 @@ fn a_moved_nat_address_replaces_the_old_contact_in_one_request() {
 }
 
 #[test]
+fn the_contact_of_a_stream_behind_a_nat_is_what_the_registrar_sees() {
+    let mut peer = Peer::new();
+    let mut account = line();
+    account.transports = vec![Transport::Tcp];
+    let id = peer.add(account);
+    let register = peer.request("REGISTER");
+    peer.reply_seeing(&register, 200, &[("Expires", "3600")], address("203.0.113.5:40123"));
+    let moved = peer.request("REGISTER");
+    let public = "sip:1001@203.0.113.5:40123;transport=tcp";
+    assert_eq!(moved.connection, register.connection);
+    assert_eq!(
+        moved.contacts(),
+        [
+            format!("<{public}>;expires=3600"),
+            "<sip:1001@192.0.2.10:40000;transport=tcp>;expires=0".to_owned()
+        ]
+    );
+    peer.reply_seeing(&moved, 200, &[("Expires", "3600")], address("203.0.113.5:40123"));
+    peer.nothing_sent();
+    assert_eq!(peer.ua.contact(id).as_deref(), Some(public));
+}
+
+#[test]
 fn a_registrar_that_can_not_take_two_contacts_gets_one() {
     let mut peer = Peer::new();
     let mut account = line();

@@ -48,6 +48,10 @@ pub struct Peer {
     /// Connections asked for and not yet answered: number, transport, peer, name in the certificate.
     pub connects: VecDeque<(u64, Transport, SocketAddr, String)>,
     pub closed: Vec<u64>,
+    /// Datagrams that are no messages.
+    pub raw: Vec<(SocketAddr, Vec<u8>)>,
+    /// Connections that a ping was sent on.
+    pub pinged: Vec<u64>,
     /// Our address, as the machine says.
     pub local: &'static str,
     /// Whether connections are made at once.
@@ -57,6 +61,8 @@ pub struct Peer {
 }
 
 pub const LOCAL: &str = "192.0.2.10:5060";
+/// Our end of every connection.
+pub const LOCAL_STREAM: &str = "192.0.2.10:40000";
 
 pub fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -111,6 +117,8 @@ impl Peer {
             asked: Vec::new(),
             connects: VecDeque::new(),
             closed: Vec::new(),
+            raw: Vec::new(),
+            pinged: Vec::new(),
             local: "192.0.2.10",
             connects_at_once: true,
             framers: BTreeMap::new(),
@@ -145,7 +153,10 @@ impl Peer {
             };
             match output {
                 Output::Datagram { remote, bytes, .. } => {
-                    let message = read_datagram(&bytes).expect("readable").expect("a message");
+                    let Ok(Some(message)) = read_datagram(&bytes) else {
+                        self.raw.push((remote, bytes));
+                        continue;
+                    };
                     self.sent.push_back(Sent {
                         transport: Transport::Udp,
                         remote,
@@ -167,13 +178,15 @@ impl Peer {
                         self.framers.get_mut(&connection).expect("a connection");
                     framer.push(&bytes);
                     while let Some(frame) = framer.next() {
-                        if let Frame::Message(message) = frame.expect("readable") {
-                            self.sent.push_back(Sent {
+                        match frame.expect("readable") {
+                            Frame::Message(message) => self.sent.push_back(Sent {
                                 transport: *transport,
                                 remote: *remote,
                                 connection: Some(connection),
                                 message: *message,
-                            });
+                            }),
+                            Frame::Ping => self.pinged.push(connection),
+                            Frame::Pong => {}
                         }
                     }
                 }
@@ -199,7 +212,7 @@ impl Peer {
     /// The connection asked for first comes to stand.
     pub fn connect(&mut self) -> u64 {
         let (connection, _, remote, _) = self.connects.pop_front().expect("a connection is asked for");
-        let local = address("192.0.2.10:40000");
+        let local = address(LOCAL_STREAM);
         self.ua.handle(self.now, Input::Connected { connection, local, remote });
         connection
     }
@@ -268,7 +281,8 @@ impl Peer {
 
     /// Answers a request as its receiver, with a To-tag, received and rport.
     pub fn reply(&mut self, to: &SentRequest, status: u16, fields: &[(&str, &str)]) {
-        self.reply_seeing(to, status, fields, address(LOCAL));
+        let own = if to.connection.is_some() { LOCAL_STREAM } else { LOCAL };
+        self.reply_seeing(to, status, fields, address(own));
     }
 
     /// The same, where the user agent is seen at another address.

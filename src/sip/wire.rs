@@ -301,19 +301,13 @@ impl Wire {
     /// We have another address towards a line's server: a connection from the old one is dead, though nobody
     /// says so.
     fn handle_moved(&mut self, now: Now, account: AccountId) {
-        let connection = self.lines.get(&account).and_then(|line| line.flow.as_ref()?.connection);
-        if let Some(connection) = connection {
-            self.connections.ask_close(connection);
-            self.handle_closed(now, connection, "the network has changed");
-            self.locator.forget_failures();
-        }
-        if let Some(line) = self.lines.get_mut(&account)
-            && line.account.register
-            && !line.leaving
-            && line.registration.is_wanted()
-        {
-            let step = line.registration.register();
-            self.follow(now, account, vec![step]);
+        self.locator.forget_failures();
+        let Some(line) = self.lines.get(&account) else { return };
+        let stream = line.target.as_ref().is_some_and(|target| target.transport.is_reliable());
+        // A connection that is being made now comes from the new address.
+        let renewed = stream && line.flow.is_none() && line.registration.is_in_flight();
+        if !renewed {
+            self.renew(now, account);
         }
     }
 
@@ -516,12 +510,11 @@ impl Wire {
         if response.is_success() {
             line.seen = seen;
         }
-        let udp = line.flow.as_ref().is_some_and(|flow| flow.transport == Transport::Udp);
         let seen = seen.filter(|seen| {
             let via = response.head.top_via();
             let is_ours =
                 via.is_some_and(|via| via.host.ip() == Some(seen.ip()) && via.port == Some(seen.port()));
-            udp && line.account.rewrite_contact && !is_ours
+            line.account.rewrite_contact && !is_ours
         });
         let steps = line.registration.handle_response(now, response, seen, &mut self.chance);
         self.follow(now, account, steps);

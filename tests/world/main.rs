@@ -8,6 +8,8 @@ mod nat;
 mod network;
 mod script;
 mod sound_card;
+mod storm;
+mod stream;
 mod turn;
 mod world;
 

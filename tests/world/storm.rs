@@ -1,0 +1,232 @@
+//! Ten thousand devices lose their registrar together and find it again together: soon, and without a storm.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use tipring::chance::Chance;
+use tipring::now::{Now, earliest};
+use tipring::phone::reach::Reach;
+use tipring::sip::account::{Account, Credentials, Settings};
+use tipring::sip::auth::{Algorithm, DigestChallenge};
+use tipring::sip::message::{Message, Request, Response};
+use tipring::sip::method::Method;
+use tipring::sip::network::{Input, Output};
+use tipring::sip::reader::read_datagram;
+use tipring::sip::registration::RegistrationState;
+use tipring::sip::uri::Uri;
+use tipring::sip::user_agent::UserAgent;
+
+const AGENTS: usize = 10_000;
+const DELAY_US: u64 = 10_000;
+const SECOND: u64 = 1_000_000;
+
+fn registrar() -> SocketAddr {
+    "198.51.100.1:5060".parse().expect("an address")
+}
+
+/// The user agent of one device and what keeps it reachable.
+struct Device {
+    agent: UserAgent,
+    reach: Reach,
+    begun: bool,
+    registered: bool,
+    /// The deadline that is in the queue.
+    due: Option<u64>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Deadline,
+    ToRegistrar(Vec<u8>),
+    ToDevice(Vec<u8>),
+}
+
+struct Fleet {
+    now: Now,
+    devices: Vec<Device>,
+    queue: BinaryHeap<Reverse<(u64, u64, usize, What)>>,
+    order: u64,
+    up: bool,
+    /// Whether the registrar has this device's binding.
+    bound: Vec<bool>,
+    /// Requests that reached the registrar, by the tenth of a second.
+    requests: Vec<(u64, Method)>,
+}
+
+impl Fleet {
+    /// Devices that are switched on within `spread`.
+    fn new(spread: Duration) -> Fleet {
+        let mut chance = Chance::from_number(11);
+        let now = Now { mono_us: SECOND, utc_us: 0 };
+        let mut fleet = Fleet {
+            now,
+            devices: Vec::new(),
+            queue: BinaryHeap::new(),
+            order: 0,
+            up: true,
+            bound: vec![false; AGENTS],
+            requests: Vec::new(),
+        };
+        for index in 0..AGENTS {
+            let settings = Settings { udp: vec![address(index)], ..Settings::default() };
+            let agent = UserAgent::new(settings, chance.fork());
+            let reach = Reach::new(chance.fork());
+            let at = now.mono_us + (chance.unit() * spread.as_micros() as f64) as u64;
+            fleet.devices.push(Device { agent, reach, begun: false, registered: false, due: Some(at) });
+            fleet.put(at, index, What::Deadline);
+        }
+        fleet
+    }
+
+    fn put(&mut self, at: u64, index: usize, what: What) {
+        self.order += 1;
+        self.queue.push(Reverse((at, self.order, index, what)));
+    }
+
+    fn run(&mut self, seconds: u64) {
+        let end = self.now.mono_us + seconds * SECOND;
+        while self.queue.peek().is_some_and(|Reverse((at, ..))| *at <= end) {
+            let Some(Reverse((at, _, index, what))) = self.queue.pop() else { return };
+            self.now.mono_us = at;
+            match what {
+                What::ToRegistrar(bytes) => self.registrar_hears(index, &bytes),
+                What::ToDevice(bytes) => {
+                    let input = Input::Datagram { local: address(index), remote: registrar(), bytes: &bytes };
+                    self.devices[index].agent.handle(self.now, input);
+                    self.drain(index);
+                }
+                What::Deadline if self.devices[index].due == Some(at) => {
+                    let device = &mut self.devices[index];
+                    device.due = None;
+                    if !std::mem::replace(&mut device.begun, true) {
+                        device.agent.add_account(self.now, account(index));
+                    }
+                    device.agent.handle_timeout(self.now);
+                    device.reach.handle_timeout(self.now, &mut device.agent);
+                    self.drain(index);
+                }
+                What::Deadline => {}
+            }
+        }
+        self.now.mono_us = end;
+    }
+
+    fn drain(&mut self, index: usize) {
+        loop {
+            let device = &mut self.devices[index];
+            let mut quiet = true;
+            while let Some(event) = device.agent.poll_event() {
+                quiet = false;
+                device.reach.handle_event(self.now, &event, &mut device.agent);
+                if let tipring::sip::ua_event::Event::Registration { state, .. } = &event {
+                    device.registered = matches!(state, RegistrationState::Registered { .. });
+                }
+            }
+            while let Some(output) = self.devices[index].agent.poll_output() {
+                quiet = false;
+                match output {
+                    Output::Datagram { bytes, .. } => {
+                        self.put(self.now.mono_us + DELAY_US, index, What::ToRegistrar(bytes));
+                    }
+                    Output::RouteTo { query, .. } => {
+                        let input = Input::LocalAddress { query, result: Ok(address(index).ip()) };
+                        self.devices[index].agent.handle(self.now, input);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            if quiet {
+                break;
+            }
+        }
+        let device = &mut self.devices[index];
+        let due = earliest(device.agent.poll_timeout(), device.reach.poll_timeout());
+        let due = due.map(|due| due.max(self.now.mono_us));
+        if device.due != due {
+            device.due = due;
+            if let Some(due) = due {
+                self.put(due, index, What::Deadline);
+            }
+        }
+    }
+
+    fn registrar_hears(&mut self, index: usize, bytes: &[u8]) {
+        if !self.up {
+            return;
+        }
+        let Ok(Some(Message::Request(request))) = read_datagram(bytes) else { return };
+        self.requests.push((self.now.mono_us, request.method.clone()));
+        let response = if request.method == Method::REGISTER {
+            self.register(index, &request)
+        } else {
+            Response::to(&request, 200)
+        };
+        self.put(self.now.mono_us + DELAY_US, index, What::ToDevice(response.write()));
+    }
+
+    fn register(&mut self, index: usize, request: &Request) -> Response {
+        if !request.fields.has("Authorization") {
+            let mut response = Response::to(request, 401);
+            let challenge = DigestChallenge::new("pbx.example", "nonce", Algorithm::MD5);
+            response.fields.push("WWW-Authenticate", challenge.write());
+            return response;
+        }
+        let mut response = Response::to(request, 200);
+        response.fields.push("Contact", request.fields.text("Contact").expect("a Contact").into_owned());
+        response.fields.push("Expires", "600");
+        self.bound[index] = true;
+        response
+    }
+
+    /// The highest number of requests within a second, since a moment.
+    fn peak(&self, since: u64) -> usize {
+        let times: Vec<u64> = self.requests.iter().map(|(at, _)| *at).filter(|at| *at >= since).collect();
+        let within = |at: &u64| {
+            times.partition_point(|one| *one < at + SECOND) - times.partition_point(|one| one < at)
+        };
+        times.iter().map(within).max().unwrap_or_default()
+    }
+}
+
+fn address(index: usize) -> SocketAddr {
+    SocketAddr::new(IpAddr::from([10, 0, (index / 250) as u8, (index % 250) as u8 + 1]), 5060)
+}
+
+fn account(index: usize) -> Account {
+    let Ok(Uri::Sip(aor)) = Uri::parse(format!("sip:{index}@198.51.100.1")) else { panic!("a URI") };
+    let mut account = Account::new(aor);
+    account.credentials =
+        Some(Credentials { user: index.to_string(), password: "secret".into(), realm: None });
+    account.expires = Duration::from_secs(600);
+    account
+}
+
+#[test]
+fn ten_thousand_devices_come_back_without_a_storm() {
+    let mut fleet = Fleet::new(Duration::from_secs(20));
+    fleet.run(22);
+    assert!(fleet.bound.iter().all(|bound| *bound) && fleet.devices.iter().all(|device| device.registered));
+
+    fleet.up = false;
+    fleet.run(60);
+    fleet.bound.fill(false);
+    fleet.up = true;
+    let back = fleet.now.mono_us;
+    fleet.run(5);
+    let missing = fleet.bound.iter().filter(|bound| !**bound).count();
+    assert_eq!(missing, 0, "are left behind");
+    fleet.run(10);
+    assert!(fleet.devices.iter().all(|device| device.registered));
+
+    // One second of everybody at once would be twenty thousand and more.
+    let peak = fleet.peak(back);
+    assert!(peak <= 9_000, "{peak} requests in a second");
+    let registers =
+        fleet.requests.iter().filter(|(at, method)| *at >= back && *method == Method::REGISTER).count();
+    assert!(registers <= 2 * AGENTS + AGENTS / 10, "{registers} REGISTERs");
+    let total = fleet.requests.iter().filter(|(at, _)| *at >= back).count();
+    assert!(total <= 5 * AGENTS, "{total} requests in a quarter of a minute");
+    eprintln!("peak {peak}/s, {registers} REGISTERs, {total} requests");
+}
