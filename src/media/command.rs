@@ -191,8 +191,8 @@ pub enum Command {
         /// What to do.
         record: Record,
     },
-    /// Gathers what a free port, or that of a leg, can be reached at, anew; `Event::Gathered` follows whenever it has
-    /// changed. `None` gives back what was gathered.
+    /// Gathers what a free port, or that of a leg, can be reached at; asks anew if the sources are those of before.
+    /// `Event::Gathered` follows whenever something has changed. `None` gives back what was gathered.
     Gather {
         /// The port.
         port: PortId,

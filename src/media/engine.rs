@@ -335,7 +335,7 @@ impl Engine {
             let arrival = path.handle_packet(now, from, bytes, &mut self.events);
             self.path_us = earliest(self.path_us, path.poll_timeout());
             match arrival {
-                Arrival::Done => return,
+                Arrival::Done => return self.handle_early(now, port),
                 Arrival::Refused => {
                     self.strangers += 1;
                     return;
@@ -375,6 +375,22 @@ impl Engine {
         let fits = bytes.len() <= MAX_PACKET && of_port < EARLY_OF_PORT && self.early.len() < EARLY_MAX;
         if fits && self.settings.identity.is_some() {
             self.early.push_back(Early { port, from, at_us: now.mono_us, bytes: bytes.to_vec() });
+        }
+    }
+
+    /// Hands over what came before its route was checked.
+    fn handle_early(&mut self, now: Now, port: PortId) {
+        let at = self.ports.iter().position(|&known| known == port);
+        let path = self.paths.iter_mut().find(|path| path.port == port);
+        let (Some(leg), Some(path)) = (at.and_then(|at| self.legs.get_mut(at)), path) else { return };
+        while let Some(mut bytes) = path.pop_early() {
+            let mut out = Outlet {
+                packets: &mut self.outbox,
+                events: &mut self.events,
+                recordings: &mut self.recordings,
+            };
+            leg.handle_packet(now, FAR_END, &mut bytes, &mut out);
+            self.slow_us = earliest(self.slow_us, leg.deadline());
         }
     }
 

@@ -17,11 +17,14 @@ use crate::nat::gathering::{Gathering, Sources};
 use crate::nat::ice::{self, Agent, Credentials, Route, Way};
 use crate::nat::stun::{self, Class, Message, Seal, TransactionId};
 use crate::now::{Now, earliest};
+use crate::rtp::dtls::is_dtls;
 use crate::rtp::packet::MAX_PACKET;
 
 /// The far end of a leg under ICE, as its session knows it: the dummy address of RFC 7600, which is nowhere.
 pub(super) const FAR_END: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 0, 8), 9));
 
+/// Packets of a handshake that wait for a route, each way: a lost one would cost a second.
+const HELD: usize = 6;
 /// Without media for so long the route is put to the test, once for each silence.
 const DOUBT_AFTER: Duration = Duration::from_millis(600);
 /// A leg that sends nothing keeps its mapping in NATs open by a small packet so often.
@@ -49,6 +52,10 @@ pub(super) struct Path {
     /// Where a leg without ICE keeps its mapping open, and when.
     keep_open: Option<(SocketAddr, u64)>,
     out: VecDeque<(SocketAddr, Vec<u8>)>,
+    /// Ours that had no route yet.
+    unsent: VecDeque<Vec<u8>>,
+    /// Those of the far end that came before our own check of their route came back.
+    early: VecDeque<(Route, Vec<u8>)>,
     /// Packets by no checked route so far.
     pub(super) refused: u64,
     chance: Chance,
@@ -64,6 +71,8 @@ impl Path {
             heard_us: None,
             keep_open: None,
             out: VecDeque::new(),
+            unsent: VecDeque::new(),
+            early: VecDeque::new(),
             refused: 0,
             chance,
         }
@@ -74,8 +83,14 @@ impl Path {
         self.leg.is_none() && self.gathering.is_none() && self.out.is_empty()
     }
 
-    /// Gathers anew from these sources; without any, everything is given back.
+    /// Gathers from these sources, or asks them anew if they are the same; without any, everything is given back.
     pub(super) fn gather(&mut self, now: Now, sources: Option<Sources>, events: &mut VecDeque<Event>) {
+        if let (Some(gathering), Some(sources)) = (&mut self.gathering, &sources)
+            && gathering.sources() == sources
+        {
+            gathering.hurry(now);
+            return self.drain(now, events);
+        }
         if let Some(mut before) = self.gathering.take() {
             before.release(now);
             self.out.extend(std::iter::from_fn(|| before.poll_transmit()));
@@ -162,6 +177,8 @@ impl Path {
         self.leg = None;
         self.agent = None;
         self.keep_open = None;
+        self.unsent.clear();
+        self.early.clear();
         self.gather(now, None, &mut VecDeque::new());
     }
 
@@ -194,6 +211,10 @@ impl Path {
             return Arrival::Done;
         }
         if !agent.may_come(route) {
+            if is_dtls(inner) && agent.knows(route) && self.early.len() < HELD {
+                self.early.push_back((route, inner.to_vec()));
+                return Arrival::Done;
+            }
             self.refused += 1;
             return Arrival::Refused;
         }
@@ -201,9 +222,22 @@ impl Path {
         Arrival::Media(range, true)
     }
 
+    /// A packet of a handshake that came before its route was checked, once that is done.
+    pub(super) fn pop_early(&mut self) -> Option<Vec<u8>> {
+        let agent = self.agent.as_ref()?;
+        let at = self.early.iter().position(|(route, _)| agent.may_come(*route))?;
+        self.early.remove(at).map(|(_, bytes)| bytes)
+    }
+
     /// Where a packet of the leg leaves to, framed for the relay if need be: its length in `buffer`.
     pub(super) fn frame(&mut self, now: Now, buffer: &mut [u8], len: usize) -> Option<(SocketAddr, usize)> {
-        let route = self.agent.as_ref().and_then(Agent::route)?;
+        let Some(route) = self.agent.as_ref().and_then(Agent::route) else {
+            let bytes = buffer.get(..len).filter(|bytes| is_dtls(bytes))?;
+            if self.unsent.len() < HELD {
+                self.unsent.push_back(bytes.to_vec());
+            }
+            return None;
+        };
         match route.way {
             Way::Direct => Some((route.to, len)),
             Way::Relayed => {
@@ -280,6 +314,16 @@ impl Path {
                         }
                     }
                     (Way::Relayed, None) => {}
+                }
+            }
+        }
+        if self.agent.as_ref().is_some_and(|agent| agent.route().is_some()) {
+            while let Some(bytes) = self.unsent.pop_front() {
+                let mut buffer = [0; MAX_PACKET + 64];
+                let Some(target) = buffer.get_mut(..bytes.len()) else { continue };
+                target.copy_from_slice(&bytes);
+                if let Some((to, len)) = self.frame(now, &mut buffer, bytes.len()) {
+                    self.out.push_back((to, buffer.get(..len).unwrap_or_default().to_vec()));
                 }
             }
         }

@@ -48,6 +48,8 @@ pub struct Found {
     pub no_relay: Option<turn::Failure>,
     /// Nothing is under way any more.
     pub complete: bool,
+    /// How often everything was asked anew.
+    pub round: u32,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,7 @@ pub struct Gathering {
     no_relay: Option<turn::Failure>,
     told: Option<Found>,
     changed: bool,
+    round: u32,
     out: VecDeque<(SocketAddr, Vec<u8>)>,
     chance: Chance,
 }
@@ -104,6 +107,7 @@ impl Gathering {
             no_relay: None,
             told: None,
             changed: true,
+            round: 0,
             out: VecDeque::new(),
             chance,
             sources,
@@ -116,6 +120,20 @@ impl Gathering {
     /// What is gathered from.
     pub fn sources(&self) -> &Sources {
         &self.sources
+    }
+
+    /// Something says that the outside may see us elsewhere: every server is asked at once.
+    pub fn hurry(&mut self, now: Now) {
+        self.round = self.round.wrapping_add(1);
+        for question in &mut self.questions {
+            (question.under_way, question.settled, question.next_us) = (None, false, now.mono_us);
+        }
+        match &mut self.allocation {
+            Some(allocation) => allocation.test(now),
+            None => self.allocate(now),
+        }
+        self.changed = true;
+        self.handle_timeout(now);
     }
 
     /// The allocation, if there is one.
@@ -164,6 +182,7 @@ impl Gathering {
         match allocation.handle(now, datagram) {
             Incoming::Foreign => false,
             Incoming::Done => {
+                self.changed = true;
                 self.listen(now);
                 true
             }
@@ -274,7 +293,8 @@ impl Gathering {
             symmetric: mapped.any(|other| Some(other) != first),
             no_relay: self.no_relay.clone().filter(|_| self.relayed().is_none()),
             complete: self.questions.iter().all(|question| question.settled)
-                && self.allocation.as_ref().is_none_or(|allocation| allocation.relayed().is_some()),
+                && self.allocation.as_ref().is_none_or(Allocation::is_settled),
+            round: self.round,
             candidates,
         }
     }

@@ -219,6 +219,11 @@ impl Agent {
         self.before == Some(route) || self.list.get(route).is_some_and(|pair| pair.worked)
     }
 
+    /// Whether the peer, or a check of it, has named this route.
+    pub fn knows(&self, route: Route) -> bool {
+        self.list.get(route).is_some()
+    }
+
     /// The peer has said who it is: checks begin. Further candidates of the same peer are added.
     pub fn start(&mut self, now: Now, peer: Peer) {
         if self.peer.as_ref().is_none_or(|known| known.credentials == peer.credentials) {

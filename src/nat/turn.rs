@@ -213,6 +213,21 @@ impl Allocation {
         }
     }
 
+    /// Whether the server has said how it stands since it was last asked.
+    pub fn is_settled(&self) -> bool {
+        let asks = |pending: &Pending| matches!(pending.ask, Ask::Allocate | Ask::Refresh { .. });
+        self.relayed().is_some() && !self.pending.iter().any(asks)
+    }
+
+    /// Asks the server whether it still knows us: if our address has changed it does not.
+    pub fn test(&mut self, now: Now) {
+        if let State::Alive { lifetime_s, .. } = self.state
+            && self.is_settled()
+        {
+            self.ask(now, Ask::Refresh { lifetime_s }, 0);
+        }
+    }
+
     /// Whether nothing comes of it any more.
     pub fn is_over(&self) -> bool {
         self.state == State::Over

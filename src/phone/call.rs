@@ -86,6 +86,8 @@ pub(super) struct Path {
     pub report: Option<Report>,
     /// What the port can be reached at, if that was looked for.
     pub found: Option<Found>,
+    /// Whether the outside sees the port elsewhere than before.
+    pub moved: bool,
     /// The search for another path, while it goes on.
     pub restart: Option<Restart>,
 }
@@ -271,6 +273,7 @@ impl Path {
             silent: false,
             report: None,
             found: None,
+            moved: false,
             restart: None,
         }
     }

@@ -25,8 +25,9 @@ const STUN_PORT: u16 = 3478;
 const LOOK_UP_EVERY: Duration = Duration::from_secs(600);
 /// A broken path is gathered anew for so long at most before the offer goes out with what there is.
 const GATHER_WITHIN: Duration = Duration::from_millis(1_200);
-/// Who does not control leaves the new offer to who does for so long.
-const LEAVE_TO_PEER: Duration = Duration::from_millis(1_500);
+/// Who has not moved leaves the new offer to the other one for so long: only who has moved can tell where it is now, and
+/// until then nothing may reach it. Who does not control waits longer.
+const LEAVE_TO_PEER: [Duration; 2] = [Duration::from_millis(1_500), Duration::from_millis(4_000)];
 
 /// A port that waits for a call of one line.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ pub(super) struct Taken {
 /// How far the search for another path is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Restart {
-    /// The peer, controlling, is given the time to do it.
+    /// The peer is given the time to do it.
     Left {
         /// Until then.
         until_us: u64,
@@ -348,13 +349,32 @@ impl Phone {
         let Some(index) = self.calls.iter().position(|call| call.path.port == port && !call.is_over()) else {
             return;
         };
-        let complete = found.complete;
         let call = &mut self.calls[index];
+        let places = |found: &Found| {
+            let addresses = found.candidates.iter().map(|candidate| candidate.address);
+            addresses.collect::<std::collections::BTreeSet<_>>()
+        };
+        if !found.complete {
+            return;
+        }
+        call.path.moved |= call.path.found.as_ref().is_some_and(|before| places(before) != places(&found));
         call.path.found = Some(found);
         self.describe_call(index);
-        if complete && matches!(self.calls[index].path.restart, Some(Restart::Gathering { .. })) {
-            self.offer_restart(now, index);
+        if matches!(self.calls[index].path.restart, Some(Restart::Gathering { .. })) {
+            self.go_on_with_restart(now, index);
         }
+    }
+
+    /// Everything has been asked anew: who has moved says so at once, everybody else waits for that.
+    fn go_on_with_restart(&mut self, now: Now, index: usize) {
+        let call = &mut self.calls[index];
+        if std::mem::take(&mut call.path.moved) {
+            return self.offer_restart(now, index);
+        }
+        let ice = call.path.plan.as_ref().and_then(|plan| plan.ice.as_ref());
+        let [controlling, controlled] = LEAVE_TO_PEER;
+        let wait = if ice.is_some_and(|ice| ice.controlling) { controlling } else { controlled };
+        call.path.restart = Some(Restart::Left { until_us: now.deadline(wait) });
     }
 
     /// The next offer or answer of a call says what is known now.
@@ -375,22 +395,17 @@ impl Phone {
             return;
         };
         let call = &mut self.calls[index];
-        let controls =
-            call.path.plan.as_ref().and_then(|plan| plan.ice.as_ref()).is_some_and(|ice| ice.controlling);
         match event {
             Event::Route(_) | Event::Mended => {
                 if matches!(call.path.restart, Some(Restart::Left { .. })) {
                     call.path.restart = None;
                 }
             }
-            Event::Broken | Event::ConsentLost | Event::Failed if call.path.restart.is_none() => {
-                if controls {
+            Event::Broken | Event::ConsentLost | Event::Failed => {
+                if call.path.restart.is_none() {
                     self.restart_path(now, index);
-                } else {
-                    call.path.restart = Some(Restart::Left { until_us: now.deadline(LEAVE_TO_PEER) });
                 }
             }
-            Event::Broken | Event::ConsentLost | Event::Failed => {}
         }
     }
 
@@ -416,6 +431,7 @@ impl Phone {
         let Some(address) = self.agent.local_address(line.account) else { return };
         let sources = Some(Box::new(self.sources(line, address, number)));
         self.outputs.push_back(Output::Media(Command::Gather { port, sources }));
+        self.calls[index].path.moved = false;
         self.calls[index].path.restart = Some(Restart::Gathering { until_us: now.deadline(GATHER_WITHIN) });
     }
 
@@ -424,8 +440,8 @@ impl Phone {
         for index in 0..self.calls.len() {
             match self.calls[index].path.restart {
                 Some(restart) if restart.due() > now.mono_us => {}
-                Some(Restart::Left { .. }) => self.restart_path(now, index),
-                Some(Restart::Gathering { .. }) => self.offer_restart(now, index),
+                Some(Restart::Left { .. }) => self.offer_restart(now, index),
+                Some(Restart::Gathering { .. }) => self.go_on_with_restart(now, index),
                 None => {}
             }
         }

@@ -253,6 +253,9 @@ impl Phone {
         };
         let call = &mut self.calls[index];
         let leg = call.path.leg;
+        if agreed.ice.as_ref().is_some_and(|ice| ice.restarted) {
+            call.path.restart = None;
+        }
         call.path.digits = digits;
         let changed = call.path.plan.as_ref() != Some(&plan);
         let opened = call.path.plan.replace(plan.clone()).is_some();

@@ -37,6 +37,7 @@ mod intruders;
 mod matrix;
 mod nats_alone;
 mod nights;
+mod paths;
 mod peers_alone;
 mod reach;
 mod registrars;

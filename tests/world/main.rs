@@ -11,6 +11,7 @@ mod script;
 mod sound_card;
 mod storm;
 mod streams;
+mod turn;
 mod world;
 
 mod agreements;
@@ -21,6 +22,7 @@ mod during_calls;
 mod flows;
 mod intercom;
 mod matrix;
+mod paths;
 mod providers;
 mod reach;
 mod registering;

@@ -22,6 +22,7 @@ use crate::names::Names;
 use crate::network::{Away, Datagram, Network};
 use crate::sound_card::{RATE, SoundCard};
 use crate::streams::Delivery;
+use crate::turn::{TURN, TurnServer};
 
 /// Where the PBX is.
 pub const PBX: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
@@ -49,6 +50,8 @@ pub struct World {
     pub pbx_host_stands: bool,
     /// Samples per second of the sound cards of phones to come.
     pub card_rate: u32,
+    /// A STUN and TURN server, if there is one.
+    pub turn: Option<TurnServer>,
 }
 
 /// The configuration of a phone: the line of `user`, with more keys for that line and more tables.
@@ -104,6 +107,7 @@ impl World {
             stun: Vec::new(),
             pbx_host_stands: false,
             card_rate: RATE,
+            turn: None,
         }
     }
 
@@ -192,7 +196,11 @@ impl World {
         let now = self.now();
         while let Some(datagram) = self.network.arrive(now.mono_us) {
             let (from, to) = (datagram.from, datagram.to);
-            if self.stun.contains(&to) && is_stun(&datagram.bytes) {
+            if let Some(turn) = self.turn.as_mut().filter(|_| to.ip() == TURN) {
+                for (port, to, bytes) in turn.receive(from, to.port(), &datagram.bytes) {
+                    self.network.send(now.mono_us, SocketAddr::new(TURN, port), to, bytes);
+                }
+            } else if self.stun.contains(&to) && is_stun(&datagram.bytes) {
                 if self.pbx.silent && to.ip() == PBX {
                     continue;
                 }

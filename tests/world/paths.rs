@@ -1,0 +1,196 @@
+//! Audio through NATs: ICE, TURN, the public address, and what becomes of a call whose network changes.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use tipring::events::Kind;
+use tipring::nat::stun::{Class, Message, Role, Seal, TransactionId};
+
+use crate::nat::{Dependence, Nat};
+use crate::turn::{TURN, TurnServer};
+use crate::world::{ANSWER, HANG_UP, World, call, config};
+
+const HARD: Dependence = Dependence::AddressAndPortDependent;
+const SOFT: Dependence = Dependence::EndpointIndependent;
+
+const ICE: &str = "[line.nat]\nstun = [\"198.51.100.7\"]\nice = true\n";
+const RELAY: &str = "[line.nat]\nstun = [\"198.51.100.7\"]\nice = true\n\
+                     [[line.nat.turn]]\nurl = \"turn:turn.example\"\nusername = \"phone\"\npassword = \"relay-password\"\n";
+
+/// Two phones, each behind a NAT of its own, with this `[line.nat]`.
+fn behind(mapping: Dependence, filtering: Dependence, nat: &str) -> (World, [usize; 2]) {
+    let mut world = World::new(5);
+    world.card_rate = 8_000;
+    world.turn = Some(TurnServer::default());
+    world.names.add_address("turn.example", TURN);
+    let boxes = [0u8, 1].map(|index| {
+        let inside = IpAddr::V4(Ipv4Addr::new(10, 0, index, 2));
+        let public = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1 + index));
+        let number = world.network.put_behind(inside, Nat::new(public, mapping, filtering));
+        let keys = format!("codecs = [\"PCMA\"]\nexpires = \"60s\"\n{nat}");
+        world.add_phone_at(inside, config(&format!("{}", 1001 + u32::from(index)), &keys, ""), 0.0);
+        number
+    });
+    world.seconds(3);
+    (world, boxes)
+}
+
+/// Phone 0 calls phone 1, which answers after a second; both talk, and how long after the answer each heard the other, in ms.
+fn called(world: &mut World) -> [u64; 2] {
+    world.tell(0, call("1002"));
+    world.seconds(1);
+    world.tell(1, ANSWER);
+    world.seconds(2);
+    [0, 1].map(|phone| match world.phones[phone].all("call.media").last() {
+        Some(Kind::CallMedia { after_answer_us, .. }) => after_answer_us / 1_000,
+        other => panic!("phone {phone} hears nothing: {other:?}"),
+    })
+}
+
+fn both_heard(world: &mut World) {
+    world.talk(10);
+    world.assert_heard(0, 1);
+    world.assert_heard(1, 0);
+}
+
+#[test]
+fn two_phones_behind_symmetric_nats_hear_each_other_by_the_relay_within_300_ms() {
+    let (mut world, _) = behind(HARD, HARD, RELAY);
+    assert_eq!(
+        world.turn.as_ref().unwrap().allocations(),
+        2,
+        "one port of each phone waits with an allocation"
+    );
+    let after = called(&mut world);
+    assert!(after.iter().all(|after| *after <= 300), "{after:?} ms");
+    both_heard(&mut world);
+    assert!(world.turn.as_ref().unwrap().relayed > 200);
+    world.tell(0, HANG_UP);
+    world.seconds(2);
+    assert!(world.calls(0).is_empty() && world.calls(1).is_empty());
+    assert_eq!(
+        world.turn.as_ref().unwrap().allocations(),
+        2,
+        "those of the call are given back, the next ones wait"
+    );
+}
+
+#[test]
+fn keys_from_a_handshake_by_the_relay_are_there_within_half_a_second() {
+    let (mut world, _) = behind(HARD, HARD, &format!("srtp = \"required\"\nsrtp_keys = \"dtls\"\n{RELAY}"));
+    let after = called(&mut world);
+    assert!(after.iter().all(|after| *after <= 500), "{after:?} ms");
+    both_heard(&mut world);
+}
+
+#[test]
+fn behind_softer_nats_they_speak_directly() {
+    for (mapping, filtering) in [(SOFT, SOFT), (SOFT, HARD), (SOFT, Dependence::AddressDependent)] {
+        let (mut world, _) = behind(mapping, filtering, ICE);
+        let after = called(&mut world);
+        assert!(after.iter().all(|after| *after <= 300), "{mapping:?} {filtering:?}: {after:?} ms");
+        both_heard(&mut world);
+        assert_eq!(world.turn.as_ref().unwrap().relayed, 0);
+    }
+}
+
+#[test]
+fn a_call_on_hold_and_back_keeps_its_path() {
+    let (mut world, _) = behind(HARD, HARD, RELAY);
+    called(&mut world);
+    world.tell(0, tipring::phone::command::Command::Hold { call: None });
+    world.seconds(40);
+    world.tell(0, tipring::phone::command::Command::Resume { call: None });
+    world.seconds(2);
+    both_heard(&mut world);
+}
+
+#[test]
+fn ten_minutes_by_a_relay_whose_nonces_are_good_once() {
+    let (mut world, _) = behind(HARD, HARD, RELAY);
+    world.turn.as_mut().unwrap().stale = 1;
+    called(&mut world);
+    world.seconds(660);
+    both_heard(&mut world);
+}
+
+#[test]
+fn an_ordinary_peer_is_called_and_the_echo_heard_with_the_public_address() {
+    let (mut world, _) = behind(SOFT, HARD, ICE);
+    world.tell(0, call("600"));
+    world.seconds(2);
+    world.talk(10);
+    world.assert_heard(0, 0);
+}
+
+#[test]
+fn a_public_address_that_changes_in_a_call_is_healed_within_three_seconds() {
+    for (mapping, nat) in [(SOFT, ICE), (HARD, RELAY)] {
+        for moves in 0..2 {
+            let (mut world, boxes) = behind(mapping, HARD, nat);
+            called(&mut world);
+            world.network.nat(boxes[moves]).readdress("203.0.113.77".parse().unwrap());
+            world.seconds(3);
+            both_heard(&mut world);
+            assert_eq!(world.calls(moves)[0].state, "active", "{mapping:?}: phone {moves} moved");
+        }
+    }
+}
+
+#[test]
+fn a_relay_that_does_not_answer_costs_the_call_nothing() {
+    let (mut world, _) = behind(SOFT, HARD, RELAY);
+    world.turn.as_mut().unwrap().silent = true;
+    world.seconds(60);
+    let after = called(&mut world);
+    assert!(after.iter().all(|after| *after <= 300), "{after:?} ms");
+    both_heard(&mut world);
+}
+
+#[test]
+fn a_wrong_password_at_the_relay_leaves_the_direct_way() {
+    let (mut world, _) = behind(SOFT, HARD, &RELAY.replace("relay-password", "wrong"));
+    assert_eq!(world.turn.as_ref().unwrap().allocations(), 0);
+    called(&mut world);
+    both_heard(&mut world);
+}
+
+#[test]
+fn what_is_forged_in_a_call_under_ice_moves_nothing() {
+    let (mut world, _) = behind(SOFT, SOFT, ICE);
+    called(&mut world);
+    let attacker: SocketAddr = "198.51.100.66:6666".parse().unwrap();
+    let now_us = world.now().mono_us;
+    let target = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2));
+    for step in 0..200u64 {
+        let mut check = Message::new(Class::Request, TransactionId([step as u8; 12]));
+        check.username = Some("aaaa:bbbb".into());
+        check.priority = Some(u32::MAX);
+        check.role = Some(Role::Controlling(u64::MAX));
+        check.use_candidate = true;
+        let mut voice = vec![0x80, 8, 0, step as u8, 0, 0, 0, 0, 1, 2, 3, 4];
+        voice.extend([0x55; 160]);
+        for port in 40_000..40_008 {
+            let to = SocketAddr::new(target, port);
+            world.network.send(now_us, attacker, to, check.write(Seal::Password("a-password-that-is-wrong")));
+            world.network.send(now_us, attacker, to, voice.clone());
+        }
+        world.millis(20);
+    }
+    both_heard(&mut world);
+    world.mailbox = Some(Vec::new());
+    world.seconds(2);
+    let strays = world.mailbox.take().unwrap();
+    assert!(strays.iter().all(|datagram| datagram.to != attacker), "the attacker is sent something");
+}
+
+#[test]
+fn an_idle_hour_of_waiting_candidates_is_cheap() {
+    let (mut world, _) = behind(HARD, HARD, RELAY);
+    let before = world.turn.as_ref().unwrap().octets;
+    world.seconds(3_600);
+    // That the line watches the outside is in it.
+    let octets = (world.turn.as_ref().unwrap().octets - before) / 2;
+    assert!(octets < 200_000, "{octets} octets of each phone");
+    let after = called(&mut world);
+    assert!(after.iter().all(|after| *after <= 300), "{after:?} ms after an idle hour");
+}
