@@ -135,12 +135,8 @@ impl Streams {
                 Delivery::Closed { phone, connection, why: "connection reset by peer" },
             );
         } else if passes {
-            // As a PBX behind which phones sit behind NATs does: the Contact is where it came from.
-            let inside = format!("@{};transport=", there.local);
-            let text =
-                String::from_utf8_lossy(&bytes).replace(&inside, &format!("@{};transport=", there.outside));
             let connection = there.accepted;
-            self.post(now_us + way_us, Delivery::ToPbx { connection, bytes: text.into_bytes() });
+            self.post(now_us + way_us, Delivery::ToPbx { connection, bytes });
         } else {
             let (phone, connection) = key;
             let dead = |delivery: &Delivery| matches!(delivery, Delivery::Closed { phone: one, connection: two, .. } if (*one, *two) == key);
