@@ -27,6 +27,8 @@
 //!   answer → a [`media`] plan and a 200 go out.
 //! - *A voice packet*: [`device`] → [`media`] → [`rtp`] (authenticate, count, jitter buffer) → [`audio`] (decode, conceal,
 //!   stretch) → the sound device.
+//! - *Being reachable*: [`nat::keep_alive`] and [`nat::watch`] say when to ask whom → [`phone::reach`] →
+//!   [`sip::keep_alive`] asks on the registered flow, tells the answer, makes a new flow.
 //! - *An event*: [`phone`] makes and numbers it → [`events`] commits it → [`admin`] tells it.
 //!
 //! # The one rule of the machines

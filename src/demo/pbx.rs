@@ -17,7 +17,7 @@ use crate::sip::call::{CallEvent, Description, Incoming, InviteOptions};
 use crate::sip::handle::{AccountId, CallId};
 use crate::sip::host::{Host, HostPort};
 use crate::sip::method::Method;
-use crate::sip::network;
+use crate::sip::network::{self, Transport};
 use crate::sip::sdp::{Capability, Codec, Negotiation};
 use crate::sip::trust::{Network, Trust};
 use crate::sip::ua_event::Event;
@@ -439,6 +439,8 @@ fn account(settings: &Settings, user: &User) -> Account {
     account.register = false;
     account.catch_all = true;
     account.tcp_for_large = false;
+    // Whoever registered over a connection is called on it.
+    account.transports = vec![Transport::Udp, Transport::Tcp, Transport::Tls];
     account.trust = Trust::Networks(vec![Network::ANY_V4, Network::ANY_V6]);
     account
 }

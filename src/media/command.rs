@@ -1,9 +1,12 @@
 //! What the engine can be told: plain values that travel through a queue.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::plan::Plan;
 use crate::audio::tones::Tone;
+use crate::nat::gathering::Sources;
+use crate::nat::ice::Credentials;
 
 /// One leg; numbered by the caller, never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -187,6 +190,28 @@ pub enum Command {
         leg: LegId,
         /// What to do.
         record: Record,
+    },
+    /// Gathers what a free port, or that of a leg, can be reached at, anew; `Event::Gathered` follows whenever it has
+    /// changed. `None` gives back what was gathered.
+    Gather {
+        /// The port.
+        port: PortId,
+        /// From what.
+        sources: Option<Box<Sources>>,
+    },
+    /// ICE was offered for a port under these credentials: checks may come before the answer does.
+    Expect {
+        /// The port.
+        port: PortId,
+        /// Ours.
+        credentials: Credentials,
+    },
+    /// These addresses of the far end may soon send to a port: the relay is told while it rings.
+    Permit {
+        /// The port.
+        port: PortId,
+        /// Its candidates.
+        peers: Vec<SocketAddr>,
     },
     /// Asks for `Event::Quality` now.
     Statistics {

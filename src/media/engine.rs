@@ -8,6 +8,7 @@ use super::bridge;
 use super::command::{Command, LegId, PortId, Room, Sounder, Terminal};
 use super::event::{Event, Recorded};
 use super::leg::{Leg, Outlet};
+use super::path::{Arrival, FAR_END, Path};
 use super::plan::Plan;
 use super::recording::Recordings;
 use super::terminal::Sound;
@@ -83,6 +84,12 @@ pub struct Engine {
     mixer: Mixer,
     mixed: Vec<i16>,
     strangers: u64,
+    /// The ports that have more than a socket: candidates, an agent, a relay.
+    paths: Vec<Path>,
+    /// The earliest of their deadlines.
+    path_us: Option<u64>,
+    /// The moment of the last call.
+    now: Now,
 }
 
 impl Engine {
@@ -106,6 +113,9 @@ impl Engine {
             mixer: Mixer::new(960),
             mixed: Vec::with_capacity(960),
             strangers: 0,
+            paths: Vec::new(),
+            path_us: None,
+            now: Now::default(),
         }
     }
 
@@ -121,13 +131,31 @@ impl Engine {
 
     /// Obeys an order.
     pub fn handle(&mut self, now: Now, command: Command) {
+        self.now = now;
         match command {
             Command::Open { leg, port, plan } => self.open(now, leg, port, *plan),
             Command::Update { leg, plan } => {
+                let plan = match self.legs.iter().find(|open| open.id == leg).map(|open| open.port) {
+                    Some(port) => Box::new(self.agree(now, leg, port, *plan)),
+                    None => return,
+                };
                 self.with(leg, |leg, out, sound| leg.update(now, *plan, sound.rate(), out));
                 self.regroup(now);
             }
             Command::Close { leg } => self.close(now, leg),
+            Command::Gather { port, sources } => {
+                let sources = sources.map(|sources| *sources);
+                if sources.is_none() && !self.paths.iter().any(|path| path.port == port) {
+                    return;
+                }
+                self.with_path(port, |path, events| path.gather(now, sources, events));
+            }
+            Command::Expect { port, credentials } => {
+                self.with_path(port, |path, _| path.expect(credentials));
+            }
+            Command::Permit { port, peers } => {
+                self.with_path(port, |path, events| path.permit(now, &peers, events));
+            }
             Command::Place { leg, room } => {
                 self.with(leg, |leg, _, _| leg.room = room);
                 self.regroup(now);
@@ -160,11 +188,13 @@ impl Engine {
             self.tell(Event::Failed { leg, why: why.into() });
             return;
         }
+        let plan = self.agree(now, leg, port, plan);
         let opened =
             Leg::open(now, leg, port, plan, &self.settings, self.sound.rate(), &self.cname, &mut self.chance);
         let opened = match opened {
             Ok(opened) => opened,
             Err(why) => {
+                self.with_path(port, |path, _| path.close(now));
                 self.tell(Event::Failed { leg, why });
                 return;
             }
@@ -183,7 +213,10 @@ impl Engine {
         self.with(leg, |leg, out, _| leg.close(now, out));
         let Some(at) = self.legs.iter().position(|open| open.id == leg) else { return };
         self.legs.swap_remove(at);
-        self.ports.swap_remove(at);
+        let port = self.ports.swap_remove(at);
+        if self.paths.iter().any(|path| path.port == port) {
+            self.with_path(port, |path, _| path.close(now));
+        }
         if self.legs.is_empty() {
             self.sound.last_leg_closed(&mut self.recordings);
         }
@@ -193,6 +226,30 @@ impl Engine {
     fn terminal(&mut self, now: Now, terminal: Terminal) {
         self.sound.replace(terminal, self.legs.len(), &mut self.recordings);
         self.regroup(now);
+    }
+
+    /// Works on the path of a port, which begins here if need be and ends when nobody needs it.
+    fn with_path<T>(&mut self, port: PortId, what: impl FnOnce(&mut Path, &mut VecDeque<Event>) -> T) -> T {
+        let at = self.paths.iter().position(|path| path.port == port);
+        let mut path = match at {
+            Some(at) => self.paths.swap_remove(at),
+            None => Path::new(port, self.chance.fork()),
+        };
+        let result = what(&mut path, &mut self.events);
+        if !path.is_idle() {
+            self.paths.push(path);
+        }
+        self.path_us = self.paths.iter().fold(None, |due, path| earliest(due, path.poll_timeout()));
+        result
+    }
+
+    /// The plan of a leg as the leg may know it: what is under ICE is the path's.
+    fn agree(&mut self, now: Now, leg: LegId, port: PortId, plan: Plan) -> Plan {
+        let known = self.paths.iter().any(|path| path.port == port);
+        if !known && plan.ice.is_none() && !plan.keep_open {
+            return plan;
+        }
+        self.with_path(port, |path, events| path.agree(now, leg, plan, events))
     }
 
     fn tell(&mut self, event: Event) {
@@ -247,6 +304,28 @@ impl Engine {
         from: SocketAddr,
         bytes: &mut [u8],
     ) {
+        self.now = now;
+        let (mut from, mut bytes) = (from, bytes);
+        if component == Component::Rtp
+            && let Some(path) = self.paths.iter_mut().find(|path| path.port == port)
+        {
+            let arrival = path.handle_packet(now, from, bytes, &mut self.events);
+            self.path_us = earliest(self.path_us, path.poll_timeout());
+            match arrival {
+                Arrival::Done => return,
+                Arrival::Refused => {
+                    self.strangers += 1;
+                    return;
+                }
+                Arrival::Media(range, checked) => {
+                    let Some(payload) = bytes.get_mut(range) else { return };
+                    bytes = payload;
+                    if checked {
+                        from = FAR_END;
+                    }
+                }
+            }
+        }
         let Some(leg) =
             self.ports.iter().position(|&known| known == port).and_then(|at| self.legs.get_mut(at))
         else {
@@ -265,11 +344,21 @@ impl Engine {
 
     /// The deadline on the monotonic clock at which `handle_timeout` is wanted.
     pub fn poll_timeout(&self) -> Option<u64> {
-        earliest(self.slow_us, self.grid.map(|grid| grid.next_us))
+        let legs = earliest(self.slow_us, self.grid.map(|grid| grid.next_us));
+        earliest(legs, self.path_us)
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.now = now;
+        if self.path_us.is_some_and(|due| due <= now.mono_us) {
+            for path in &mut self.paths {
+                if path.poll_timeout().is_some_and(|due| due <= now.mono_us) {
+                    path.handle_timeout(now, &mut self.events);
+                }
+            }
+            self.path_us = self.paths.iter().fold(None, |due, path| earliest(due, path.poll_timeout()));
+        }
         if let Some(grid) = &mut self.grid {
             let late_us = now.mono_us.saturating_sub(grid.next_us);
             if late_us > CATCH_UP_US {
@@ -427,7 +516,26 @@ impl Engine {
 
     /// The next packet to send, written into `buffer` (1500 bytes hold each); `None` when there is none.
     pub fn poll_transmit(&mut self, buffer: &mut [u8]) -> Option<Transmit> {
-        self.outbox.poll(buffer)
+        while let Some(transmit) = self.outbox.poll(buffer) {
+            if transmit.to != FAR_END {
+                return Some(transmit);
+            }
+            let path = self.paths.iter_mut().find(|path| path.port == transmit.port);
+            if let Some((to, len)) = path.and_then(|path| path.frame(self.now, buffer, transmit.len)) {
+                return Some(Transmit { to, len, ..transmit });
+            }
+        }
+        for path in &mut self.paths {
+            while let Some((to, bytes)) = path.poll_transmit() {
+                if let Some(target) = buffer.get_mut(..bytes.len()) {
+                    target.copy_from_slice(&bytes);
+                    let (port, len) = (path.port, bytes.len());
+                    return Some(Transmit { port, component: Component::Rtp, to, len });
+                }
+            }
+        }
+        self.paths.retain(|path| !path.is_idle());
+        None
     }
 
     /// The next event; `None` when there is none.

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use super::command::{LegId, PortId, RecordingId};
 use super::report::Report;
 use crate::audio::codec::Codec;
+use crate::nat::gathering::Found;
+use crate::nat::ice;
 use crate::rtp::srtp::Profile;
 
 /// How a digit arrived.
@@ -100,6 +102,20 @@ pub enum Event {
     Unauthentic {
         /// The leg.
         leg: LegId,
+    },
+    /// What a port can be reached at has changed.
+    Gathered {
+        /// The port.
+        port: PortId,
+        /// All of it.
+        found: Box<Found>,
+    },
+    /// What the agent of a leg under ICE says of its path.
+    Path {
+        /// The leg.
+        leg: LegId,
+        /// What it says.
+        event: ice::Event,
     },
     /// The leg is closed, its port free.
     Closed {

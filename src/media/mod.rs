@@ -33,6 +33,7 @@ mod handshake_tests;
 mod leg;
 #[cfg(test)]
 mod link;
+mod path;
 mod plan;
 mod receive;
 mod recording;
@@ -50,6 +51,6 @@ pub use command::{
 };
 pub use engine::{Engine, Settings};
 pub use event::{DtmfSource, Event, Recorded};
-pub use plan::{Direction, Dtls, DtmfPath, Format, Plan, Remote, Srtp, TelephoneEvent};
+pub use plan::{Direction, Dtls, DtmfPath, Format, Ice, Plan, Remote, Srtp, TelephoneEvent};
 pub use report::Report;
 pub use transmit::{Component, Transmit};

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::audio::codec::Codec;
+use crate::nat::ice::{Credentials, Peer};
 use crate::rtp::dtls::{Fingerprint, Role};
 use crate::rtp::srtp::Keys;
 
@@ -93,6 +94,17 @@ pub struct Dtls {
     pub association: u32,
 }
 
+/// The ICE of a leg, as both ends agreed on it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ice {
+    /// What we prove ourselves by.
+    pub local: Credentials,
+    /// What the far end brings.
+    pub peer: Peer,
+    /// Whether we nominate.
+    pub controlling: bool,
+}
+
 /// One leg as both ends agreed on it. A later offer/answer replaces it as a whole (`Command::Update`).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Plan {
@@ -132,6 +144,10 @@ pub struct Plan {
     /// The far end's upper bound for the bit rate, where the codec has a choice (Opus `maxaveragebitrate`),
     /// bit/s.
     pub max_bitrate: Option<u32>,
+    /// The way is found by ICE: `remote` and `signalling` say nothing then.
+    pub ice: Option<Ice>,
+    /// Keep the mappings of NATs open where no audio leaves.
+    pub keep_open: bool,
     /// Without a packet for so long there is [`super::Event::Silence`]; 0 never. Comfort noise, digits and
     /// RTCP count as signs of life.
     pub silence_ms: u32,
@@ -159,6 +175,8 @@ impl Plan {
             rtcp_mux: false,
             fec: false,
             max_bitrate: None,
+            ice: None,
+            keep_open: false,
             silence_ms: 5_000,
             timeout_ms: 60_000,
         }

@@ -283,10 +283,8 @@ mod tests {
         let id = TransactionId::of(&request).unwrap();
         let answer = Message::binding_answer(id, MAPPED.parse().unwrap()).write(Seal::Plain);
         assert!(binding.handle_datagram(at(9), "192.0.2.2:3479".parse().unwrap(), &answer));
-        let outcome = binding.poll_outcome();
-        assert!(
-            matches!(outcome, Some(Outcome::Mapped { from, .. }) if from == "192.0.2.2:3479".parse::<SocketAddr>().unwrap())
-        );
+        let elsewhere: SocketAddr = "192.0.2.2:3479".parse().unwrap();
+        assert!(matches!(binding.poll_outcome(), Some(Outcome::Mapped { from, .. }) if from == elsewhere));
     }
 
     #[test]

@@ -93,9 +93,14 @@ const DOUBTED: Patience =
 /// A mapping that nothing passes is refreshed after this time: the shortest ones in the field live for some 20 s, and a
 /// refresh may be lost.
 const REFRESH_AFTER: Duration = Duration::from_secs(5);
+/// The same where the watch costs its share.
+const REFRESH_WATCHED_AFTER: Duration = Duration::from_millis(6_500);
+/// One word of the network's is believed in this time.
+const DEAF: Duration = Duration::from_secs(45);
 /// What asking may cost in octets an hour, headers of IP and UDP counted.
 const STUN_BUDGET: u64 = 185_000;
 const ASK_BUDGET: u64 = 355_000;
+const ASK_WATCHED_BUDGET: u64 = 29_000;
 /// The headers of IPv4 and UDP.
 const HEADERS: u32 = 28;
 /// While the registrar is silent: the wait between two attempts is this part of the outage …
@@ -136,6 +141,8 @@ pub struct KeepAlive {
     watched: bool,
     /// Octets of the last question and its answer.
     cost: u32,
+    /// Until when the network's word that the registrar can't be reached is not believed.
+    deaf_until: u64,
     chance: Chance,
     outputs: VecDeque<Output>,
 }
@@ -151,6 +158,7 @@ impl KeepAlive {
             outside: Outside::default(),
             watched: false,
             cost: 0,
+            deaf_until: 0,
             chance,
             outputs: VecDeque::new(),
         }
@@ -231,6 +239,15 @@ impl KeepAlive {
         }
     }
 
+    /// The network says that the registrar can't be reached (ICMP). That may be so for what refreshes mappings only,
+    /// and for others: the flow is asked, and where it answers, the network is not asked again for a while.
+    pub fn handle_unreachable(&mut self, now: Now) {
+        if self.deaf_until <= now.mono_us {
+            self.deaf_until = now.deadline(DEAF);
+            self.doubt(now);
+        }
+    }
+
     /// A datagram of STUN came on the flow. True if it was an answer to a question of ours.
     pub fn handle_datagram(&mut self, now: Now, from: SocketAddr, datagram: &[u8]) -> bool {
         let State::Asking { binding: Some(binding), .. } = &mut self.state else { return false };
@@ -303,7 +320,7 @@ impl KeepAlive {
             Some(Way::Stun) => between(3_700, 10_000, affordable(STUN_BUDGET)),
             Some(Way::Ping) => Duration::from_secs(8),
             Some(Way::Ask) | None => match (stream, self.watched) {
-                (false, true) => Duration::from_secs(180),
+                (false, true) => between(45_000, 180_000, affordable(ASK_WATCHED_BUDGET)),
                 (false, false) => between(9_600, 20_000, affordable(ASK_BUDGET)),
                 (true, true) => Duration::from_secs(30),
                 (true, false) => Duration::from_millis(9_600),
@@ -342,7 +359,8 @@ impl KeepAlive {
 
     fn refresh_later(&mut self, now: Now) {
         let datagrams = self.flow.is_some_and(|flow| flow.carriage == Carriage::Datagrams);
-        self.refresh_at = datagrams.then(|| now.deadline(REFRESH_AFTER));
+        let after = if self.watched { REFRESH_WATCHED_AFTER } else { REFRESH_AFTER };
+        self.refresh_at = datagrams.then(|| now.deadline(after));
     }
 
     /// No answer came in time.

@@ -226,12 +226,30 @@ fn a_watched_flow_is_asked_rarely_and_its_mapping_still_refreshed() {
     let mut bench = Bench::up(Carriage::Datagrams);
     bench.keeper.set_watched(bench.now, true);
     bench.run(3600.0, ASKED);
-    assert!(bench.count("ask") <= 21, "{}", bench.count("ask"));
-    assert!(bench.count("refresh") >= 690);
+    assert!(bench.count("ask") <= 32, "{}", bench.count("ask"));
+    assert!((500..570).contains(&bench.count("refresh")));
     bench.sent.clear();
     bench.keeper.set_watched(bench.now, false);
     bench.run(11.0, ASKED);
     assert_eq!(bench.count("ask"), 1);
+}
+
+#[test]
+fn a_word_of_the_network_is_a_reason_to_ask_and_no_more() {
+    let mut bench = Bench::up(Carriage::Datagrams);
+    bench.keeper.set_watched(bench.now, true);
+    bench.run(60.0, ASKED);
+    bench.sent.clear();
+    for _ in 0..20 {
+        bench.keeper.handle_unreachable(bench.now);
+        bench.run(1.0, ASKED);
+    }
+    assert_eq!(bench.count("ask"), 1);
+    assert!(bench.told.is_empty());
+    bench.run(60.0, ASKED);
+    bench.keeper.handle_unreachable(bench.now);
+    bench.run(4.0, DEAD);
+    assert_eq!(bench.last_told(), Some(&Output::Dead));
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! STUN messages (RFC 8489) with the attributes of NAT discovery (RFC 5780) and of connectivity checks (RFC 8445 §16.1).
 //!
-//! The codec below is `stun-rs`; no other file of the house names it. Only Binding is known here: TURN has a crate of
-//! its own.
+//! The codec below is `stun-rs`; but for `turn_message`, no other file of the house names it. Only Binding is known here.
 
 use crate::chance::Chance;
 use std::net::SocketAddr;
@@ -23,9 +22,9 @@ pub const MAX_ATTRIBUTES: usize = 40;
 /// The most octets that are kept of the reason of a refusal.
 pub const MAX_REASON: usize = 128;
 
-const HEADER: usize = 20;
+pub(super) const HEADER: usize = 20;
 const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
-const MESSAGE_INTEGRITY: u16 = 0x0008;
+pub(super) const MESSAGE_INTEGRITY: u16 = 0x0008;
 const MESSAGE_INTEGRITY_SHA256: u16 = 0x001C;
 const FINGERPRINT: u16 = 0x8028;
 
@@ -337,7 +336,7 @@ pub fn is_authentic(datagram: &[u8], password: &str) -> bool {
 }
 
 /// The types of all attributes, in order; refuses what does not fit and what is appended behind the integrity.
-fn attribute_types(datagram: &[u8]) -> Result<Vec<u16>, Fault> {
+pub(super) fn attribute_types(datagram: &[u8]) -> Result<Vec<u16>, Fault> {
     if !is_stun(datagram) {
         return Err(Fault::NotStun);
     }
@@ -368,7 +367,7 @@ fn attribute_types(datagram: &[u8]) -> Result<Vec<u16>, Fault> {
     if rest.is_empty() { Ok(types) } else { Err(Fault::Attributes) }
 }
 
-fn clipped(reason: &str) -> &str {
+pub(super) fn clipped(reason: &str) -> &str {
     let mut end = reason.len().min(MAX_REASON);
     while !reason.is_char_boundary(end) {
         end -= 1;

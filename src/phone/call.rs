@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::auto_answer::Automatic;
 use super::media_plan::DigitsBy;
+use super::paths::Restart;
 use super::snapshot::CallView;
 use crate::events::cloud_event::rfc3339;
 use crate::events::store::Entry;
 use crate::events::{CallResult, Cause, Direction, Leg, Quality};
 use crate::media::{LegId, Plan, PortId, RecordingId, Report, Room};
+use crate::nat::gathering::Found;
 use crate::now::{Now, earliest};
 use crate::rtp::srtp::Profile;
 use crate::sip::call::DialogKey;
@@ -82,6 +84,10 @@ pub(super) struct Path {
     pub silent: bool,
     /// The newest figures.
     pub report: Option<Report>,
+    /// What the port can be reached at, if that was looked for.
+    pub found: Option<Found>,
+    /// The search for another path, while it goes on.
+    pub restart: Option<Restart>,
 }
 
 /// A recording that runs.
@@ -171,6 +177,11 @@ impl Call {
     }
 
     pub fn poll_timeout(&self) -> Option<u64> {
+        earliest(self.phase_timeout(), self.path.restart.map(Restart::due))
+    }
+
+    /// When the phase of the call has something to do.
+    pub fn phase_timeout(&self) -> Option<u64> {
         match &self.phase {
             Phase::Dialing => None,
             Phase::Proceeding { tone_at } => *tone_at,
@@ -259,6 +270,8 @@ impl Path {
             digits: DigitsBy::Media,
             silent: false,
             report: None,
+            found: None,
+            restart: None,
         }
     }
 

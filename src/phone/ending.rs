@@ -62,8 +62,9 @@ impl Phone {
     }
 
     pub(super) fn handle_call_timeouts(&mut self, now: Now) {
+        self.handle_restart_timeouts(now);
         for index in (0..self.calls.len()).rev() {
-            if self.calls[index].poll_timeout().is_none_or(|due| due > now.mono_us) {
+            if self.calls[index].phase_timeout().is_none_or(|due| due > now.mono_us) {
                 continue;
             }
             match &mut self.calls[index].phase {
@@ -78,7 +79,8 @@ impl Phone {
                     let cause = Cause::network("it rang too long, and the PBX did not take it back");
                     call.verdict = Some((CallResult::NoAnswer, Cause { status: Some(480), ..cause }));
                     if self.agent.reject(now, call.sip, 480, None, &[]).is_err() {
-                        self.ports.push_back((call.path.port, call.path.number));
+                        let (port, number) = (call.path.port, call.path.number);
+                        self.give_back(port, number);
                         self.finish_call(now, index);
                     }
                 }
@@ -106,6 +108,7 @@ impl Phone {
         let busy_tone =
             call.facts.direction == Direction::Out && answered.is_none() && result != CallResult::Cancelled;
         let give_up_at = now.deadline(LAST_FIGURES_WITHIN);
+        call.path.restart = None;
         call.phase = Phase::Ending { give_up_at, result, cause, at: now, answered };
         let leg = call.path.leg;
         if busy_tone {
@@ -115,7 +118,8 @@ impl Phone {
             self.outputs.push_back(Output::Media(Command::Close { leg }));
         } else {
             let path = &self.calls[index].path;
-            self.ports.push_back((path.port, path.number));
+            let (port, number) = (path.port, path.number);
+            self.give_back(port, number);
             self.finish_call(now, index);
         }
     }

@@ -5,6 +5,7 @@ use super::call::{Call, Path, Phase};
 use super::command::{Blame, Outcome, Refusal, Reply};
 use super::dial_string::{is_number, subscriber};
 use super::media_plan::capability;
+use super::paths::{Taken, describe};
 use crate::config::dialing::e164;
 use crate::events::store::Write;
 use crate::events::{CallResult, Cause, Direction, Event, Kind, Leg, Number, Origin, Party};
@@ -40,19 +41,20 @@ impl Phone {
             leg: Leg { leg_id: format!("{id}-1"), ..facts.clone() },
             origin: Origin::Network,
         };
-        let place = match (refused, address, self.ports.pop_front()) {
-            (None, Some(address), Some(port)) => Ok((address, port)),
-            (refused, _, port) => {
-                self.ports.extend(port);
-                Err(refused.unwrap_or_else(|| Refused {
-                    status: 480,
-                    rule: "rtp.ports",
-                    result: CallResult::Congestion,
-                    text: "no RTP port is free".into(),
-                }))
-            }
+        let port = match (&refused, address) {
+            (None, Some(address)) => self.take_port(&name, address),
+            _ => None,
         };
-        let (address, (port, number)) = match place {
+        let place = match (refused, address, port) {
+            (None, Some(address), Some(port)) => Ok((address, port)),
+            (refused, ..) => Err(refused.unwrap_or_else(|| Refused {
+                status: 480,
+                rule: "rtp.ports",
+                result: CallResult::Congestion,
+                text: "no RTP port is free".into(),
+            })),
+        };
+        let (address, Taken { port, number, found }) = match place {
             Ok(place) => place,
             Err(refused) => {
                 self.tell(now, Event::of_call(&id, new));
@@ -61,15 +63,19 @@ impl Phone {
             }
         };
         let Some(line) = self.line(&name) else { return };
-        let negotiation = Negotiation::new(
-            capability(&line.config, &self.config.rtp, address, number, self.fingerprint),
-            self.chance.next_u64(),
-        );
+        let mut capability = capability(&line.config, &self.config.rtp, address, number, self.fingerprint);
+        if let Some(found) = &found {
+            let server = self.agent.server(account).map(|(_, server)| server.ip());
+            describe(&mut capability, &line.config, found, server);
+        }
+        let negotiation = Negotiation::new(capability, self.chance.next_u64());
         // An offer that can't be answered is refused before anybody is disturbed.
-        if let Some(offer) = &incoming.offer
-            && let Err(refusal) = negotiation.clone().answer(offer, &mut self.chance)
-        {
-            self.ports.push_back((port, number));
+        let tried = incoming.offer.as_ref().map(|offer| negotiation.clone().answer(offer, &mut self.chance));
+        if let Some(Ok((_, agreed))) = &tried {
+            self.permit_early(port, agreed);
+        }
+        if let Some(Err(refusal)) = tried {
+            self.give_back(port, number);
             let warning = format!("{} tipring \"{refusal}\"", refusal.warning());
             let _ = self.agent.reject(now, sip, refusal.status(), None, &[("Warning".into(), warning)]);
             self.tell(now, Event::of_call(&id, new));
@@ -79,7 +85,7 @@ impl Phone {
         }
         let automatic = self.will_answer_by_itself(now, &name, &incoming.request.fields);
         let at_once = automatic.as_ref().is_some_and(|automatic| automatic.due() <= now.mono_us);
-        let path = Path::new(LegId(self.number()), port, number);
+        let path = Path { found, ..Path::new(LegId(self.number()), port, number) };
         let mut call = Call::new(now, id, facts, sip, Phase::Ringing { automatic }, path, negotiation);
         call.offer.clone_from(&incoming.offer);
         let (id, facts) = (call.id.clone(), call.facts.clone());

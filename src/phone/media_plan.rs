@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::paths;
 use crate::audio::codec::Codec;
 use crate::config;
 use crate::media::{Direction, Dtls, DtmfPath, Format, Plan, Remote, Srtp, TelephoneEvent};
@@ -107,6 +108,8 @@ pub fn plan(
         rtcp_mux: agreed.rtcp_mux,
         fec: parameter(fmtp, "useinbandfec") == Some(1),
         max_bitrate: parameter(fmtp, "maxaveragebitrate"),
+        ice: agreed.ice.as_ref().map(paths::ice),
+        keep_open: line.nat.mode == config::NatMode::Auto,
         silence_ms: millis(rtp.silence),
         timeout_ms: millis(rtp.timeout),
     };

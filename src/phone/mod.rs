@@ -30,6 +30,7 @@ mod line;
 mod mailbox;
 mod media_plan;
 mod outgoing;
+mod paths;
 pub mod reach;
 mod session;
 pub mod snapshot;
@@ -187,6 +188,7 @@ pub struct Phone {
     config: Config,
     agent: UserAgent,
     reach: Reach,
+    paths: paths::Paths,
     /// The URN that registrars know this device by.
     instance: String,
     lines: Vec<Line>,
@@ -236,6 +238,7 @@ impl Phone {
             instance,
             agent: UserAgent::new(settings, chance.fork()),
             reach: Reach::new(chance.fork()),
+            paths: paths::Paths::default(),
             lines: Vec::new(),
             calls: Vec::new(),
             ports: VecDeque::new(),
@@ -307,6 +310,7 @@ impl Phone {
                 self.tell(now, Event::new(Kind::NetworkChanged { addresses }));
                 self.agent.network_changed(now);
                 self.reach.handle_network_changed(now);
+                self.restart_paths(now);
             }
             Input::Stop => self.stop(now),
         }
@@ -396,6 +400,7 @@ impl Phone {
             return self.settle(now);
         }
         self.place_legs();
+        self.prepare_paths(now);
         self.sound(now);
         self.conclude(now);
     }
@@ -416,10 +421,13 @@ impl Phone {
             | ua_event::Event::Servers { .. }
             | ua_event::Event::Answered { .. }
             | ua_event::Event::Pong { .. }
+            | ua_event::Event::Unreachable { .. }
             | ua_event::Event::Stun { .. }
-            | ua_event::Event::Resolved { .. }
             | ua_event::Event::Request { .. }
             | ua_event::Event::Response { .. } => {}
+            ua_event::Event::Resolved { host, port, addresses } => {
+                self.path_server_found(host, port, addresses);
+            }
             ua_event::Event::Call { call, event } => self.handle_call(now, call, event),
             ua_event::Event::Trace(trace) => {
                 let line =

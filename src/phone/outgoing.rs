@@ -7,6 +7,7 @@ use super::dial_string::{digits, is_number};
 use super::limits::Verdict;
 use super::line::{Line, address};
 use super::media_plan::capability;
+use super::paths::{Taken, describe};
 use crate::config::{self, CallerId};
 use crate::events::store::Write;
 use crate::events::{Direction, Event, Kind, Leg, Number, Origin, Party};
@@ -68,7 +69,7 @@ impl Phone {
                 format!("[limits] decides this: see `{rule}`"),
             ));
         }
-        let Some((port, number)) = self.ports.pop_front() else {
+        let Some(Taken { port, number, found }) = self.take_port(&name, address) else {
             return Err(Refusal::new(
                 Blame::Environment,
                 "no_port",
@@ -78,7 +79,11 @@ impl Phone {
         };
         self.quiet_others(now);
         let line = self.known_line(&name)?;
-        let capability = capability(&line.config, &self.config.rtp, address, number, self.fingerprint);
+        let mut capability = capability(&line.config, &self.config.rtp, address, number, self.fingerprint);
+        if let Some(found) = &found {
+            let server = self.agent.server(account).map(|(_, server)| server.ip());
+            describe(&mut capability, &line.config, found, server);
+        }
         let options = options(&line.config);
         let mut negotiation = Negotiation::new(capability, self.chance.next_u64());
         let offer = negotiation.offer(&mut self.chance);
@@ -86,7 +91,7 @@ impl Phone {
             match self.agent.invite(now, account, target, InviteOptions { offer: Some(offer), ..options }) {
                 Ok(sip) => sip,
                 Err(error) => {
-                    self.ports.push_back((port, number));
+                    self.give_back(port, number);
                     let hint = "wait until a call has ended";
                     return Err(Refusal::new(Blame::Environment, "not_started", error.to_string(), hint));
                 }
@@ -94,7 +99,8 @@ impl Phone {
         let usage = self.guard.started(now, &name);
         self.keep(Write::Usage(usage));
         let id = self.chance.token(6);
-        let path = Path::new(LegId(self.number()), port, number);
+        self.expect_checks(port, &negotiation);
+        let path = Path { found, ..Path::new(LegId(self.number()), port, number) };
         let mut call = Call::new(now, id, facts, sip, Phase::Dialing, path, negotiation);
         call.facts.sip_call_id = self.agent.sip_call_id(sip).map(str::to_owned);
         call.emergency = matches!(verdict, Verdict::Emergency { .. });

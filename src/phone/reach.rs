@@ -147,6 +147,11 @@ impl Reach {
                 }
                 self.drain(now, *account, agent);
             }
+            Event::Unreachable { account } => {
+                if let Some(keeper) = self.keepers.get_mut(account) {
+                    keeper.handle_unreachable(now);
+                }
+            }
             Event::Stun { remote, octets } => self.handle_stun(now, *remote, octets, agent),
             Event::Resolved { host, port, addresses } => {
                 self.handle_resolved(now, &(host.clone(), *port), addresses);
@@ -339,8 +344,18 @@ impl Reach {
     fn hint(&mut self, now: Now, account: AccountId, agent: &mut UserAgent) {
         if self.waits(account) {
             agent.retry(now, account, true);
-        } else if self.keepers.get(&account).is_some_and(|keeper| keeper.flow().is_some()) {
-            agent.renew_flow(now, account);
+            return;
+        }
+        let Some(keeper) = self.keepers.get_mut(&account) else { return };
+        match keeper.flow().map(|flow| flow.carriage) {
+            // The answer to a call that rings belongs on the connection that it came by, if that lives: it is asked first.
+            Some(Carriage::Stream) if agent.is_calling(account) => {
+                keeper.doubt(now);
+                keeper.handle_timeout(now);
+                self.drain(now, account, agent);
+            }
+            Some(_) => agent.renew_flow(now, account),
+            None => {}
         }
     }
 

@@ -328,6 +328,8 @@ impl Phone {
                     self.calls[index].path.shaken = Some(profile);
                 }
             }
+            media::Event::Gathered { port, found } => self.path_found(now, port, *found),
+            media::Event::Path { leg, event } => self.path_event(now, leg, event),
             media::Event::Latched { .. }
             | media::Event::Codec { .. }
             | media::Event::DtmfSent { .. }

@@ -69,6 +69,11 @@ impl UserAgent {
         self.wire.lines.get(&account).is_some_and(|line| line.registration.is_in_flight())
     }
 
+    /// Whether a call of the line is being set up.
+    pub fn is_calling(&self, account: AccountId) -> bool {
+        self.calls.values().any(|call| call.account() == account && call.is_being_made())
+    }
+
     /// Sends an OPTIONS on the line's flow, or the last one `again`; the answer is [`Event::Answered`].
     pub fn ask(&mut self, now: Now, account: AccountId, again: bool) {
         self.wire.ask(now, account, again);
@@ -171,6 +176,15 @@ impl UserAgent {
         let octets = u32::try_from(question + response.write().len()).unwrap_or(u32::MAX);
         self.wire.events.push_back(Event::Answered { account, seen: seen(response), octets });
         true
+    }
+
+    /// Datagrams do not reach a peer.
+    pub(crate) fn handle_unsent(&mut self, remote: SocketAddr) {
+        for (account, line) in &self.wire.lines {
+            if line.flow.as_ref().is_some_and(|flow| flow.connection.is_none() && flow.remote == remote) {
+                self.wire.events.push_back(Event::Unreachable { account: *account });
+            }
+        }
     }
 
     /// A pong on a connection.

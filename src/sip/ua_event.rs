@@ -102,6 +102,11 @@ pub enum Event {
         /// The line.
         account: AccountId,
     },
+    /// The network says that datagrams do not reach the server of a line (ICMP).
+    Unreachable {
+        /// The line.
+        account: AccountId,
+    },
     /// A datagram of STUN came to the SIP socket.
     Stun {
         /// Who sent it.

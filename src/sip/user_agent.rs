@@ -397,6 +397,7 @@ impl UserAgent {
                 let there =
                     |flow: &crate::sip::transport::Flow| flow.connection.is_none() && flow.remote == remote;
                 self.wire.transactions.handle_unreachable(&why, there);
+                self.handle_unsent(remote);
             }
             Input::Answer { query, result } => self.wire.locator.handle_answer(now, query, result),
             Input::LocalAddress { query, result } => self.wire.handle_local_address(now, query, result),

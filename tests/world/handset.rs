@@ -18,6 +18,7 @@ use tipring::sip::network;
 use crate::names::Names;
 use crate::network::Network;
 use crate::sound_card::SoundCard;
+use crate::stream::Streams;
 
 /// The port of SIP.
 pub const SIP: u16 = 5060;
@@ -118,14 +119,14 @@ impl Handset {
     }
 
     /// Does everything that phone and engine ask, until both are quiet.
-    pub fn drain(&mut self, now: Now, network: &mut Network, names: &Names) {
+    pub fn drain(&mut self, now: Now, network: &mut Network, names: &Names, streams: &mut Streams) {
         let mut packet = [0; 2048];
         let mut samples = Vec::new();
         loop {
             let mut quiet = true;
             while let Some(output) = self.phone.poll_output() {
                 quiet = false;
-                self.perform(now, output, network, names);
+                self.perform(now, output, network, names, streams);
             }
             while let Some(transmit) = self.engine.poll_transmit(&mut packet) {
                 let Some(rtp) = self.ports.get(&transmit.port.0) else { continue };
@@ -153,14 +154,26 @@ impl Handset {
         }
     }
 
-    fn perform(&mut self, now: Now, output: Output, network: &mut Network, names: &Names) {
+    fn perform(
+        &mut self,
+        now: Now,
+        output: Output,
+        network: &mut Network,
+        names: &Names,
+        streams: &mut Streams,
+    ) {
         match output {
             Output::Sip(network::Output::Datagram { remote, bytes, .. }) => {
                 network.send(now.mono_us, SocketAddr::new(self.address, SIP), remote, bytes);
             }
-            Output::Sip(network::Output::Connect { connection, .. }) => {
-                let why = "there are no connections in this world".to_owned();
-                self.phone.handle(now, Input::Sip(network::Input::Closed { connection, why }));
+            Output::Sip(network::Output::Connect { connection, transport, remote, .. }) => {
+                streams.connect(now.mono_us, network, self.address, (connection, transport), remote);
+            }
+            Output::Sip(network::Output::Stream { connection, bytes }) => {
+                streams.write(now.mono_us, network, self.address, connection, &bytes);
+            }
+            Output::Sip(network::Output::Close { connection }) => {
+                streams.close(now.mono_us, network, self.address, connection);
             }
             Output::Sip(network::Output::Query { query, question, .. }) => {
                 let result = names.answer(&question);
@@ -170,7 +183,6 @@ impl Handset {
                 let result = Ok(self.address);
                 self.phone.handle(now, Input::Sip(network::Input::LocalAddress { query, result }));
             }
-            Output::Sip(network::Output::Stream { .. } | network::Output::Close { .. }) => {}
             Output::Media(command) => {
                 if let Command::Tone { at, tone } = &command {
                     self.tones.push((*at, *tone));

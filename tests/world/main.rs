@@ -9,6 +9,7 @@ mod network;
 mod script;
 mod sound_card;
 mod storm;
+mod stream;
 mod world;
 
 mod agreements;

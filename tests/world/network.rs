@@ -124,6 +124,12 @@ impl Network {
         &mut self.nats[number]
     }
 
+    /// The machine behind the box at a public address.
+    pub fn inside_of(&mut self, public: SocketAddr) -> Option<IpAddr> {
+        let nat = self.nats.iter().position(|nat| nat.public == public.ip())?;
+        self.behind.iter().find(|(_, behind)| **behind == nat).map(|(machine, _)| *machine)
+    }
+
     /// Sends a datagram from one machine to wherever it gets.
     pub fn send(&mut self, now_us: u64, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
         if let Some(seen) = &mut self.seen {

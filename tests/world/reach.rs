@@ -32,7 +32,12 @@ enum Stun {
 
 /// A registered phone behind a box.
 fn behind(mapping: Dependence, lifetime: u64, stun: Stun, seed: u64) -> World {
+    behind_over("udp", mapping, lifetime, stun, seed)
+}
+
+fn behind_over(transport: &str, mapping: Dependence, lifetime: u64, stun: Stun, seed: u64) -> World {
     let mut world = World::new(seed);
+    world.streams.on = transport != "udp";
     let mut nat = Nat::new(ip("203.0.113.1"), mapping, AddressAndPortDependent);
     nat.lifetime = Duration::from_secs(lifetime);
     world.network.put_behind(ip(PHONE), nat);
@@ -48,7 +53,8 @@ fn behind(mapping: Dependence, lifetime: u64, stun: Stun, seed: u64) -> World {
             "[line.nat]\nstun = [\"stun.example\"]"
         }
     };
-    world.add_phone_at(ip(PHONE), config("1001", line, ""), 0.0);
+    let line = format!("transport = {transport:?}\n{line}");
+    world.add_phone_at(ip(PHONE), config("1001", &line, ""), 0.0);
     world.seconds(10);
     assert!(world.rings(), "{:?}", world.phones[0].told());
     world
@@ -78,47 +84,62 @@ fn short_mappings_are_kept_open() {
 }
 
 /// What makes a registration worthless, and how long it may be so.
-fn comes_back(stun: Stun, most_ms: u64, seed: u64, event: impl Fn(&mut World)) {
+fn comes_back(transport: &str, stun: Stun, most_ms: u64, seed: u64, event: impl Fn(&mut World)) {
     let mut worst = 0;
     for moment in 0..12 {
-        let mut world = behind(AddressAndPortDependent, 120, stun, seed + moment);
+        let mut world = behind_over(transport, AddressAndPortDependent, 120, stun, seed + moment);
         world.millis(60_000 + 970 * moment);
         event(&mut world);
         assert!(!world.rings(), "the event is one");
         let took = world.reached_within(40).expect("the phone is reached again");
         worst = worst.max(took + 500);
-        assert!(!world.phones[0].has("line.unregistered"), "{:?}", world.phones[0].told());
+        if transport == "udp" {
+            assert!(!world.phones[0].has("line.unregistered"), "{:?}", world.phones[0].told());
+        }
     }
-    assert!(worst <= most_ms, "{stun:?}: {worst} ms");
+    assert!(worst <= most_ms, "{transport}, {stun:?}: {worst} ms");
 }
 
 #[test]
 fn a_new_public_address_is_followed() {
     let readdress = |world: &mut World| world.network.nat(0).readdress(ip("203.0.113.99"));
-    comes_back(Stun::Nobody, 13_000, 100, readdress);
-    comes_back(Stun::Registrar, 5_000, 200, readdress);
-    comes_back(Stun::Server, 5_000, 300, readdress);
+    comes_back("udp", Stun::Nobody, 13_000, 100, readdress);
+    comes_back("udp", Stun::Registrar, 5_000, 200, readdress);
+    comes_back("udp", Stun::Server, 5_000, 300, readdress);
+    comes_back("tcp", Stun::Nobody, 15_000, 400, readdress);
+    comes_back("tcp", Stun::Server, 5_000, 500, readdress);
+    comes_back("tls", Stun::Nobody, 15_000, 600, readdress);
+    comes_back("tls", Stun::Server, 5_000, 700, readdress);
 }
 
 #[test]
 fn a_router_that_forgets_its_mappings_is_taught_again() {
     let reboot = |world: &mut World| world.network.nat(0).reboot();
-    comes_back(Stun::Nobody, 13_000, 100, reboot);
-    comes_back(Stun::Registrar, 5_000, 200, reboot);
-    comes_back(Stun::Server, 5_000, 300, reboot);
+    comes_back("udp", Stun::Nobody, 13_000, 100, reboot);
+    comes_back("udp", Stun::Registrar, 5_000, 200, reboot);
+    comes_back("udp", Stun::Server, 5_000, 300, reboot);
+    comes_back("tcp", Stun::Nobody, 15_000, 400, reboot);
+    comes_back("tcp", Stun::Server, 5_000, 500, reboot);
 }
 
 #[test]
 fn a_pbx_that_comes_back_without_its_registrations_has_them_within_five_seconds() {
-    for (stun, seed) in [(Stun::Nobody, 100), (Stun::Registrar, 200), (Stun::Server, 300)] {
+    for (transport, stun, seed) in [
+        ("udp", Stun::Nobody, 100),
+        ("udp", Stun::Registrar, 200),
+        ("udp", Stun::Server, 300),
+        ("tcp", Stun::Nobody, 400),
+        ("tls", Stun::Nobody, 500),
+    ] {
         for moment in 0..10 {
-            let mut world = behind(AddressAndPortDependent, 120, stun, seed + moment);
+            let mut world = behind_over(transport, AddressAndPortDependent, 120, stun, seed + moment);
             world.millis(30_000 + 970 * moment);
             world.pbx.silent = true;
+            world.pbx_host_stands = moment % 2 == 0 || stun == Stun::Server;
             world.millis(60_000 + 1_300 * moment);
             world.restart_pbx();
             let took = world.reached_within(40);
-            assert!(took.is_some_and(|took| took <= 5_000), "{stun:?} {moment}: {took:?}");
+            assert!(took.is_some_and(|took| took <= 5_000), "{transport} {stun:?} {moment}: {took:?}");
         }
     }
 }
@@ -187,4 +208,26 @@ fn where_nothing_is_to_be_kept_nothing_is_sent() {
     world.seconds(2400);
     assert_eq!(world.network.octets[&phone], before);
     assert_eq!(way(&world), None);
+}
+
+#[test]
+fn an_idle_connection_behind_a_short_mapping_stays_open() {
+    for transport in ["tcp", "tls"] {
+        let mut world = behind_over(transport, AddressAndPortDependent, 30, Stun::Nobody, 8);
+        for idle in [45, 600] {
+            world.seconds(idle);
+            assert!(world.rings(), "{transport}, after {idle} s");
+        }
+        assert_eq!(way(&world), Some("crlf"), "the PBX of this world pongs");
+        assert_eq!(world.phones[0].all("line.registered").len(), 1);
+    }
+}
+
+#[test]
+fn beside_a_watch_a_pbx_whose_whole_machine_was_away_is_found_after_minutes() {
+    let mut world = behind(AddressAndPortDependent, 120, Stun::Server, 9);
+    world.pbx.silent = true;
+    world.seconds(200);
+    world.restart_pbx();
+    assert!(world.reached_within(12).is_some());
 }

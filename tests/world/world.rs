@@ -21,6 +21,7 @@ use crate::handset::{Handset, SIP};
 use crate::names::Names;
 use crate::network::{Datagram, Network};
 use crate::sound_card::{RATE, SoundCard};
+use crate::stream::Streams;
 
 /// Where the PBX is.
 pub const PBX: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
@@ -44,6 +45,9 @@ pub struct World {
     pub mailbox: Option<Vec<Datagram>>,
     /// Addresses that answer STUN; the PBX's is one of them if its SIP port does.
     pub stun: Vec<SocketAddr>,
+    pub streams: Streams,
+    /// While the PBX is silent its host still answers for it, by ICMP.
+    pub pbx_host_stands: bool,
     /// Samples per second of the sound cards of phones to come.
     pub card_rate: u32,
 }
@@ -95,6 +99,8 @@ impl World {
             seed,
             mailbox: None,
             stun: Vec::new(),
+            streams: Streams::default(),
+            pbx_host_stands: false,
             card_rate: RATE,
         }
     }
@@ -159,6 +165,7 @@ impl World {
 
     fn next_due(&mut self, now: Now) -> Option<u64> {
         let machines = earliest(self.network.next_arrival(), self.pbx.poll_timeout());
+        let machines = earliest(machines, self.streams.poll_timeout());
         self.phones.iter_mut().fold(machines, |due, phone| earliest(due, phone.poll_timeout(now)))
     }
 
@@ -167,12 +174,26 @@ impl World {
         let now = self.now();
         while let Some(datagram) = self.network.arrive(now.mono_us) {
             let (from, to) = (datagram.from, datagram.to);
-            if self.stun.contains(&to) && is_stun(&datagram.bytes) && !self.pbx.silent {
+            if self.stun.contains(&to) && is_stun(&datagram.bytes) {
+                if self.pbx.silent && to.ip() == PBX {
+                    continue;
+                }
                 let id = TransactionId::of(&datagram.bytes).expect("an id");
                 let answer = Message::binding_answer(id, from).write(Seal::Plain);
                 self.network.send(now.mono_us, to, from, answer);
+            } else if Streams::is_segment(&datagram.bytes) {
+                if !(self.pbx.silent && to.ip() == PBX) {
+                    self.streams.arrive(now.mono_us, &mut self.network, from, to, &datagram.bytes);
+                }
             } else if let Some(mailbox) = self.mailbox.as_mut().filter(|_| !is_phone(&self.phones, to)) {
                 mailbox.push(datagram);
+            } else if self.pbx.silent && self.pbx_host_stands && to.ip() == PBX {
+                // Port unreachable: the box on the way knows whose datagram that was.
+                let phone = self.network.inside_of(from).unwrap_or(from.ip());
+                if let Some(phone) = self.phones.iter_mut().find(|one| one.address == phone) {
+                    let why = "connection refused".to_owned();
+                    phone.phone.handle(now, Input::Sip(network::Input::Unsent { remote: to, why }));
+                }
             } else if to.ip() == PBX && to.port() == SIP {
                 let input = network::Input::Datagram { local: to, remote: from, bytes: &datagram.bytes };
                 self.pbx.handle(now, input);
@@ -183,6 +204,7 @@ impl World {
             }
             self.drain();
         }
+        self.streams.handle_timeout(now.mono_us);
         if self.pbx.poll_timeout().is_some_and(|due| due <= now.mono_us) {
             self.pbx.handle_timeout(now);
         }
@@ -196,7 +218,7 @@ impl World {
     pub fn drain(&mut self) {
         let now = self.now();
         for phone in &mut self.phones {
-            phone.drain(now, &mut self.network, &self.names);
+            phone.drain(now, &mut self.network, &self.names, &mut self.streams);
         }
         while let Some(output) = self.pbx.poll_output() {
             match output {
@@ -217,14 +239,28 @@ impl World {
                     let why = "there are no connections in this world".to_owned();
                     self.pbx.handle(now, network::Input::Closed { connection, why });
                 }
-                Output::Sip(network::Output::Stream { .. } | network::Output::Close { .. }) => {}
+                Output::Sip(network::Output::Stream { connection, bytes }) => {
+                    self.streams.write(now.mono_us, &mut self.network, PBX, connection, &bytes);
+                }
+                Output::Sip(network::Output::Close { connection }) => {
+                    self.streams.close(now.mono_us, &mut self.network, PBX, connection);
+                }
             }
+        }
+        if let Some((machine, said)) = self.streams.poll() {
+            if machine == PBX {
+                self.pbx.handle(now, said.input());
+            } else if let Some(phone) = self.phones.iter_mut().find(|phone| phone.address == machine) {
+                phone.phone.handle(now, Input::Sip(said.input()));
+            }
+            self.drain();
         }
     }
 
     /// The PBX is started anew, and knows of no registration.
     pub fn restart_pbx(&mut self) {
         let manners = self.pbx.manners().clone();
+        self.streams.forget(PBX);
         self.pbx = pbx(self.now(), self.chance.fork());
         *self.pbx.manners() = manners;
     }

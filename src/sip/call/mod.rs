@@ -176,6 +176,11 @@ impl Call {
         self.current().and_then(|index| self.legs.get(index)).map(|leg| &leg.dialog)
     }
 
+    /// Whether an INVITE still waits for its answer, ours or theirs.
+    pub fn is_being_made(&self) -> bool {
+        matches!(self.stage, Stage::Inviting | Stage::Ringing)
+    }
+
     /// True when nothing is left to do.
     pub fn is_over(&self) -> bool {
         let invite_done = self.outgoing.as_ref().is_none_or(|outgoing| outgoing.is_final);

@@ -4,12 +4,19 @@ use super::Target;
 use std::time::Duration;
 use tipring::chance::Chance;
 use tipring::nat::binding::{Binding, Patience};
+use tipring::nat::candidate::{Candidate, Kind};
+use tipring::nat::ice::{self, Agent, Credentials, Peer, Way};
 use tipring::nat::stun::{self, MAX_ATTRIBUTES, MAX_REASON, Message, Seal, TransactionId};
+use tipring::nat::turn::{Allocation, Incoming, Server};
+use tipring::nat::turn_message::{self, TurnMessage};
 use tipring::now::Now;
 
 pub const TARGETS: &[Target] = &[
     Target { name: "nat_stun", run: message, seeds: MESSAGES, dictionary: WORDS },
     Target { name: "nat_binding", run: binding, seeds: MESSAGES, dictionary: WORDS },
+    Target { name: "nat_agent", run: agent, seeds: MESSAGES, dictionary: WORDS },
+    Target { name: "nat_turn_message", run: turn_message, seeds: TURN, dictionary: WORDS },
+    Target { name: "nat_turn", run: turn, seeds: TURN, dictionary: WORDS },
 ];
 
 /// What is read can be written and is read as it was; nobody has guessed a password.
@@ -45,6 +52,106 @@ fn binding(octets: &[u8]) {
     assert!(binding.is_over() && binding.poll_outcome().is_some());
 }
 
+/// An agent that nobody with the password speaks to finds no route, keeps its role and says little.
+fn agent(octets: &[u8]) {
+    let mut chance = Chance::from_number(1);
+    let settings = ice::Settings {
+        component: 1,
+        own: vec!["192.0.2.5".parse().expect("an address")],
+        relayed: "198.51.100.1:50000".parse().ok(),
+        offered: true,
+    };
+    let own = Credentials::draw(&mut chance);
+    let mut agent = Agent::new(settings, own, chance.fork());
+    let peer = "203.0.113.1:4000".parse().expect("an address");
+    let mut now = Now::default();
+    for step in 0..24 {
+        if step == 4 {
+            let candidate = Candidate {
+                foundation: "1".into(),
+                component: 1,
+                priority: 7,
+                address: peer,
+                kind: Kind::Host,
+                related: None,
+            };
+            let credentials = Credentials::draw(&mut chance);
+            agent.start(now, Peer { credentials, candidates: vec![candidate], lite: false });
+        }
+        let mut sent = 0;
+        let mut answer = octets.to_vec();
+        while let Some(transmit) = agent.poll_transmit() {
+            sent += 1;
+            if let (Some(id), Some(theirs)) = (answer.get_mut(8..20), transmit.bytes.get(8..20)) {
+                id.copy_from_slice(theirs);
+            }
+        }
+        assert!(sent <= 4, "{sent} packets at once");
+        agent.handle_datagram(now, Way::Direct, peer, &answer);
+        agent.handle_datagram(now, Way::Relayed, peer, &answer);
+        now = now.plus(Duration::from_millis(100));
+        agent.handle_timeout(now);
+    }
+    assert!(agent.is_controlling() && agent.route().is_none());
+}
+
+/// What is read is written and read as it was; what is found without reading is what reading finds.
+fn turn_message(octets: &[u8]) {
+    let mut rest = octets;
+    while let Ok(Some(length)) = turn_message::next_of_stream(rest) {
+        assert!((4..=rest.len()).contains(&length));
+        rest = &rest[length..];
+    }
+    if let Some((channel, payload)) = turn_message::channel_data(octets) {
+        assert!((0x4000..0x5000).contains(&channel) && payload.len() + 4 <= octets.len());
+    }
+    let found = turn_message::data_indication(octets);
+    let Some(read) = TurnMessage::read(octets) else { return };
+    assert!(read.peers.len() <= turn_message::MAX_PEERS);
+    if let Some((peer, payload)) = found {
+        assert_eq!((Some(&peer), read.data.as_deref()), (read.peers.first(), octets.get(payload)));
+    }
+    let written = TurnMessage::read(&read.write(None)).expect("it was read before");
+    assert_eq!((written.relayed, written.peers, written.channel), (read.relayed, read.peers, read.channel));
+}
+
+/// A server without the password's key makes no allocation of a challenged request, and is left after a while.
+fn turn(octets: &[u8]) {
+    let server = Server {
+        address: "192.0.2.1:3478".parse().expect("an address"),
+        username: "user".into(),
+        password: "secret".into(),
+        stream: octets.first().is_some_and(|first| first % 2 == 0),
+    };
+    let mut now = Now::default();
+    let mut allocation = Allocation::new(now, server, Chance::from_number(1));
+    for _ in 0..40 {
+        let mut answer = octets.to_vec();
+        let mut sent = 0;
+        while let Some(request) = allocation.poll_transmit() {
+            sent += 1;
+            if let (Some(id), Some(theirs)) = (answer.get_mut(8..20), request.get(8..20)) {
+                id.copy_from_slice(theirs);
+            }
+        }
+        assert!(sent <= 4, "{sent} packets at once");
+        if let Incoming::Packet { payload, .. } = allocation.handle(now, &answer) {
+            panic!("a packet {payload:?} of nobody");
+        }
+        let Some(due) = allocation.poll_timeout() else { break };
+        now = now.plus(Duration::from_micros(due.saturating_sub(now.mono_us)));
+        allocation.handle_timeout(now);
+    }
+    let _ = allocation.poll_event();
+}
+
+const TURN: &[&[u8]] = &[
+    b"\x01\x13\x00\x24\x21\x12\xa4\x42abcdefghijkl\x00\x09\x00\x04\x00\x00\x04\x01\x00\x14\x00\x0bexample.org\x00\x00\x15\x00\x04abcd",
+    b"\x01\x03\x00\x20\x21\x12\xa4\x42abcdefghijkl\x00\x16\x00\x08\x00\x01\xe2\x41\xe1\x12\xa6\x43\x00\x0d\x00\x04\x00\x00\x02\x58\x80\x28\x00\x04\x00\x00\x00\x00",
+    b"\x00\x17\x00\x14\x21\x12\xa4\x42abcdefghijkl\x00\x12\x00\x08\x00\x01\xe2\x41\xe1\x12\xa6\x43\x00\x13\x00\x04data",
+    b"\x40\x00\x00\x05hello\x00\x00\x00\x40\x01\x00\x01x",
+    b"\x01\x13\x00\x14\x21\x12\xa4\x42abcdefghijkl\x00\x09\x00\x04\x00\x00\x03\x00\x80\x23\x00\x08\x00\x01\x0d\x96\xc0\x00\x02\x05",
+];
 const MESSAGES: &[&[u8]] = &[
     b"\x00\x01\x00\x00\x21\x12\xa4\x42abcdefghijkl",
     b"\x00\x01\x00\x08\x21\x12\xa4\x42abcdefghijkl\x00\x03\x00\x04\x00\x00\x00\x06",

@@ -1,0 +1,168 @@
+//! Gathering from servers that the test plays.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::chance::Chance;
+use crate::nat::candidate::Kind;
+use crate::nat::gathering::{Found, Gathering, Sources};
+use crate::nat::stun::{Class, Message, Refusal, Seal, TransactionId};
+use crate::nat::turn::{Failure, Server};
+use crate::nat::turn_message::{Key, Method, TurnMessage};
+use crate::now::Now;
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn at(ms: u64) -> Now {
+    Now::default().plus(Duration::from_millis(ms))
+}
+
+fn server(at: &str) -> Server {
+    Server { address: address(at), username: "user".into(), password: "secret".into(), stream: false }
+}
+
+fn sources() -> Sources {
+    Sources {
+        own: vec!["10.0.0.2".parse().unwrap()],
+        port: 4_000,
+        stun: vec![address("192.0.2.1:3478"), address("192.0.2.2:3478")],
+        turn: vec![server("192.0.2.8:3478"), server("192.0.2.9:3478")],
+    }
+}
+
+/// Answers everything; `mapped` is whence each STUN server sees us, a TURN server on .8 refuses.
+fn serve(gathering: &mut Gathering, now: Now, mapped: &dyn Fn(SocketAddr) -> SocketAddr) -> usize {
+    let mut sent = 0;
+    while let Some((to, bytes)) = gathering.poll_transmit() {
+        sent += 1;
+        let from = mapped(to);
+        if let Ok(asked) = Message::read(&bytes) {
+            if asked.class == Class::Request {
+                let answer = Message::binding_answer(asked.id, from).write(Seal::Plain);
+                assert!(gathering.handle_datagram(now, to, &answer, |_, _| panic!("no packet")));
+            }
+            continue;
+        }
+        let asked = TurnMessage::read(&bytes).expect("STUN or TURN");
+        let key = Key::long_term("user", "realm", "secret").unwrap();
+        let mut answer = TurnMessage::new(Class::Success, asked.method, asked.id);
+        if asked.nonce.is_none() {
+            answer.class = Class::Error;
+            answer.refusal = Some(Refusal { code: 401, reason: String::new() });
+            (answer.realm, answer.nonce) = (Some("realm".into()), Some("nonce".into()));
+        } else if to.ip() == address("192.0.2.8:0").ip() {
+            answer.class = Class::Error;
+            answer.refusal = Some(Refusal { code: 508, reason: "full".into() });
+        } else if asked.method == Method::Allocate {
+            answer.relayed = Some(address("192.0.2.9:50000"));
+            answer.mapped = Some(from);
+        }
+        answer.lifetime_s = Some(600);
+        gathering.handle_datagram(now, to, &answer.write_answer(&key), |_, _| panic!("no packet"));
+    }
+    sent
+}
+
+fn gathered(sources: Sources, mapped: &dyn Fn(SocketAddr) -> SocketAddr) -> (Gathering, Found) {
+    let mut gathering = Gathering::new(at(0), sources, Chance::from_number(1));
+    serve(&mut gathering, at(10), mapped);
+    let found = gathering.poll_found().expect("something was found").clone();
+    (gathering, found)
+}
+
+#[test]
+fn host_reflexive_and_relayed_are_found_at_once_and_the_second_server_helps_the_first() {
+    let outside = address("203.0.113.5:41000");
+    let (_, found) = gathered(sources(), &|_| outside);
+    let kinds: Vec<(Kind, SocketAddr)> = found.candidates.iter().map(|one| (one.kind, one.address)).collect();
+    assert_eq!(
+        kinds,
+        [
+            (Kind::Host, address("10.0.0.2:4000")),
+            (Kind::ServerReflexive, outside),
+            (Kind::Relayed, address("192.0.2.9:50000"))
+        ]
+    );
+    assert_eq!(found.candidates[1].related, Some(address("10.0.0.2:4000")));
+    assert!(found.complete && !found.symmetric && found.no_relay.is_none());
+    assert_eq!(found.mapped, Some(outside));
+    let foundations: std::collections::BTreeSet<_> =
+        found.candidates.iter().map(|one| &one.foundation).collect();
+    assert_eq!(foundations.len(), 3);
+}
+
+#[test]
+fn a_symmetric_nat_is_noticed_and_no_nat_adds_nothing() {
+    let (_, found) = gathered(sources(), &|to| {
+        SocketAddr::from(([203, 0, 113, 5], 41_000 + u16::from(to.ip() == address("192.0.2.2:1").ip())))
+    });
+    assert!(found.symmetric);
+    assert_eq!(found.candidates.len(), 4);
+    let (_, found) = gathered(sources(), &|_| address("10.0.0.2:4000"));
+    assert_eq!(found.candidates.len(), 2, "what the server sees is the host itself");
+}
+
+#[test]
+fn what_waits_is_kept_at_small_cost_and_a_move_is_told() {
+    let (mut gathering, _) = gathered(sources(), &|_| address("203.0.113.5:41000"));
+    let mut sent = 0;
+    let mut now = at(10);
+    let mut mapped = "203.0.113.5:41000";
+    let mut told = 0;
+    while now.mono_us < 3_600_000_000 {
+        now = Now { mono_us: gathering.poll_timeout().unwrap().max(now.mono_us), ..now };
+        gathering.handle_timeout(now);
+        if now.mono_us > 1_800_000_000 {
+            mapped = "203.0.113.99:5";
+        }
+        sent += serve(&mut gathering, now, &|_| address(mapped));
+        told += u32::from(gathering.poll_found().is_some());
+    }
+    assert!((480..=800).contains(&sent), "{sent} an hour");
+    assert!((1..=2).contains(&told), "{told}: the move only");
+}
+
+#[test]
+fn servers_that_are_silent_leave_what_there_is_and_are_tried_again() {
+    let mut gathering = Gathering::new(at(0), sources(), Chance::from_number(1));
+    let mut now = at(0);
+    let mut sent = 0;
+    let mut last = None;
+    while now.mono_us < 600_000_000 {
+        while gathering.poll_transmit().is_some() {
+            sent += 1;
+        }
+        if let Some(found) = gathering.poll_found() {
+            last = Some(found.clone());
+        }
+        now = Now { mono_us: gathering.poll_timeout().unwrap().max(now.mono_us), ..now };
+        gathering.handle_timeout(now);
+    }
+    let found = last.unwrap();
+    assert_eq!((found.candidates.len(), found.mapped, found.no_relay), (1, None, Some(Failure::NoAnswer)));
+    assert!(sent < 10 * 60 * 2, "{sent} in ten minutes");
+}
+
+#[test]
+fn lies_about_where_we_are_make_no_candidates() {
+    for lie in ["127.0.0.1:4000", "224.0.0.1:4000", "[2001:db8::1]:9", "0.0.0.0:1"] {
+        let (_, found) = gathered(Sources { turn: Vec::new(), ..sources() }, &|_| address(lie));
+        assert_eq!(found.candidates.len(), 1, "{lie}");
+    }
+    let mut gathering = Gathering::new(at(0), sources(), Chance::from_number(1));
+    let (to, _) = gathering.poll_transmit().unwrap();
+    let stranger =
+        Message::binding_answer(TransactionId([9; 12]), address("203.0.113.66:1")).write(Seal::Plain);
+    assert!(!gathering.handle_datagram(at(1), to, &stranger, |_, _| ()));
+}
+
+#[test]
+fn what_is_released_is_silent() {
+    let (mut gathering, _) = gathered(sources(), &|_| address("203.0.113.5:41000"));
+    gathering.release(at(100));
+    let (_, last) = gathering.poll_transmit().expect("the allocation is given back");
+    assert_eq!(TurnMessage::read(&last).unwrap().lifetime_s, Some(0));
+    assert_eq!((gathering.poll_transmit(), gathering.poll_timeout()), (None, None));
+}

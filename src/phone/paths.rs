@@ -1,0 +1,447 @@
+//! The paths that calls may take: ports whose candidates are gathered before a call needs them, what an offer says of
+//! them, and how a call finds another path when its own breaks.
+//!
+//! Each line with STUN or ICE has one port gathered and kept, with an allocation if there is a TURN server: the next call
+//! does not wait, and the cost stays below 40 KB an hour. The port after it is gathered as soon as that one is taken.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::line::Line;
+use super::{Output, Phone};
+use crate::config::{self, NatMode, TurnTransport};
+use crate::media::{self, Command, LegId, PortId};
+use crate::nat::candidate::{Candidate, FIRST_PREFERENCE, Kind, priority};
+use crate::nat::gathering::{Found, Sources};
+use crate::nat::ice::{Credentials, Event, Peer};
+use crate::nat::turn::Server;
+use crate::now::Now;
+use crate::sip::sdp::{self, Address, Capability, Negotiation};
+
+/// The ports of STUN and TURN (RFC 8489 §8, RFC 8656 §3.1).
+const STUN_PORT: u16 = 3478;
+/// Names are looked up again after this time.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(600);
+/// A broken path is gathered anew for so long at most before the offer goes out with what there is.
+const GATHER_WITHIN: Duration = Duration::from_millis(1_200);
+/// Who does not control leaves the new offer to who does for so long.
+const LEAVE_TO_PEER: Duration = Duration::from_millis(1_500);
+
+/// A port that waits for a call of one line.
+#[derive(Debug)]
+struct Waiting {
+    line: String,
+    port: PortId,
+    number: u16,
+    sources: Sources,
+    found: Found,
+}
+
+/// What waits, and where its servers are.
+#[derive(Debug, Default)]
+pub(super) struct Paths {
+    waiting: Vec<Waiting>,
+    addresses: BTreeMap<(String, u16), Vec<SocketAddr>>,
+    look_up_us: u64,
+}
+
+/// A port for a call, and what is known of it.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub port: PortId,
+    pub number: u16,
+    pub found: Option<Found>,
+}
+
+/// How far the search for another path is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Restart {
+    /// The peer, controlling, is given the time to do it.
+    Left {
+        /// Until then.
+        until_us: u64,
+    },
+    /// Candidates are gathered anew.
+    Gathering {
+        /// Until then at most.
+        until_us: u64,
+    },
+}
+
+impl Restart {
+    pub(super) fn due(self) -> u64 {
+        match self {
+            Restart::Left { until_us } | Restart::Gathering { until_us } => until_us,
+        }
+    }
+}
+
+/// Whether a line's calls need more than a port.
+fn gathers(line: &config::Line) -> bool {
+    line.nat.mode == NatMode::Auto && (line.nat.ice || !line.nat.stun.is_empty())
+}
+
+/// The servers of a line, as names.
+fn names(line: &config::Line) -> impl Iterator<Item = (String, u16)> {
+    let stun = line.nat.stun.iter().map(|server| (server.host.clone(), server.port));
+    let turn = line.nat.turn.iter().filter(|server| line.nat.ice && is_usable(server));
+    let turn = turn.map(|server| (server.url.host.clone(), server.url.port));
+    stun.chain(turn).map(|(host, port)| (host.to_ascii_lowercase(), port.unwrap_or(STUN_PORT)))
+}
+
+fn is_usable(server: &config::TurnServer) -> bool {
+    server.url.transport == TurnTransport::Udp
+}
+
+/// What is known without asking anybody.
+fn host_alone(address: IpAddr, number: u16) -> Found {
+    let host = Candidate {
+        foundation: "1".into(),
+        component: 1,
+        priority: priority(Kind::Host, FIRST_PREFERENCE, 1),
+        address: SocketAddr::new(address, number),
+        kind: Kind::Host,
+        related: None,
+    };
+    Found { candidates: vec![host], ..Found::default() }
+}
+
+/// Whether an address is one of a network that nobody routes to from outside.
+fn is_inside(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xC0 == 64;
+            ip.is_private() || ip.is_loopback() || ip.is_link_local() || shared
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+/// Makes a capability say what was found. `server` is where the line's PBX is: one of the same network needs no public
+/// address, and could not be reached by it.
+pub(super) fn describe(
+    capability: &mut Capability,
+    line: &config::Line,
+    found: &Found,
+    server: Option<IpAddr>,
+) {
+    let outside =
+        found.mapped.filter(|mapped| !found.symmetric && mapped.is_ipv4() == capability.address.is_ipv4());
+    if let Some(mapped) = outside.filter(|_| server.is_none_or(|server| !is_inside(server))) {
+        capability.address = mapped.ip();
+        capability.port = mapped.port();
+    } else if let Some(host) = found.candidates.iter().find(|candidate| candidate.kind == Kind::Host) {
+        capability.address = host.address.ip();
+        capability.port = host.address.port();
+    }
+    if line.nat.ice && line.nat.mode == NatMode::Auto {
+        let candidates = found.candidates.iter().map(written).collect();
+        capability.ice = Some(sdp::LocalIce { candidates, selected: Vec::new() });
+    }
+}
+
+fn written(candidate: &Candidate) -> sdp::Candidate {
+    sdp::Candidate {
+        foundation: candidate.foundation.clone(),
+        component: u16::from(candidate.component),
+        transport: sdp::CandidateTransport::Udp,
+        priority: candidate.priority,
+        address: Address::Ip(candidate.address.ip()),
+        port: candidate.address.port(),
+        kind: match candidate.kind {
+            Kind::Host => sdp::CandidateKind::Host,
+            Kind::ServerReflexive => sdp::CandidateKind::ServerReflexive,
+            Kind::PeerReflexive => sdp::CandidateKind::PeerReflexive,
+            Kind::Relayed => sdp::CandidateKind::Relayed,
+        },
+        related: candidate.related,
+    }
+}
+
+/// Candidates that have an address to send to; names are not looked up.
+fn read(candidates: &[sdp::Candidate]) -> Vec<Candidate> {
+    let read = candidates.iter().filter_map(|candidate| {
+        Some(Candidate {
+            foundation: candidate.foundation.clone(),
+            component: u8::try_from(candidate.component).ok()?,
+            priority: candidate.priority,
+            address: candidate.endpoint()?,
+            kind: match candidate.kind {
+                sdp::CandidateKind::Host => Kind::Host,
+                sdp::CandidateKind::ServerReflexive => Kind::ServerReflexive,
+                sdp::CandidateKind::PeerReflexive => Kind::PeerReflexive,
+                sdp::CandidateKind::Relayed => Kind::Relayed,
+            },
+            related: candidate.related,
+        })
+    });
+    read.collect()
+}
+
+fn credentials(told: &sdp::Credentials) -> Credentials {
+    Credentials { ufrag: told.ufrag.clone(), pwd: told.password.clone() }
+}
+
+/// What the engine has to know of the ICE that was agreed on.
+pub(super) fn ice(agreed: &sdp::Ice) -> media::Ice {
+    media::Ice {
+        local: credentials(&agreed.local),
+        peer: Peer {
+            credentials: credentials(&agreed.remote.credentials),
+            candidates: read(&agreed.remote.candidates),
+            lite: agreed.remote.lite,
+        },
+        controlling: agreed.controlling,
+    }
+}
+
+impl Phone {
+    fn sources(&self, line: &Line, address: IpAddr, number: u16) -> Sources {
+        let one = |host: &str, port: Option<u16>| {
+            let name = (host.to_ascii_lowercase(), port.unwrap_or(STUN_PORT));
+            let found = self.paths.addresses.get(&name).into_iter().flatten();
+            found.copied().find(|at| at.is_ipv4() == address.is_ipv4())
+        };
+        let nat = &line.config.nat;
+        let turn = nat.turn.iter().filter(|server| nat.ice && is_usable(server)).filter_map(|server| {
+            Some(Server {
+                address: one(&server.url.host, server.url.port)?,
+                username: server.username.clone(),
+                password: server.password.reveal().to_owned(),
+                stream: false,
+            })
+        });
+        Sources {
+            own: vec![address],
+            port: number,
+            stun: nat.stun.iter().filter_map(|server| one(&server.host, server.port)).collect(),
+            turn: turn.collect(),
+        }
+    }
+
+    /// Has a port gathered for every line that needs it, from the addresses and servers there are now.
+    pub(super) fn prepare_paths(&mut self, now: Now) {
+        if !self.lines.iter().any(|line| gathers(&line.config)) && self.paths.waiting.is_empty() {
+            return;
+        }
+        if self.paths.look_up_us <= now.mono_us {
+            self.paths.look_up_us = now.deadline(LOOK_UP_EVERY);
+            let wanted: std::collections::BTreeSet<_> = self
+                .lines
+                .iter()
+                .filter(|line| gathers(&line.config))
+                .flat_map(|line| names(&line.config))
+                .collect();
+            for (host, port) in wanted {
+                self.agent.resolve(now, &host, port);
+            }
+        }
+        let unwanted: Vec<usize> = (0..self.paths.waiting.len())
+            .rev()
+            .filter(|index| {
+                let name = &self.paths.waiting[*index].line;
+                self.stop_by.is_some() || !self.line(name).is_some_and(|line| gathers(&line.config))
+            })
+            .collect();
+        for index in unwanted {
+            let Waiting { port, number, .. } = self.paths.waiting.remove(index);
+            self.give_back(port, number);
+        }
+        if self.stop_by.is_some() {
+            return;
+        }
+        for index in 0..self.lines.len() {
+            self.prepare_line(index);
+        }
+    }
+
+    fn prepare_line(&mut self, index: usize) {
+        let line = &self.lines[index];
+        let Some(address) = self.agent.local_address(line.account).filter(|_| gathers(&line.config)) else {
+            return;
+        };
+        let name = line.config.name.clone();
+        let waiting = self.paths.waiting.iter().position(|one| one.line == name);
+        let (port, number) = match waiting.and_then(|at| self.paths.waiting.get(at)) {
+            Some(waiting) => (waiting.port, waiting.number),
+            // The last one is for a call, gathered or not.
+            None if self.ports.len() < 2 => return,
+            None => match self.ports.pop_front() {
+                Some(port) => port,
+                None => return,
+            },
+        };
+        let sources = self.sources(&self.lines[index], address, number);
+        let known = waiting.and_then(|at| self.paths.waiting.get_mut(at));
+        match known {
+            Some(known) if known.sources == sources => return,
+            Some(known) => {
+                known.sources = sources.clone();
+                known.found = host_alone(address, number);
+            }
+            None => self.paths.waiting.push(Waiting {
+                line: name,
+                port,
+                number,
+                sources: sources.clone(),
+                found: host_alone(address, number),
+            }),
+        }
+        self.outputs.push_back(Output::Media(Command::Gather { port, sources: Some(Box::new(sources)) }));
+    }
+
+    /// The addresses of a name were found, or not.
+    pub(super) fn path_server_found(&mut self, host: String, port: u16, addresses: Vec<SocketAddr>) {
+        let wanted = |line: &Line| {
+            gathers(&line.config) && names(&line.config).any(|name| name == (host.clone(), port))
+        };
+        if !addresses.is_empty() && self.lines.iter().any(wanted) {
+            self.paths.addresses.insert((host, port), addresses);
+        }
+    }
+
+    /// A port for a call of this line: the one that was gathered for it, if there is one.
+    pub(super) fn take_port(&mut self, name: &str, address: IpAddr) -> Option<Taken> {
+        if let Some(at) = self.paths.waiting.iter().position(|one| one.line == name) {
+            let Waiting { port, number, found, .. } = self.paths.waiting.remove(at);
+            return Some(Taken { port, number, found: Some(found) });
+        }
+        let (port, number) = self.ports.pop_front()?;
+        let line = self.line(name).filter(|line| gathers(&line.config));
+        let sources = line.map(|line| Box::new(self.sources(line, address, number)));
+        let found = sources.as_ref().map(|_| host_alone(address, number));
+        if sources.is_some() {
+            self.outputs.push_back(Output::Media(Command::Gather { port, sources }));
+        }
+        Some(Taken { port, number, found })
+    }
+
+    /// A port that no call has used after all.
+    pub(super) fn give_back(&mut self, port: PortId, number: u16) {
+        self.outputs.push_back(Output::Media(Command::Gather { port, sources: None }));
+        self.ports.push_back((port, number));
+    }
+
+    /// Checks may come before the answer does.
+    pub(super) fn expect_checks(&mut self, port: PortId, negotiation: &Negotiation) {
+        if let Some(ours) = negotiation.ice_credentials() {
+            let credentials = credentials(ours);
+            self.outputs.push_back(Output::Media(Command::Expect { port, credentials }));
+        }
+    }
+
+    /// The relay lets the caller's candidates in while it rings.
+    pub(super) fn permit_early(&mut self, port: PortId, agreed: &sdp::Negotiated) {
+        if let Some(ice) = &agreed.ice {
+            let peers = read(&ice.remote.candidates).into_iter().map(|candidate| candidate.address).collect();
+            self.outputs.push_back(Output::Media(Command::Permit { port, peers }));
+        }
+    }
+
+    /// What a port can be reached at has changed.
+    pub(super) fn path_found(&mut self, now: Now, port: PortId, found: Found) {
+        if let Some(waiting) = self.paths.waiting.iter_mut().find(|waiting| waiting.port == port) {
+            waiting.found = found;
+            return;
+        }
+        let Some(index) = self.calls.iter().position(|call| call.path.port == port && !call.is_over()) else {
+            return;
+        };
+        let complete = found.complete;
+        let call = &mut self.calls[index];
+        call.path.found = Some(found);
+        self.describe_call(index);
+        if complete && matches!(self.calls[index].path.restart, Some(Restart::Gathering { .. })) {
+            self.offer_restart(now, index);
+        }
+    }
+
+    /// The next offer or answer of a call says what is known now.
+    fn describe_call(&mut self, index: usize) {
+        let call = &self.calls[index];
+        let Some(line) = self.lines.iter().find(|line| line.config.name == call.facts.line) else { return };
+        let server = self.agent.server(line.account).map(|(_, server)| server.ip());
+        let config = line.config.clone();
+        let call = &mut self.calls[index];
+        if let Some(found) = &call.path.found {
+            describe(call.negotiation.capability_mut(), &config, found, server);
+        }
+    }
+
+    /// What the agent of a leg says.
+    pub(super) fn path_event(&mut self, now: Now, leg: LegId, event: Event) {
+        let Some(index) = self.calls.iter().position(|call| call.path.leg == leg && !call.is_over()) else {
+            return;
+        };
+        let call = &mut self.calls[index];
+        let controls =
+            call.path.plan.as_ref().and_then(|plan| plan.ice.as_ref()).is_some_and(|ice| ice.controlling);
+        match event {
+            Event::Route(_) | Event::Mended => {
+                if matches!(call.path.restart, Some(Restart::Left { .. })) {
+                    call.path.restart = None;
+                }
+            }
+            Event::Broken | Event::ConsentLost | Event::Failed if call.path.restart.is_none() => {
+                if controls {
+                    self.restart_path(now, index);
+                } else {
+                    call.path.restart = Some(Restart::Left { until_us: now.deadline(LEAVE_TO_PEER) });
+                }
+            }
+            Event::Broken | Event::ConsentLost | Event::Failed => {}
+        }
+    }
+
+    /// The machine has other addresses: every call under ICE looks for another path.
+    pub(super) fn restart_paths(&mut self, now: Now) {
+        self.paths.look_up_us = now.mono_us;
+        for index in 0..self.calls.len() {
+            let call = &self.calls[index];
+            let ice = call.path.plan.as_ref().is_some_and(|plan| plan.ice.is_some());
+            if ice && call.is_active() && call.path.restart.is_none() {
+                self.restart_path(now, index);
+            }
+        }
+    }
+
+    fn restart_path(&mut self, now: Now, index: usize) {
+        let call = &self.calls[index];
+        if !call.is_active() {
+            return;
+        }
+        let (port, number) = (call.path.port, call.path.number);
+        let Some(line) = self.lines.iter().find(|line| line.config.name == call.facts.line) else { return };
+        let Some(address) = self.agent.local_address(line.account) else { return };
+        let sources = Some(Box::new(self.sources(line, address, number)));
+        self.outputs.push_back(Output::Media(Command::Gather { port, sources }));
+        self.calls[index].path.restart = Some(Restart::Gathering { until_us: now.deadline(GATHER_WITHIN) });
+    }
+
+    /// The time for a restart has come.
+    pub(super) fn handle_restart_timeouts(&mut self, now: Now) {
+        for index in 0..self.calls.len() {
+            match self.calls[index].path.restart {
+                Some(restart) if restart.due() > now.mono_us => {}
+                Some(Restart::Left { .. }) => self.restart_path(now, index),
+                Some(Restart::Gathering { .. }) => self.offer_restart(now, index),
+                None => {}
+            }
+        }
+    }
+
+    fn offer_restart(&mut self, now: Now, index: usize) {
+        let call = &mut self.calls[index];
+        call.path.restart = None;
+        if !call.is_active() {
+            return;
+        }
+        call.negotiation.restart_ice();
+        let offer = call.negotiation.offer(&mut self.chance);
+        let sip = call.sip;
+        if self.agent.offer(now, sip, offer).is_err() {
+            self.calls[index].negotiation.withdraw();
+        }
+    }
+}
