@@ -438,9 +438,9 @@ fn account(settings: &Settings, user: &User) -> Account {
     account.display_name = user.display.clone();
     account.register = false;
     account.catch_all = true;
+    // Phones may come over any of them; what names none is UDP (see `next_hop`).
+    account.transports = Transport::ALL.to_vec();
     account.tcp_for_large = false;
-    // Whoever registered over a connection is called on it.
-    account.transports = vec![Transport::Udp, Transport::Tcp, Transport::Tls];
     account.trust = Trust::Networks(vec![Network::ANY_V4, Network::ANY_V6]);
     account
 }

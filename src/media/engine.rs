@@ -16,8 +16,8 @@ use super::transmit::{Component, Outbox, Transmit};
 use crate::audio::mix::Mixer;
 use crate::chance::Chance;
 use crate::now::{Now, earliest};
-use crate::rtp::dtls::Identity;
-use crate::rtp::packet::is_rtcp;
+use crate::rtp::dtls::{Identity, is_dtls};
+use crate::rtp::packet::{MAX_PACKET, is_rtcp};
 
 /// Legs that may be open at once; more is a mistake of the caller and refused by an event.
 const LEGS_MAX: usize = 512;
@@ -29,6 +29,12 @@ const EVENTS_MAX: usize = 4096;
 const PERIOD_MS: u32 = 10;
 /// The same in microseconds.
 const PERIOD_US: u64 = PERIOD_MS as u64 * 1000;
+
+/// Beginnings of handshakes on ports without a leg that are kept, and those of one port.
+const EARLY_MAX: usize = 16;
+const EARLY_OF_PORT: usize = 2;
+/// How long they are kept, in microseconds.
+const EARLY_US: u64 = 2_000_000;
 
 /// The timer catches up so much time in periods; what lies further back is passed over.
 const CATCH_UP_US: u64 = 200_000;
@@ -57,6 +63,14 @@ impl Default for Settings {
 #[derive(Clone, Copy)]
 struct Grid {
     next_us: u64,
+}
+
+/// The beginning of a handshake that came before what was agreed on.
+struct Early {
+    port: PortId,
+    from: SocketAddr,
+    at_us: u64,
+    bytes: Vec<u8>,
 }
 
 /// Legs that hear each other, by their places in the list of legs.
@@ -90,6 +104,7 @@ pub struct Engine {
     path_us: Option<u64>,
     /// The moment of the last call.
     now: Now,
+    early: VecDeque<Early>,
 }
 
 impl Engine {
@@ -116,6 +131,7 @@ impl Engine {
             paths: Vec::new(),
             path_us: None,
             now: Now::default(),
+            early: VecDeque::new(),
         }
     }
 
@@ -206,6 +222,13 @@ impl Engine {
         self.ports.push(port);
         self.outbox.reserve(self.legs.len());
         self.with(leg, |leg, out, _| leg.shake(now, out));
+        for mut early in std::mem::take(&mut self.early) {
+            if early.port != port {
+                self.early.push_back(early);
+            } else if now.mono_us.saturating_sub(early.at_us) < EARLY_US {
+                self.handle_packet(now, port, Component::Rtp, early.from, &mut early.bytes);
+            }
+        }
         self.regroup(now);
     }
 
@@ -330,6 +353,9 @@ impl Engine {
             self.ports.iter().position(|&known| known == port).and_then(|at| self.legs.get_mut(at))
         else {
             self.strangers += 1;
+            if component == Component::Rtp && is_dtls(bytes) {
+                self.keep_early(now, port, from, bytes);
+            }
             return;
         };
         if component == Component::Rtcp && !is_rtcp(bytes) {
@@ -340,6 +366,16 @@ impl Engine {
             Outlet { packets: &mut self.outbox, events: &mut self.events, recordings: &mut self.recordings };
         leg.handle_packet(now, from, bytes, &mut out);
         self.slow_us = earliest(self.slow_us, leg.deadline());
+    }
+
+    /// Who answers an offer may begin its handshake before the answer is here: the next try would be a second later.
+    fn keep_early(&mut self, now: Now, port: PortId, from: SocketAddr, bytes: &[u8]) {
+        self.early.retain(|early| now.mono_us.saturating_sub(early.at_us) < EARLY_US);
+        let of_port = self.early.iter().filter(|early| early.port == port).count();
+        let fits = bytes.len() <= MAX_PACKET && of_port < EARLY_OF_PORT && self.early.len() < EARLY_MAX;
+        if fits && self.settings.identity.is_some() {
+            self.early.push_back(Early { port, from, at_us: now.mono_us, bytes: bytes.to_vec() });
+        }
     }
 
     /// Hands over what came before its route was checked.

@@ -65,6 +65,13 @@ impl Handshake {
         self.since_us
     }
 
+    /// Shakes hands once more, if it is ours to begin.
+    pub(super) fn renew(&mut self, now: Now) {
+        if let Some((_, association)) = &mut self.agreed {
+            association.renew(now);
+        }
+    }
+
     /// Takes a datagram of DTLS; `expected` if it comes from where the far end should be.
     pub(super) fn handle(&mut self, now: Now, from: SocketAddr, expected: bool, datagram: &[u8]) {
         if let Some((_, association)) = &mut self.agreed {

@@ -32,6 +32,11 @@ const LEAST_LOSS: u8 = 3;
 /// Packets in a row that SRTP refuses before it is told.
 const UNAUTHENTIC: u32 = 50;
 
+/// So long after an agreement the far end must have been heard under the keys there are, in microseconds; and so long
+/// before that moment at the most.
+const RENEW_US: u64 = 600_000;
+const RENEW_QUIET_US: u64 = 300_000;
+
 /// Where a leg puts what leaves it.
 pub(super) struct Outlet<'a> {
     pub packets: &'a mut Outbox,
@@ -88,6 +93,8 @@ pub(super) struct Leg {
     plan: Plan,
     session: Session,
     handshake: Handshake,
+    /// When it is looked at whether the far end still has the keys.
+    renew_us: Option<u64>,
     receiving: Receiving,
     sending: Option<Sending>,
     detector: Option<DtmfDetector>,
@@ -147,6 +154,7 @@ impl Leg {
             muted: false,
             session,
             handshake,
+            renew_us: None,
             receiving,
             sending,
             detector: None,
@@ -205,6 +213,9 @@ impl Leg {
         if plan.remote != self.plan.remote {
             self.awaited_us = Some(now.mono_us);
         }
+        // Some forget the association with every agreement though it says that it goes on (Asterisk without ICE).
+        let keys_stay = plan.dtls.is_some() && plan.dtls == self.plan.dtls && plan.direction.receives();
+        self.renew_us = keys_stay.then(|| now.mono_us + RENEW_US);
         self.watch.rearm(now, plan.direction.receives(), plan.silence_ms, plan.timeout_ms);
         self.unauthentic = 0;
         self.plan = plan;
@@ -218,7 +229,8 @@ impl Leg {
 
     /// The earliest moment at which `handle_timeout` is wanted.
     pub(super) fn deadline(&self) -> Option<u64> {
-        let own = earliest(earliest(self.watch.deadline(), self.quality_us), self.handshake.poll_timeout());
+        let shaking = earliest(self.renew_us, self.handshake.poll_timeout());
+        let own = earliest(earliest(self.watch.deadline(), self.quality_us), shaking);
         earliest(own, self.session.poll_timeout())
     }
 
@@ -391,6 +403,13 @@ impl Leg {
     pub(super) fn shake(&mut self, now: Now, out: &mut Outlet<'_>) {
         if !self.handshake.is_agreed() {
             return;
+        }
+        if self.renew_us.is_some_and(|due| due <= now.mono_us) {
+            self.renew_us = None;
+            let heard_us = self.session.heard_us().unwrap_or(0);
+            if now.mono_us.saturating_sub(heard_us) >= RENEW_QUIET_US {
+                self.handshake.renew(now);
+            }
         }
         self.handshake.handle_timeout(now, self.session.destination());
         while let Some((to, datagram)) = self.handshake.poll_transmit() {

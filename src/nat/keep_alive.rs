@@ -108,6 +108,8 @@ const OUTAGE_SHARE: u32 = 20;
 /// … and between these.
 const SHORTEST_SEARCH: Duration = Duration::from_secs(4);
 const LONGEST_SEARCH: Duration = Duration::from_secs(300);
+/// What is overdue comes within this time.
+const SOON: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 enum State {
@@ -127,6 +129,8 @@ enum State {
         asked: bool,
         /// The last one stayed unanswered.
         silent: bool,
+        /// An attempt was due while another one was still under way.
+        overdue: bool,
     },
 }
 
@@ -215,10 +219,26 @@ impl KeepAlive {
     /// The line could not be registered because nobody answers.
     pub fn handle_silence(&mut self, now: Now) {
         self.refresh_at = None;
-        if !self.is_searching() {
-            let next = now.deadline(self.step(Duration::ZERO));
+        let soon = now.deadline(SOON.mul_f64(self.chance.unit()));
+        let first = now.deadline(self.step(Duration::ZERO));
+        match &mut self.state {
+            State::Searching { next, overdue, .. } => {
+                if std::mem::take(overdue) {
+                    *next = (*next).min(soon);
+                }
+            }
             // What was asked last stayed unanswered: that is why the line failed.
-            self.state = State::Searching { since: now.mono_us, next, asked: false, silent: true };
+            state => {
+                let (since, next) = (now.mono_us, first);
+                *state = State::Searching { since, next, asked: false, silent: true, overdue: false };
+            }
+        }
+    }
+
+    /// What was to be done can't be: an attempt is under way already.
+    pub fn handle_busy(&mut self) {
+        if let State::Searching { overdue, .. } = &mut self.state {
+            *overdue = true;
         }
     }
 
@@ -423,7 +443,7 @@ impl KeepAlive {
                 }
                 self.unanswered(now, way);
             }
-            State::Searching { since, next, asked, silent } if *next <= now.mono_us => {
+            State::Searching { since, next, asked, silent, .. } if *next <= now.mono_us => {
                 let outage = now.since(*since);
                 *silent |= *asked;
                 let by_datagrams = self.flow.is_some_and(|flow| flow.carriage == Carriage::Datagrams);

@@ -295,6 +295,15 @@ fn on_a_stream_the_registration_itself_is_tried() {
     assert!(bench.sent.is_empty());
     assert!((12..=20).contains(&bench.told.len()), "{}", bench.told.len());
     assert!(bench.told.iter().all(|(_, told)| *told == Output::Retry));
+    // An attempt that takes longer than the step is followed by the next one at once.
+    bench.told.clear();
+    bench.keeper.handle_busy();
+    bench.keeper.handle_silence(bench.now);
+    bench.run(0.5, DEAD);
+    assert_eq!(bench.last_told(), Some(&Output::Retry));
+    bench.keeper.handle_silence(bench.now);
+    bench.run(0.5, DEAD);
+    assert_eq!(bench.told.len(), 1);
     bench.keeper.handle_down();
     bench.run(600.0, DEAD);
     assert!(bench.keeper.poll_timeout().is_none());

@@ -298,7 +298,12 @@ impl Reach {
                 Output::Ping => agent.ping(account),
                 // A REGISTER that is in flight asks by itself, and again and again.
                 Output::Ask { .. } | Output::Retry
-                    if self.waits(account) && agent.is_registering(account) => {}
+                    if self.waits(account) && agent.is_registering(account) =>
+                {
+                    if let Some(keeper) = self.keepers.get_mut(&account) {
+                        keeper.handle_busy();
+                    }
+                }
                 Output::Ask { again } => agent.ask(now, account, again),
                 Output::Retry => agent.retry(now, account, false),
                 Output::Found => agent.retry(now, account, true),

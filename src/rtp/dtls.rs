@@ -188,6 +188,8 @@ pub struct Association {
     base_us: u64,
     destination: Option<SocketAddr>,
     attempts: Vec<Attempt>,
+    /// The attempt of a server that gave the keys: its last flight may have been lost.
+    done: Option<Attempt>,
     begun: u32,
     next_us: u64,
     give_up_us: u64,
@@ -202,7 +204,7 @@ pub struct Association {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Shaking,
-    /// The attempt that is left gave the keys.
+    /// There are keys. Others may follow: the peer may have lost the association (RFC 6347 §4.2.8).
     Done,
     Failed,
 }
@@ -224,6 +226,7 @@ impl Association {
             base_us: now.mono_us,
             destination: None,
             attempts: Vec::new(),
+            done: None,
             begun: 0,
             next_us: now.mono_us,
             give_up_us: now.mono_us.saturating_add(GIVE_UP_US),
@@ -243,11 +246,20 @@ impl Association {
     /// Where the peer is, as far as is known. A handshake that is under way goes on there.
     pub fn set_destination(&mut self, now: Now, destination: Option<SocketAddr>) {
         self.destination = destination;
-        if self.role == Role::Client && self.state == State::Shaking {
+        if self.role == Role::Client && self.state != State::Failed {
             if let (Some(attempt), Some(peer)) = (self.attempts.first_mut(), destination) {
                 attempt.peer = peer;
             }
             self.begin_if_due(now);
+        }
+    }
+
+    /// Shakes hands once more with the same peer, which seems to have lost the association: the keys there are stay in
+    /// force until others are there. A server waits for the peer to do that.
+    pub fn renew(&mut self, now: Now) {
+        if self.state == State::Done && self.role == Role::Client && self.attempts.is_empty() {
+            self.next_us = now.mono_us;
+            self.begin(now);
         }
     }
 
@@ -270,12 +282,14 @@ impl Association {
         let floor = known.and_then(|at| self.attempts.get(at)).map_or(0, |attempt| attempt.floor);
         let sifted = sift(datagram, floor);
         self.alert = sifted.alert.or(self.alert);
-        if self.state == State::Done {
+        if let Some(done) = self.done.as_mut().filter(|done| done.peer == from && known.is_none()) {
             // Who repeats its last flight has not got ours (RFC 6347 §4.2.4).
-            if let Some(attempt) = known.and_then(|at| self.attempts.get_mut(at)).filter(|_| sifted.repeats) {
-                attempt.echo(now, instant, false, &mut self.transmits);
+            if !sifted.begins {
+                if sift(datagram, done.floor).repeats {
+                    done.echo(now, instant, false, &mut self.transmits);
+                }
+                return;
             }
-            return;
         }
         let stuck = |attempt: &Attempt| now.mono_us.saturating_sub(attempt.progress_us) >= STUCK_US;
         let at = match known {
@@ -346,13 +360,9 @@ impl Association {
             Ok(keys) => {
                 self.state = State::Done;
                 self.event = Some(Event::Ready { keys, from: attempt.peer });
-                let mut attempt = self.attempts.swap_remove(at);
-                attempt.resend_us = None;
+                let attempt = self.attempts.swap_remove(at);
                 self.attempts.clear();
-                // A client's part ends here; a server's last flight may have been lost.
-                if self.role == Role::Server {
-                    self.attempts.push(attempt);
-                }
+                self.done = Some(attempt).filter(|_| self.role == Role::Server);
             }
             Err(why) => self.drop_attempt(now, at, Some(why)),
         }
@@ -367,9 +377,15 @@ impl Association {
     }
 
     fn begin_if_due(&mut self, now: Now) {
-        let Some(peer) = self.destination.filter(|_| self.role == Role::Client) else { return };
         let due = self.state == State::Shaking && self.attempts.is_empty() && self.next_us <= now.mono_us;
-        let Some(config) = self.config.clone().filter(|_| due && self.begun < MAX_BEGUN) else { return };
+        if due && self.role == Role::Client {
+            self.begin(now);
+        }
+    }
+
+    fn begin(&mut self, now: Now) {
+        let Some(peer) = self.destination else { return };
+        let Some(config) = self.config.clone().filter(|_| self.begun < MAX_BEGUN) else { return };
         self.begun += 1;
         let mut endpoint = Endpoint::new(PEER, TransportProtocol::UDP, None);
         if endpoint.connect(self.instant(now), PEER, config, None).is_err() {
@@ -383,6 +399,7 @@ impl Association {
     fn fail(&mut self, why: Failure) {
         self.state = State::Failed;
         self.attempts.clear();
+        self.done = None;
         self.event = Some(Event::Failed(why));
     }
 
@@ -402,24 +419,23 @@ impl Association {
 
     /// When [`Association::handle_timeout`] is wanted, in monotonic microseconds.
     pub fn poll_timeout(&self) -> Option<u64> {
+        let ends = |attempt: &Attempt| attempt.began_us.saturating_add(ATTEMPT_US);
         if self.state != State::Shaking {
-            return None;
+            return self.attempts.iter().fold(None, |soonest, attempt| {
+                earliest(soonest, earliest(attempt.resend_us, Some(ends(attempt))))
+            });
         }
         let begins = self.role == Role::Client && self.attempts.is_empty() && self.destination.is_some();
         let begins = begins && self.begun < MAX_BEGUN;
         let own = earliest(Some(self.give_up_us), begins.then_some(self.next_us));
-        self.attempts.iter().fold(own, |soonest, attempt| {
-            let end = attempt.began_us.saturating_add(ATTEMPT_US);
-            earliest(soonest, earliest(attempt.resend_us, Some(end)))
-        })
+        self.attempts
+            .iter()
+            .fold(own, |soonest, attempt| earliest(soonest, earliest(attempt.resend_us, Some(ends(attempt)))))
     }
 
     /// Does what is due: sends flights again, gives up.
     pub fn handle_timeout(&mut self, now: Now) {
-        if self.state != State::Shaking {
-            return;
-        }
-        if self.give_up_us <= now.mono_us {
+        if self.state == State::Shaking && self.give_up_us <= now.mono_us {
             return self.fail(self.why.unwrap_or(match self.alert {
                 Some(alert) => Failure::Handshake(Some(alert)),
                 None => Failure::NoAnswer,

@@ -85,9 +85,10 @@ impl Pair {
         self.now.mono_us = until;
     }
 
+    /// The last keys of a side.
     fn keys(&self, side: usize) -> Option<&KeyPair> {
         match self.events[side].as_slice() {
-            [Event::Ready { keys, from }] => {
+            [.., Event::Ready { keys, from }] => {
                 assert_eq!(*from, at([SERVER, CLIENT][side]));
                 Some(keys)
             }
@@ -263,12 +264,35 @@ fn hostile_bytes_grow_nothing_and_end_nothing() {
     assert!(pair.sides[1].attempts.len() <= MAX_ATTEMPTS);
     pair.run(1_000);
     pair.assert_ready("after all that");
-    // And when the keys are there, nothing reopens the question.
+    // And when the keys are there, nobody without the certificate brings others.
     for _ in 0..1_000 {
         pair.sides[1].handle(pair.now, at(CLIENT), true, &hello);
         pair.sides[0].handle(pair.now, at(SERVER), true, &hello);
     }
     pair.drain();
-    pair.assert_ready("still");
     assert!(pair.flights.len() <= 8);
+    pair.run(30_000);
+    assert_eq!((pair.events[0].len(), pair.events[1].len()), (1, 1));
+    assert_eq!((pair.sides[0].poll_timeout(), pair.sides[1].poll_timeout()), (None, None));
+}
+
+#[test]
+fn a_peer_that_has_lost_the_association_gets_other_keys() {
+    let mut pair = Pair::honest();
+    pair.run(200);
+    let before = pair.keys(0).unwrap().clone();
+    pair.sides[0].renew(pair.now);
+    pair.run(1_000);
+    pair.assert_ready("renewed");
+    assert!(pair.keys(0).unwrap().ours != before.ours);
+    assert_eq!((pair.events[0].len(), pair.events[1].len()), (2, 2));
+    // A server leaves that to the client.
+    pair.sides[1].renew(pair.now);
+    pair.run(1_000);
+    assert_eq!(pair.events[1].len(), 2);
+    // Nobody answers: what there is stays.
+    pair.loss = 1.0;
+    pair.sides[0].renew(pair.now);
+    pair.run(60_000);
+    assert_eq!((pair.events[0].len(), pair.sides[0].poll_timeout()), (2, None));
 }

@@ -1,7 +1,8 @@
 //! RTP: packets, control packets, encryption, key presses, the jitter buffer, figures and their rating.
 //!
 //! State machines and parsers. [`session::Session`] is what `media` uses: one per leg. The other modules are its parts,
-//! each usable alone. This room knows neither SIP and SDP nor codecs, samples, sockets and clocks.
+//! each usable alone; [`dtls::Association`] makes the keys of a session where they come from a handshake. This room knows
+//! neither SIP and SDP nor codecs, samples, sockets and clocks.
 
 pub mod dtls;
 mod dtls_records;

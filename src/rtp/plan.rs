@@ -96,7 +96,8 @@ pub struct Plan {
     pub formats: Vec<Format>,
     /// SRTP, if agreed.
     pub keys: Option<KeyPair>,
-    /// Keys come from a handshake (DTLS): without them nothing is sent or taken, and new ones begin another stream.
+    /// Keys come from a handshake (DTLS): without them nothing is sent or taken, and new
+    /// ones begin with roll-over counter 0.
     pub handshake: bool,
     /// Whether reports carry the VoIP metrics of RTCP XR.
     pub voip_metrics: bool,

@@ -167,6 +167,10 @@ impl Session {
                         }
                     }
                     Some(protector) if !moved && !plan.handshake => protector.rekey(ours.clone())?,
+                    // The listener begins at 0 with these keys, and so does the stream as it is: some take no other.
+                    Some(protector) if plan.handshake && !protector.turned() => {
+                        self.protector = Some(Protector::new(ours.clone())?);
+                    }
                     _ => {
                         self.protector = Some(Protector::new(ours.clone())?);
                         self.sender.restart(&mut self.chance);

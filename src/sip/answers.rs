@@ -84,6 +84,7 @@ impl Wire {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
+        let mut left = None;
         if let Some(destination) = &exchange.destination {
             self.locator.mark_good(destination, target.transport, target.remote);
         }
@@ -96,7 +97,7 @@ impl Wire {
                 self.events.push_back(Event::ServerProof { account, remote, right });
             }
             if exchange.owner == Owner::Registration {
-                line.choice.handle_registered(now, flow.transport, &mut self.chance);
+                let returned = line.choice.handle_registered(now, flow.transport, &mut self.chance);
                 line.target = Some(target);
                 let old = line.flow.replace(flow.clone()).and_then(|old| old.connection);
                 let old = old.filter(|old| Some(*old) != flow.connection);
@@ -110,6 +111,7 @@ impl Wire {
                 };
                 if let Some(old) = old.filter(|old| !is_used(*old)) {
                     self.connections.keep(now, old, false);
+                    left = returned.then_some(old);
                 }
             }
         }
@@ -122,6 +124,11 @@ impl Wire {
         } else {
             self.finish(id);
             self.deliver_final(id, response);
+        }
+        if let Some(left) = left {
+            // No call needs it, and many a PBX forgets with it the binding that came by it.
+            self.connections.ask_close(left);
+            self.handle_closed(now, left, "the line is registered over a better transport");
         }
     }
 

@@ -6,6 +6,7 @@ use crate::sip::locate::Destination;
 use crate::sip::message::Request;
 use crate::sip::method::Method;
 use crate::sip::name_addr::NameAddr;
+use crate::sip::network::Transport;
 use crate::sip::uri::{SipUri, Uri};
 
 /// Adds the routes that a request outside a dialog starts with: the outbound proxy and the Service-Route.
@@ -63,6 +64,10 @@ pub(crate) fn next_hop(request: &Request, line: &Line) -> Destination {
             } else {
                 line.destination()
             }
+        }
+        // Of a PBX's own phones each says how it is reached (RFC 3263 §4.1).
+        Some(uri) if line.account.catch_all && uri.transport().is_none() => {
+            Destination::of(uri, &[Transport::Udp])
         }
         Some(uri) => Destination::of(uri, allowed),
         None => line.destination(),

@@ -85,6 +85,8 @@ pub struct Registration {
     sent: Option<NameAddr>,
     /// Our Contact as the registrar has it.
     bound: Option<NameAddr>,
+    /// The same as the registrar wrote it down, if that is another one: where it saw us, instead of where we are.
+    noted: Option<Uri>,
     /// Contacts of ours that the registrar may still have and that must go.
     stale: Vec<Uri>,
     drop_stale: bool,
@@ -149,6 +151,7 @@ impl Registration {
             intervals: 0,
             sent: None,
             bound: None,
+            noted: None,
             stale: stale.into_iter().collect(),
             drop_stale: false,
             made_room: false,
@@ -305,6 +308,9 @@ impl Registration {
             && bound.uri != own.uri
         {
             push_stale(&mut self.stale, bound.uri.clone());
+            if let Some(noted) = self.noted.take() {
+                push_stale(&mut self.stale, noted);
+            }
         }
         self.stale.retain(|uri| *uri != own.uri);
         self.sent = Some(own.clone());
@@ -417,6 +423,7 @@ impl Registration {
         }
         self.outbound.handle_granted(response, ours(&contacts, &sent));
         self.bound = Some(sent.clone());
+        self.noted = noted(&contacts, &sent);
         if !self.drop_stale {
             self.stale.clear();
         }
@@ -593,6 +600,16 @@ fn seconds(duration: Duration) -> u32 {
 fn with_expires(mut contact: NameAddr, expires: u32) -> NameAddr {
     contact.params.set("expires", Some(&expires.to_string()));
     contact
+}
+
+/// Our Contact as the registrar wrote it down in place of the one that we sent: the only one there with our user, so
+/// that nobody else's is taken for ours.
+fn noted(contacts: &[NameAddr], sent: &NameAddr) -> Option<Uri> {
+    let mut likely = contacts.iter().filter(|contact| contact.uri.user() == sent.uri.user());
+    match (likely.next(), likely.next()) {
+        (Some(only), None) if !only.uri.equivalent(&sent.uri) => Some(only.uri.clone()),
+        _ => None,
+    }
 }
 
 fn push_stale(stale: &mut Vec<Uri>, uri: Uri) {

@@ -22,6 +22,31 @@ fn wait_for_retry(peer: &mut Peer) -> f64 {
 }
 
 #[test]
+fn a_binding_that_the_registrar_wrote_down_otherwise_is_removed_as_it_stands_there() {
+    let mut peer = Peer::new();
+    let mut account = line();
+    account.transports = vec![Transport::Tcp];
+    let id = peer.add(account.clone());
+    let register = peer.request("REGISTER");
+    let there = "<sip:1001@203.0.113.7:4711;transport=tcp>;expires=600";
+    peer.reply(&register, 200, &[("Contact", there)]);
+    account.transports = vec![Transport::Udp];
+    peer.ua.replace_account(peer.now, id, account.clone());
+    peer.drain();
+    let register = peer.request("REGISTER");
+    let contacts = register.contacts();
+    assert_eq!(contacts.len(), 3, "{contacts:?}");
+    assert_eq!(contacts[2], "<sip:1001@203.0.113.7:4711;transport=tcp>;expires=0");
+    // Of two with our user nobody knows which is ours.
+    let two = "<sip:1001@203.0.113.7:1>;expires=600, <sip:1001@203.0.113.8:1>;expires=600";
+    peer.reply(&register, 200, &[("Contact", two)]);
+    account.transports = vec![Transport::Tcp];
+    peer.ua.replace_account(peer.now, id, account);
+    peer.drain();
+    assert_eq!(peer.request("REGISTER").contacts().len(), 2);
+}
+
+#[test]
 fn a_line_registers_with_digest_and_refreshes_before_it_expires() {
     let mut peer = Peer::new();
     peer.add(line());

@@ -112,8 +112,9 @@ impl TransportChoice {
         self.strikes = (self.strikes + 1).min(8);
     }
 
-    /// The registrar has answered 200 over this transport.
-    pub fn handle_registered(&mut self, now: Now, transport: Transport, chance: &mut Chance) {
+    /// The registrar has answered 200 over this transport. True if the line has returned to it.
+    pub fn handle_registered(&mut self, now: Now, transport: Transport, chance: &mut Chance) -> bool {
+        let returned = matches!(self.state, State::Returning(wanted) if wanted == transport);
         let held = self.returned_at.is_none_or(|at| now.since(at) >= HELD);
         match self.state {
             State::Returning(wanted) if wanted == transport => self.returned_at = Some(now.mono_us),
@@ -134,6 +135,7 @@ impl TransportChoice {
         } else if matches!(self.state, State::Settled | State::Returning(_)) {
             self.rest(now, chance);
         }
+        returned
     }
 
     /// The machine has another network: what did not get through may do so now.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::sip::account::Account;
+use crate::sip::message::Message;
 use crate::sip::ua_event::Event;
 use crate::sip::user_agent::test_peer::{Peer, SentRequest, address, line, sip};
 
@@ -46,17 +47,34 @@ fn fallen_back(seed_wait: f64) -> Peer {
     peer
 }
 
-/// What is sent next that is an OPTIONS, and over what; repetitions and refreshes are passed over.
+/// The requests that were sent and not yet looked at.
+fn taken(peer: &mut Peer) -> Vec<SentRequest> {
+    let sent = std::mem::take(&mut peer.sent).into_iter();
+    let requests = sent.filter_map(|sent| match sent.message {
+        Message::Request(request) => {
+            let (transport, remote, connection) = (sent.transport, sent.remote, sent.connection);
+            Some(SentRequest { transport, remote, connection, request })
+        }
+        Message::Response(_) => None,
+    });
+    requests.collect()
+}
+
+/// The next OPTIONS; repetitions are passed over, refreshes over TCP are granted.
 fn next_options(peer: &mut Peer, within: f64) -> Option<SentRequest> {
     let mut left = within;
     while left > 0.0 {
-        if let Some(at) = peer.sent.iter().position(|sent| {
-            matches!(&sent.message, crate::sip::message::Message::Request(one) if one.method == Method::OPTIONS)
-        }) {
-            peer.sent.drain(..at);
-            return Some(peer.request("OPTIONS"));
+        let mut found = None;
+        for request in taken(peer) {
+            match request.request.method.as_str() {
+                "OPTIONS" => found = found.or(Some(request)),
+                "REGISTER" if request.transport == Tcp => grant(peer, &request),
+                _ => {}
+            }
         }
-        peer.sent.clear();
+        if found.is_some() {
+            return found;
+        }
         peer.seconds(0.5);
         left -= 0.5;
     }
@@ -176,7 +194,7 @@ fn nobody_moves_during_a_call() {
     peer.seconds(40.0);
     let moved = peer.sent.iter().any(|sent| {
         sent.transport == Udp
-            && matches!(&sent.message, crate::sip::message::Message::Request(one) if one.method == Method::REGISTER)
+            && matches!(&sent.message, Message::Request(one) if one.method == Method::REGISTER)
     });
     assert!(moved, "after it: {:?}", peer.sent);
 }
@@ -216,12 +234,9 @@ fn a_transport_that_answers_options_and_no_register_makes_no_line_flap() {
     let begun = peer.now.mono_us;
     while peer.now.mono_us - begun < 7_200_000_000 {
         peer.seconds(1.0);
-        for sent in std::mem::take(&mut peer.sent) {
-            let crate::sip::message::Message::Request(request) = sent.message else { continue };
-            let (transport, remote, connection) = (sent.transport, sent.remote, sent.connection);
-            let sent = SentRequest { transport, remote, connection, request };
+        for sent in taken(&mut peer) {
             match sent.request.method == Method::REGISTER {
-                true if transport == Udp => moves += 1,
+                true if sent.transport == Udp => moves += 1,
                 true => grant(&mut peer, &sent),
                 false => peer.reply(&sent, 200, &[]),
             }

@@ -278,7 +278,8 @@ fn configure(folder: &Path, address: &str, root: &Path) {
 /// 1301–1302 friendly, their mailboxes are told to whoever registers · 1303–1304 the same for whoever subscribes ·
 /// 1701–1702 friendly, with ICE ·
 /// 1501–1504 hostile but legal · 1505–1506 the same with SDES · 1507 for phones behind NAT, with one contact and never
-/// a second.
+/// a second · 1601–1602 friendly, DTLS-SRTP without ICE · 1603 the same with early feedback in the transport's name ·
+/// 1604 the same with a port for RTCP · 1605 the same, and it waits for the phone to begin.
 fn accounts(address: &str) -> String {
     let mut text = format!(
         "[global]\ntype=global\nuser_agent=LabPBX\nkeep_alive_interval=30\n\n\
@@ -320,6 +321,15 @@ bind={address}
     ];
     groups.push((1505..=1506, format!("{hostile}media_encryption=sdes\n"), hostile_aor));
     groups.push((1507..=1507, friendly.to_owned(), hostile_aor));
+    let dtls = "media_encryption=dtls\ndtls_auto_generate_cert=yes\ndtls_verify=fingerprint\n";
+    for (numbers, more) in [
+        (1601..=1602, "dtls_setup=actpass\nrtcp_mux=yes\n"),
+        (1603..=1603, "dtls_setup=actpass\nrtcp_mux=yes\nuse_avpf=yes\n"),
+        (1604..=1604, "dtls_setup=actpass\nrtcp_mux=no\n"),
+        (1605..=1605, "dtls_setup=passive\nrtcp_mux=yes\n"),
+    ] {
+        groups.push((numbers, format!("{friendly}{dtls}{more}"), kind_aor));
+    }
     groups.push((1701..=1702, format!("{friendly}ice_support=yes\n"), kind_aor));
     for (numbers, endpoint, aor) in groups {
         for n in numbers {

@@ -15,7 +15,7 @@ use crate::process::within;
 use crate::router::Nat;
 use crate::sound::{Wav, sine};
 
-const PBX: &str = "203.0.113.10";
+pub const PBX: &str = "203.0.113.10";
 
 /// A lab with Asterisk and a host for the phone on the same net.
 pub fn stage(what: &str) -> Option<(Lab, Asterisk, Host)> {

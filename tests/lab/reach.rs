@@ -67,9 +67,9 @@ fn a_router_with_another_address_is_noticed_over_tls() {
 
 #[test]
 fn another_address_of_our_own_is_registered_at_once() {
-    let Some((_lab, mut asterisk, host)) = stage("another address of our own") else { return };
+    let Some((lab, mut asterisk, host)) = stage("another address of our own") else { return };
     for transport in ["udp", "tcp"] {
-        let phone = Setup::new("1001", PBX).line(&format!("transport = {transport:?}")).start(&_lab, &host);
+        let phone = Setup::new("1001", PBX).line(&format!("transport = {transport:?}")).start(&lab, &host);
         asterisk.registered("1001");
         host.run("ip", &["addr", "flush", "dev", "eth0"]);
         host.run("ip", &["addr", "add", "203.0.113.59/24", "dev", "eth0"]);

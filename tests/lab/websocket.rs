@@ -41,8 +41,8 @@ fn take_call(phone: &Phone) {
 fn a_line_over_websocket_at_asterisk_calls_and_is_called() {
     let Some((lab, mut asterisk, _)) = stage("SIP over WebSocket") else { return };
     // Nobody gets in here but by what went out.
-    let office = lab.office("site", 101, Nat::Symmetric);
-    let phone = line(&lab, "1001", "/ws").start(&lab, &office.host);
+    let host = lab.office("site", 101, Nat::Symmetric).host;
+    let phone = line(&lab, "1001", "/ws").start(&lab, &host);
     let registered = phone.wait_event("line.registered");
     assert_eq!(registered["data"]["transport"], "wss", "{registered}");
     assert_eq!(registered["data"]["registrar"], "203.0.113.10:8089", "{registered}");

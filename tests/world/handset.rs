@@ -18,7 +18,6 @@ use tipring::sip::network;
 use crate::names::Names;
 use crate::network::Network;
 use crate::sound_card::SoundCard;
-use crate::stream::Streams;
 
 /// The port of SIP.
 pub const SIP: u16 = 5060;
@@ -28,6 +27,8 @@ const AHEAD: u16 = 6;
 /// One phone.
 pub struct Handset {
     pub address: IpAddr,
+    /// The address that it has in its own eyes; another office may have the same.
+    pub own: IpAddr,
     pub phone: Phone,
     pub engine: Engine,
     pub card: SoundCard,
@@ -45,7 +46,20 @@ pub struct Handset {
 }
 
 impl Handset {
-    pub fn new(now: Now, address: IpAddr, config: Config, card: SoundCard, mut chance: Chance) -> Handset {
+    pub fn new(now: Now, address: IpAddr, config: Config, card: SoundCard, chance: Chance) -> Handset {
+        let remembered = Remembered { clean: true, ..Remembered::default() };
+        Handset::with_memory(now, (address, address), config, card, remembered, chance)
+    }
+
+    /// The same with what an earlier life left, and with another address in its own eyes.
+    pub fn with_memory(
+        now: Now,
+        (address, own): (IpAddr, IpAddr),
+        config: Config,
+        card: SoundCard,
+        remembered: Remembered,
+        mut chance: Chance,
+    ) -> Handset {
         let identity = Arc::new(Identity::generate().expect("a certificate"));
         let fingerprint = identity.fingerprint();
         let settings = media::Settings {
@@ -55,12 +69,12 @@ impl Handset {
         };
         let mut engine = Engine::new(settings, chance.fork());
         engine.handle(now, Command::Terminal(Terminal::Device { rate: card.rate, ring: None }));
-        let udp = SocketAddr::new(address, SIP);
-        let mut phone =
-            Phone::new(now, config, udp, None, Remembered { clean: true, ..Remembered::default() }, chance);
+        let udp = SocketAddr::new(own, SIP);
+        let mut phone = Phone::new(now, config, udp, None, remembered, chance);
         phone.set_fingerprint(fingerprint);
         let mut handset = Handset {
             address,
+            own,
             phone,
             engine,
             card,
@@ -90,7 +104,7 @@ impl Handset {
     /// A datagram has arrived.
     pub fn receive(&mut self, now: Now, from: SocketAddr, port: u16, mut bytes: Vec<u8>) {
         if port == SIP {
-            let local = SocketAddr::new(self.address, SIP);
+            let local = SocketAddr::new(self.own, SIP);
             self.phone
                 .handle(now, Input::Sip(network::Input::Datagram { local, remote: from, bytes: &bytes }));
             return;
@@ -99,6 +113,11 @@ impl Handset {
         if let Some(id) = self.numbers.get(&(port & !1)) {
             self.engine.handle_packet(now, PortId(*id), component, from, &mut bytes);
         }
+    }
+
+    /// Something has happened to a connection.
+    pub fn receive_stream(&mut self, now: Now, input: network::Input<'_>) {
+        self.phone.handle(now, Input::Sip(input));
     }
 
     /// When something is due.
@@ -119,14 +138,14 @@ impl Handset {
     }
 
     /// Does everything that phone and engine ask, until both are quiet.
-    pub fn drain(&mut self, now: Now, network: &mut Network, names: &Names, streams: &mut Streams) {
+    pub fn drain(&mut self, now: Now, network: &mut Network, names: &Names) {
         let mut packet = [0; 2048];
         let mut samples = Vec::new();
         loop {
             let mut quiet = true;
             while let Some(output) = self.phone.poll_output() {
                 quiet = false;
-                self.perform(now, output, network, names, streams);
+                self.perform(now, output, network, names);
             }
             while let Some(transmit) = self.engine.poll_transmit(&mut packet) {
                 let Some(rtp) = self.ports.get(&transmit.port.0) else { continue };
@@ -154,34 +173,31 @@ impl Handset {
         }
     }
 
-    fn perform(
-        &mut self,
-        now: Now,
-        output: Output,
-        network: &mut Network,
-        names: &Names,
-        streams: &mut Streams,
-    ) {
+    fn perform(&mut self, now: Now, output: Output, network: &mut Network, names: &Names) {
         match output {
+            Output::Sip(network::Output::Datagram { remote, .. }) if network.is_refused(self.address) => {
+                let why = "No route to host".to_owned();
+                self.phone.handle(now, Input::Sip(network::Input::Unsent { remote, why }));
+            }
             Output::Sip(network::Output::Datagram { remote, bytes, .. }) => {
                 network.send(now.mono_us, SocketAddr::new(self.address, SIP), remote, bytes);
             }
-            Output::Sip(network::Output::Connect { connection, transport, remote, .. }) => {
-                streams.connect(now.mono_us, network, self.address, (connection, transport), remote);
-            }
-            Output::Sip(network::Output::Stream { connection, bytes }) => {
-                streams.write(now.mono_us, network, self.address, connection, &bytes);
-            }
-            Output::Sip(network::Output::Close { connection }) => {
-                streams.close(now.mono_us, network, self.address, connection);
+            Output::Sip(network::Output::Connect { connection, remote, .. }) => {
+                network.connect(now.mono_us, self.address, connection, self.own, remote, 0);
             }
             Output::Sip(network::Output::Query { query, question, .. }) => {
                 let result = names.answer(&question);
                 self.phone.handle(now, Input::Sip(network::Input::Answer { query, result }));
             }
             Output::Sip(network::Output::RouteTo { query, .. }) => {
-                let result = Ok(self.address);
+                let result = Ok(self.own);
                 self.phone.handle(now, Input::Sip(network::Input::LocalAddress { query, result }));
+            }
+            Output::Sip(network::Output::Stream { connection, bytes }) => {
+                network.stream_from_phone(now.mono_us, self.address, connection, bytes);
+            }
+            Output::Sip(network::Output::Close { connection }) => {
+                network.streams.close_phone(now.mono_us, 2_000, self.address, connection);
             }
             Output::Media(command) => {
                 if let Command::Tone { at, tone } = &command {

@@ -2,6 +2,7 @@
 //! from a seed. Nothing here opens a socket or sleeps.
 
 mod clock;
+mod gateway;
 mod handset;
 mod names;
 mod nat;
@@ -9,7 +10,7 @@ mod network;
 mod script;
 mod sound_card;
 mod storm;
-mod stream;
+mod streams;
 mod turn;
 mod world;
 
@@ -20,10 +21,12 @@ mod basic_calls;
 mod during_calls;
 mod flows;
 mod intercom;
+mod matrix;
 mod paths;
 mod providers;
 mod reach;
 mod registering;
 mod rules;
 mod secrets;
+mod transports;
 mod voicemail;

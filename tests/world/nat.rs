@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::gateway::Blocks;
+
 /// What a mapping or a filter depends on (RFC 4787 §4.1, §5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Dependence {
@@ -47,11 +49,17 @@ pub struct Nat {
     pub preserves_ports: bool,
     /// Whether inside hosts reach each other by their outside addresses (RFC 4787 §6).
     pub hairpins: bool,
+    /// What does not get out.
+    pub blocks: Blocks,
+    /// Whether it reads along in SIP over UDP and writes its own address there.
+    pub reads_sip: bool,
     /// How long a mapping lives without anything going out (RFC 4787 §4.3).
     pub lifetime: Duration,
     /// Datagrams that were not let in.
     pub filtered: u64,
     mappings: Vec<Mapping>,
+    /// Outside ports of connections that it knows.
+    streams: Vec<u16>,
     next: u16,
 }
 
@@ -63,9 +71,12 @@ impl Nat {
             filtering,
             preserves_ports: false,
             hairpins: false,
+            blocks: Blocks::Nothing,
+            reads_sip: false,
             lifetime: Duration::from_secs(120),
             filtered: 0,
             mappings: Vec::new(),
+            streams: Vec::new(),
             next: 40_000,
         }
     }
@@ -98,6 +109,9 @@ impl Nat {
     /// Something comes in at an outside port: the inside address it goes to, if it is let in.
     pub fn inbound(&mut self, now_us: u64, peer: SocketAddr, outside: u16) -> Option<SocketAddr> {
         self.forget(now_us);
+        if !self.blocks.passes_datagrams() {
+            return None;
+        }
         let filtering = self.filtering;
         let mapping = self.mappings.iter().find(|mapping| mapping.outside == outside);
         let inside = mapping
@@ -107,9 +121,22 @@ impl Nat {
         inside
     }
 
+    /// A connection goes out: the address that the peer sees it come from.
+    pub fn connect(&mut self) -> SocketAddr {
+        self.next += 1;
+        self.streams.push(self.next);
+        SocketAddr::new(self.public, self.next)
+    }
+
+    /// Whether it still knows the connection that it gave this address.
+    pub fn carries(&self, outside: SocketAddr) -> bool {
+        outside.ip() == self.public && self.streams.contains(&outside.port())
+    }
+
     /// It loses its power: all mappings are gone, and the next ones have other ports.
     pub fn reboot(&mut self) {
         self.mappings.clear();
+        self.streams.clear();
         self.next += 1000;
     }
 

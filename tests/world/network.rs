@@ -5,8 +5,21 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::net::{IpAddr, SocketAddr};
 
 use tipring::chance::Chance;
+use tipring::now::earliest;
 
+use crate::gateway::{Blocks, rewrite, transport_of};
+use crate::handset::SIP;
 use crate::nat::Nat;
+use crate::streams::Streams;
+
+/// How a PBX that is not there is missed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Away {
+    /// Its host stands, and says that nobody listens.
+    Refusing,
+    /// Nothing is acknowledged.
+    Deaf,
+}
 
 /// Losses that come in bursts: the model of Gilbert, where nothing gets through in the bad state.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -84,6 +97,11 @@ pub struct Network {
     chance: Chance,
     /// Everything that was ever sent, for those who look for secrets.
     pub seen: Option<Vec<Vec<u8>>>,
+    pub streams: Streams,
+    /// Where the PBX takes connections; nobody else does.
+    pub listens: Vec<SocketAddr>,
+    /// The PBX is not there: its host refuses connections, or acknowledges nothing.
+    pub away: Option<Away>,
     /// Octets to and from each machine, with the headers of IPv4 and UDP.
     pub octets: BTreeMap<IpAddr, u64>,
 }
@@ -99,6 +117,9 @@ impl Network {
             order: 0,
             chance,
             seen: None,
+            streams: Streams::default(),
+            listens: Vec::new(),
+            away: None,
             octets: BTreeMap::new(),
         }
     }
@@ -136,12 +157,21 @@ impl Network {
             seen.push(bytes.clone());
         }
         *self.octets.entry(from.ip()).or_default() += bytes.len() as u64 + 28;
-        let mut source = from;
-        let nat = self.behind.get(&from.ip()).copied();
-        // Two behind one box reach each other past it.
-        if let Some(nat) = nat.filter(|nat| self.behind.get(&to.ip()) != Some(nat)) {
-            source = self.nats[nat].outbound(now_us, from, to);
-            if to.ip() == self.nats[nat].public && !self.nats[nat].hairpins {
+        let (mut source, mut bytes) = (from, bytes);
+        // A box may be behind another one. Two behind one box reach each other past it.
+        while let Some(nat) = self.behind.get(&source.ip()).copied()
+            && self.behind.get(&to.ip()) != Some(&nat)
+        {
+            let nat = &mut self.nats[nat];
+            if !nat.blocks.passes_datagrams() {
+                return;
+            }
+            let inside = source;
+            source = nat.outbound(now_us, inside, to);
+            if nat.reads_sip && to.port() == SIP {
+                bytes = rewrite(&bytes, inside, source);
+            }
+            if to.ip() == nat.public && !nat.hairpins {
                 return;
             }
         }
@@ -152,6 +182,71 @@ impl Network {
             let datagram = Datagram { at_us, order: self.order, from: source, to, bytes: bytes.clone() };
             self.under_way.push(Reverse(datagram));
         }
+    }
+
+    /// Whether a box on the way refuses datagrams and says so.
+    pub fn is_refused(&self, machine: IpAddr) -> bool {
+        self.boxes_of(machine).any(|nat| nat.blocks == Blocks::UdpLoudly)
+    }
+
+    /// The boxes before a machine, the nearest first.
+    fn boxes_of(&self, machine: IpAddr) -> impl Iterator<Item = &Nat> {
+        let nearest = self.behind.get(&machine).map(|number| &self.nats[*number]);
+        std::iter::successors(nearest, |nat| self.behind.get(&nat.public).map(|number| &self.nats[*number]))
+    }
+
+    /// A phone wants a connection, from this inside address.
+    pub fn connect(
+        &mut self,
+        now_us: u64,
+        machine: IpAddr,
+        connection: u64,
+        own: IpAddr,
+        remote: SocketAddr,
+        times: u32,
+    ) {
+        if !self.boxes_of(machine).all(|nat| nat.blocks.passes_streams_to(remote.port())) {
+            return;
+        }
+        let way_us = self.link(machine).delay_us;
+        match self.away {
+            Some(Away::Deaf) => {
+                return self.streams.unanswered(now_us, (machine, connection), (own, remote), times);
+            }
+            Some(Away::Refusing) => return self.streams.refuse(now_us, way_us, machine, connection),
+            None => {}
+        }
+        let local = SocketAddr::new(own, 50_000 + (connection % 1000) as u16);
+        let transport = transport_of(remote.port()).filter(|_| self.listens.contains(&remote));
+        let Some(transport) = transport else {
+            return self.streams.refuse(now_us, way_us, machine, connection);
+        };
+        let (mut outside, mut at) = (local, machine);
+        while let Some(number) = self.behind.get(&at) {
+            let nat = &mut self.nats[*number];
+            (outside, at) = (nat.connect(), nat.public);
+        }
+        self.streams.open(now_us, way_us, (machine, connection), (local, outside, remote), transport);
+    }
+
+    /// Whether no box has forgotten a connection that leaves by this address.
+    fn is_carried(&self, machine: IpAddr, outside: SocketAddr) -> bool {
+        self.boxes_of(machine).last().is_none_or(|nat| nat.carries(outside))
+    }
+
+    /// A phone sends on a connection.
+    pub fn stream_from_phone(&mut self, now_us: u64, machine: IpAddr, connection: u64, bytes: Vec<u8>) {
+        let Some((_, outside, _)) = self.streams.of_phone(machine, connection) else { return };
+        let passes = self.is_carried(machine, outside) && self.away.is_none();
+        let way_us = self.link(machine).delay_us;
+        self.streams.phone_sends(now_us, way_us, (machine, connection), bytes, passes);
+    }
+
+    /// The PBX sends on a connection.
+    pub fn stream_from_pbx(&mut self, now_us: u64, accepted: u64, bytes: Vec<u8>) {
+        let Some((machine, _, outside, _)) = self.streams.of_pbx(accepted) else { return };
+        let (passes, way_us) = (self.is_carried(machine, outside), self.link(machine).delay_us);
+        self.streams.pbx_sends(now_us, way_us, accepted, bytes, passes);
     }
 
     fn link(&self, machine: IpAddr) -> Link {
@@ -190,22 +285,30 @@ impl Network {
 
     /// When the next datagram arrives somewhere.
     pub fn next_arrival(&self) -> Option<u64> {
-        self.under_way.peek().map(|Reverse(datagram)| datagram.at_us)
+        earliest(self.under_way.peek().map(|Reverse(datagram)| datagram.at_us), self.streams.next_arrival())
     }
 
     /// The next datagram that has arrived at a machine by now. It goes through the box before the last link.
     pub fn arrive(&mut self, now_us: u64) -> Option<Datagram> {
-        while self.next_arrival().is_some_and(|at_us| at_us <= now_us) {
+        while self.under_way.peek().is_some_and(|Reverse(datagram)| datagram.at_us <= now_us) {
             let Reverse(mut datagram) = self.under_way.pop()?;
             if datagram.order == 0 {
                 *self.octets.entry(datagram.to.ip()).or_default() += datagram.bytes.len() as u64 + 28;
                 return Some(datagram);
             }
-            if let Some(nat) = self.nats.iter_mut().find(|nat| nat.public == datagram.to.ip()) {
-                match nat.inbound(now_us, datagram.from, datagram.to.port()) {
-                    Some(inside) => datagram.to = inside,
-                    None => continue,
+            let mut filtered = false;
+            while let Some(nat) = self.nats.iter_mut().find(|nat| nat.public == datagram.to.ip()) {
+                let Some(inside) = nat.inbound(now_us, datagram.from, datagram.to.port()) else {
+                    filtered = true;
+                    break;
+                };
+                if nat.reads_sip && datagram.from.port() == SIP {
+                    datagram.bytes = rewrite(&datagram.bytes, datagram.to, inside);
                 }
+                datagram.to = inside;
+            }
+            if filtered {
+                continue;
             }
             if let Some(at_us) = self.pass(now_us, datagram.to.ip(), false, datagram.bytes.len()) {
                 // Number 0 has only the machine itself before it.

@@ -37,7 +37,6 @@ fn behind(mapping: Dependence, lifetime: u64, stun: Stun, seed: u64) -> World {
 
 fn behind_over(transport: &str, mapping: Dependence, lifetime: u64, stun: Stun, seed: u64) -> World {
     let mut world = World::new(seed);
-    world.streams.on = transport != "udp";
     let mut nat = Nat::new(ip("203.0.113.1"), mapping, AddressAndPortDependent);
     nat.lifetime = Duration::from_secs(lifetime);
     world.network.put_behind(ip(PHONE), nat);

@@ -11,17 +11,17 @@ use tipring::demo::pbx::{Output, Pbx, Settings, User};
 use tipring::events::Origin;
 use tipring::nat::stun::{Message, Seal, TransactionId, is_stun};
 use tipring::now::{Now, earliest};
-use tipring::phone::Input;
 use tipring::phone::command::{Command, Outcome, Refusal, Reply};
 use tipring::phone::snapshot::{CallView, Snapshot};
-use tipring::sip::network;
+use tipring::phone::{Input, Remembered};
+use tipring::sip::network::{self, Transport};
 
 use crate::clock::Clock;
 use crate::handset::{Handset, SIP};
 use crate::names::Names;
-use crate::network::{Datagram, Network};
+use crate::network::{Away, Datagram, Network};
 use crate::sound_card::{RATE, SoundCard};
-use crate::stream::Streams;
+use crate::streams::Delivery;
 use crate::turn::{TURN, TurnServer};
 
 /// Where the PBX is.
@@ -46,7 +46,6 @@ pub struct World {
     pub mailbox: Option<Vec<Datagram>>,
     /// Addresses that answer STUN; the PBX's is one of them if its SIP port does.
     pub stun: Vec<SocketAddr>,
-    pub streams: Streams,
     /// While the PBX is silent its host still answers for it, by ICMP.
     pub pbx_host_stands: bool,
     /// Samples per second of the sound cards of phones to come.
@@ -92,9 +91,13 @@ impl World {
         let clock = Clock::new();
         let mut names = Names::default();
         names.add_address("pbx.example", PBX);
+        let pbx = pbx(clock.now(), chance.fork());
+        let mut network = Network::new(chance.fork());
+        network.listens =
+            Transport::ALL.iter().skip(1).map(|one| SocketAddr::new(PBX, one.default_port())).collect();
         World {
-            pbx: pbx(clock.now(), chance.fork()),
-            network: Network::new(chance.fork()),
+            pbx,
+            network,
             clock,
             names,
             phones: Vec::new(),
@@ -102,7 +105,6 @@ impl World {
             seed,
             mailbox: None,
             stun: Vec::new(),
-            streams: Streams::default(),
             pbx_host_stands: false,
             card_rate: RATE,
             turn: None,
@@ -123,6 +125,23 @@ impl World {
     pub fn add_phone_at(&mut self, address: IpAddr, config: Config, drift_ppm: f64) -> usize {
         let card = SoundCard::new(self.seed * 100 + self.phones.len() as u64, self.card_rate, drift_ppm);
         let handset = Handset::new(self.now(), address, config, card, self.chance.fork());
+        self.join(handset)
+    }
+
+    /// The same with what an earlier life left, and with an address of its own that another office may have, too.
+    pub fn add_phone_with(
+        &mut self,
+        addresses: (IpAddr, IpAddr),
+        config: Config,
+        memory: Remembered,
+    ) -> usize {
+        let card = SoundCard::new(self.seed * 100 + self.phones.len() as u64, self.card_rate, 0.0);
+        let chance = self.chance.fork();
+        let handset = Handset::with_memory(self.now(), addresses, config, card, memory, chance);
+        self.join(handset)
+    }
+
+    fn join(&mut self, handset: Handset) -> usize {
         self.phones.push(handset);
         self.drain();
         self.phones.len() - 1
@@ -169,7 +188,6 @@ impl World {
 
     fn next_due(&mut self, now: Now) -> Option<u64> {
         let machines = earliest(self.network.next_arrival(), self.pbx.poll_timeout());
-        let machines = earliest(machines, self.streams.poll_timeout());
         self.phones.iter_mut().fold(machines, |due, phone| earliest(due, phone.poll_timeout(now)))
     }
 
@@ -189,10 +207,6 @@ impl World {
                 let id = TransactionId::of(&datagram.bytes).expect("an id");
                 let answer = Message::binding_answer(id, from).write(Seal::Plain);
                 self.network.send(now.mono_us, to, from, answer);
-            } else if Streams::is_segment(&datagram.bytes) {
-                if !(self.pbx.silent && to.ip() == PBX) {
-                    self.streams.arrive(now.mono_us, &mut self.network, from, to, &datagram.bytes);
-                }
             } else if let Some(mailbox) = self.mailbox.as_mut().filter(|_| !is_phone(&self.phones, to)) {
                 mailbox.push(datagram);
             } else if self.pbx.silent && self.pbx_host_stands && to.ip() == PBX {
@@ -212,7 +226,10 @@ impl World {
             }
             self.drain();
         }
-        self.streams.handle_timeout(now.mono_us);
+        while let Some(delivery) = self.network.streams.arrive(now.mono_us) {
+            self.deliver(now, delivery);
+            self.drain();
+        }
         if self.pbx.poll_timeout().is_some_and(|due| due <= now.mono_us) {
             self.pbx.handle_timeout(now);
         }
@@ -222,11 +239,46 @@ impl World {
         self.drain();
     }
 
+    /// Brings to its end what has arrived on a connection.
+    fn deliver(&mut self, now: Now, delivery: Delivery) {
+        let mut to_phone = |phone: IpAddr, input: network::Input<'_>| {
+            if let Some(phone) = self.phones.iter_mut().find(|one| one.address == phone) {
+                phone.receive_stream(now, input);
+            }
+        };
+        match delivery {
+            Delivery::Accepted { connection, transport, remote } => {
+                let local = SocketAddr::new(PBX, transport.default_port());
+                self.pbx.handle(now, network::Input::Accepted { connection, transport, local, remote });
+            }
+            Delivery::ToPbx { connection, bytes } => {
+                self.pbx.handle(now, network::Input::Stream { connection, bytes: &bytes });
+            }
+            Delivery::PbxClosed { connection } => {
+                self.pbx.handle(now, network::Input::Closed { connection, why: "closed".to_owned() });
+            }
+            Delivery::Connected { phone, connection, local, remote } => {
+                to_phone(phone, network::Input::Connected { connection, local, remote });
+            }
+            Delivery::ToPhone { phone, connection, bytes } => {
+                to_phone(phone, network::Input::Stream { connection, bytes: &bytes });
+            }
+            Delivery::Again { phone, connection, own, remote, times } => {
+                self.network.connect(now.mono_us, phone, connection, own, remote, times);
+            }
+            Delivery::Closed { phone, connection, why } => {
+                to_phone(phone, network::Input::Closed { connection, why: why.to_owned() });
+            }
+        }
+    }
+
     /// Carries out what everybody asks.
     pub fn drain(&mut self) {
         let now = self.now();
+        let away = if self.pbx_host_stands { Away::Refusing } else { Away::Deaf };
+        self.network.away = self.pbx.silent.then_some(away);
         for phone in &mut self.phones {
-            phone.drain(now, &mut self.network, &self.names, &mut self.streams);
+            phone.drain(now, &mut self.network, &self.names);
         }
         while let Some(output) = self.pbx.poll_output() {
             match output {
@@ -244,31 +296,23 @@ impl World {
                     self.pbx.handle(now, network::Input::Answer { query, result });
                 }
                 Output::Sip(network::Output::Connect { connection, .. }) => {
-                    let why = "there are no connections in this world".to_owned();
+                    let why = "phones take no connections".to_owned();
                     self.pbx.handle(now, network::Input::Closed { connection, why });
                 }
                 Output::Sip(network::Output::Stream { connection, bytes }) => {
-                    self.streams.write(now.mono_us, &mut self.network, PBX, connection, &bytes);
+                    self.network.stream_from_pbx(now.mono_us, connection, bytes);
                 }
                 Output::Sip(network::Output::Close { connection }) => {
-                    self.streams.close(now.mono_us, &mut self.network, PBX, connection);
+                    self.network.streams.close_pbx(now.mono_us, 2_000, connection);
                 }
             }
-        }
-        if let Some((machine, said)) = self.streams.poll() {
-            if machine == PBX {
-                self.pbx.handle(now, said.input());
-            } else if let Some(phone) = self.phones.iter_mut().find(|phone| phone.address == machine) {
-                phone.phone.handle(now, Input::Sip(said.input()));
-            }
-            self.drain();
         }
     }
 
     /// The PBX is started anew, and knows of no registration.
     pub fn restart_pbx(&mut self) {
         let manners = self.pbx.manners().clone();
-        self.streams.forget(PBX);
+        self.network.streams.forget();
         self.pbx = pbx(self.now(), self.chance.fork());
         *self.pbx.manners() = manners;
     }

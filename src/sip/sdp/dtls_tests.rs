@@ -219,3 +219,22 @@ fn a_secure_offer_can_name_early_feedback() {
     let offer = Session::read(&ours.offer(&mut Chance::from_number(1))).unwrap();
     assert_eq!(offer.media[0].protocol, Protocol::TlsSavpf);
 }
+
+#[test]
+fn some_say_in_the_old_way_that_an_association_is_new() {
+    let mut chance = Chance::from_number(5);
+    let mut ours = side(required());
+    let answer = |word: &str| sdp(&[TLS, &line(1), "a=setup:passive", &format!("a=connection:{word}")]);
+    let numbers: Vec<u32> =
+        [("new", true), ("new", false), ("existing", true), ("new", true), ("new", false)]
+            .into_iter()
+            .map(|(word, offers)| {
+                if offers {
+                    ours.offer(&mut chance);
+                }
+                ours.accept(&answer(word)).unwrap().dtls.unwrap().association
+            })
+            .collect();
+    // The 200 after a 183 answers the same offer.
+    assert_eq!(numbers, [1, 1, 1, 2, 2]);
+}

@@ -142,6 +142,8 @@ pub(super) struct RemoteDtls {
     fingerprints: Vec<Fingerprint>,
     setup: Option<Setup>,
     tls_id: Option<String>,
+    /// It says that the association is a new one (`a=connection:new`, RFC 4145 §5): some do instead of a name.
+    is_new: bool,
 }
 
 impl RemoteDtls {
@@ -165,6 +167,7 @@ impl RemoteDtls {
             fingerprints,
             setup: value("setup").and_then(Setup::read),
             tls_id: value("tls-id").filter(is_id).map(str::to_owned),
+            is_new: value("connection").is_some_and(|word| word.trim().eq_ignore_ascii_case("new")),
         })
     }
 
@@ -186,8 +189,10 @@ impl RemoteDtls {
         Some(self.settle(before, wish.unwrap_or(DtlsRole::Client), DtlsRole::Client))
     }
 
-    /// What follows from the peer's answer to our offer; `None` if it wants no handshake.
-    pub(super) fn accepted(self, before: Option<&Dtls>) -> Option<Dtls> {
+    /// What follows from the peer's answer to our offer, which may be a later one to the same offer; `None` if it
+    /// wants no handshake.
+    pub(super) fn accepted(mut self, before: Option<&Dtls>, is_first: bool) -> Option<Dtls> {
+        self.is_new &= is_first;
         let role = match self.setup {
             Some(Setup::Active) => DtlsRole::Server,
             // An answer that leaves it open waits for us.
@@ -201,7 +206,8 @@ impl RemoteDtls {
     /// another name mean a new one; `fresh` is our role in that case if it is left to us.
     fn settle(self, before: Option<&Dtls>, role: DtlsRole, fresh: DtlsRole) -> Dtls {
         let goes_on = before.is_some_and(|dtls| {
-            dtls.fingerprints == self.fingerprints && dtls.role == role && dtls.tls_id == self.tls_id
+            let same = dtls.fingerprints == self.fingerprints && dtls.tls_id == self.tls_id;
+            same && dtls.role == role && !self.is_new
         });
         let left_to_us = self.setup == Some(Setup::ActPass);
         Dtls {

@@ -10,7 +10,7 @@ use super::crypto::{Crypto, Key, Suite};
 use super::fingerprint::{Dtls, draw_tls_id};
 use super::ice::{Credentials, Ice, RemoteIce};
 use super::media::{Media, Protocol, RtpMap};
-use super::offer_answer::{Answering, Offering, accept_answer, make_answer, make_offer};
+use super::offer_answer::{Answering, Before, Offering, accept_answer, make_answer, make_offer};
 use super::payload_types::Numbers;
 use super::session::{Origin, Session};
 use crate::chance::Chance;
@@ -29,6 +29,8 @@ pub struct Negotiation {
     sent: Option<Session>,
     /// The last offer of ours and the position of audio in it, for as long as answers to it may come.
     offered: Option<(Session, usize)>,
+    /// Whether the last offer has been answered.
+    is_answered: bool,
     /// The offer before that one, whose answer may still come if the last one never went out.
     offered_before: Option<(Session, usize)>,
     lines: Vec<Media>,
@@ -53,6 +55,7 @@ impl Negotiation {
             version: 0,
             sent: None,
             offered: None,
+            is_answered: false,
             offered_before: None,
             lines: Vec::new(),
             numbers: Vec::new(),
@@ -120,6 +123,7 @@ impl Negotiation {
         };
         let offer = make_offer(&self.capability, offering);
         self.offered_before = self.offered.replace((offer.clone(), index));
+        self.is_answered = false;
         self.say(offer)
     }
 
@@ -171,10 +175,11 @@ impl Negotiation {
     pub fn accept(&mut self, answer: &[u8]) -> Result<Negotiated, Refusal> {
         let (offer, index) = self.offered.as_ref().ok_or(Refusal::Unexpected)?;
         let answer = Session::read(answer)?;
-        let before = self.agreed.as_ref();
+        let before = Before { agreed: self.agreed.as_ref(), is_first: !self.is_answered };
         let controlling = self.controlling.unwrap_or(true);
-        let mut ice = |local, remote| settle_ice(local, remote, before, controlling);
+        let mut ice = |local, remote| settle_ice(local, remote, before.agreed, controlling);
         let negotiated = accept_answer(&self.capability, offer, *index, &answer, before, &mut ice)?;
+        self.is_answered = true;
         self.remember_ice(&negotiated);
         self.agreed = Some(negotiated.clone());
         Ok(negotiated)

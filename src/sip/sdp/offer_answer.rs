@@ -207,13 +207,22 @@ fn is_bundled(offer: &Session, mid: &str) -> bool {
     })
 }
 
+/// What was before an answer.
+#[derive(Clone, Copy)]
+pub(super) struct Before<'a> {
+    /// What was agreed on.
+    pub(super) agreed: Option<&'a Negotiated>,
+    /// The offer has had no answer yet.
+    pub(super) is_first: bool,
+}
+
 /// What follows from our offer and its answer. `ice` says what becomes of what both bring.
 pub(super) fn accept_answer(
     capability: &Capability,
     offer: &Session,
     index: usize,
     answer: &Session,
-    before: Option<&Negotiated>,
+    before: Before<'_>,
     ice: &mut dyn FnMut(Credentials, RemoteIce) -> Ice,
 ) -> Result<Negotiated, Refusal> {
     let offered = offer.media.get(index).ok_or(Refusal::Unexpected)?;
@@ -476,13 +485,13 @@ fn agree_security(
     offered: &Media,
     answer: &Session,
     answered: &Media,
-    before: Option<&Negotiated>,
+    before: Before<'_>,
 ) -> Result<(Option<SrtpKeys>, Option<Dtls>), Refusal> {
     if offered.has("fingerprint")
         && let Some(theirs) = RemoteDtls::read(answer, answered)
     {
-        let before = before.and_then(|agreed| agreed.dtls.as_ref());
-        let dtls = theirs.accepted(before).ok_or(Refusal::Mismatch)?;
+        let so_far = before.agreed.and_then(|agreed| agreed.dtls.as_ref());
+        let dtls = theirs.accepted(so_far, before.is_first).ok_or(Refusal::Mismatch)?;
         return Ok((None, Some(dtls)));
     }
     let ours = offered.cryptos();

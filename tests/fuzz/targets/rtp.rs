@@ -2,9 +2,11 @@
 
 use super::Target;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 use tipring::chance::Chance;
 use tipring::now::Now;
+use tipring::rtp::dtls::{self, Association, Fingerprint, Identity, Role};
 use tipring::rtp::jitter::{Arrival, JitterBuffer, Kind, PERIOD_US};
 use tipring::rtp::latch::Expectation;
 use tipring::rtp::packet::{MAX_PACKET, Packet, is_rtcp};
@@ -18,10 +20,57 @@ pub const TARGETS: &[Target] = &[
     Target { name: "rtp_packet", run: packet, seeds: PACKETS, dictionary: WORDS },
     Target { name: "rtp_rtcp", run: control, seeds: COMPOUNDS, dictionary: WORDS },
     Target { name: "rtp_telephone_event", run: telephone_event, seeds: STEPS, dictionary: WORDS },
+    Target { name: "rtp_dtls", run: dtls, seeds: HANDSHAKES, dictionary: WORDS },
     Target { name: "rtp_srtp", run: srtp, seeds: PACKETS, dictionary: WORDS },
     Target { name: "rtp_jitter", run: jitter, seeds: STEPS, dictionary: WORDS },
     Target { name: "rtp_session", run: session, seeds: COMPOUNDS, dictionary: WORDS },
 ];
+
+static IDENTITY: LazyLock<Identity> = LazyLock::new(|| Identity::generate().expect("a certificate"));
+
+/// The input alone, then a real handshake of which it spoils datagrams: whoever gets keys shares them with the other
+/// one, and nobody sends without end.
+fn dtls(octets: &[u8]) {
+    let address = |n: u8| SocketAddr::from(([192, 0, 2, n], 4000));
+    let mut now = Now { mono_us: 1, utc_us: 0 };
+    let fingerprints = || vec![Fingerprint::Sha256(IDENTITY.fingerprint())];
+    let mut sides =
+        [Role::Client, Role::Server].map(|role| Association::new(now, &IDENTITY, role, fingerprints()));
+    sides[0].set_destination(now, Some(address(1)));
+    for side in &mut sides {
+        side.handle(now, address(7), false, octets);
+    }
+    let mut edits = octets.chunks_exact(4);
+    let mut sent = 0;
+    let mut keys = [None, None];
+    for _ in 0..40 {
+        for n in 0..2 {
+            while let Some((_, mut datagram)) = sides[n].poll_transmit() {
+                sent += 1;
+                let edit = edits.next().unwrap_or(&[0; 4]);
+                let at = usize::from(u16::from_be_bytes([edit[1], edit[2]])) % datagram.len().max(1);
+                match edit[0] % 8 {
+                    1 => datagram[at] ^= edit[3].max(1),
+                    2 => datagram.truncate(at),
+                    3 => datagram.clear(),
+                    4 => sides[1 - n].handle(now, address(n as u8), true, &datagram),
+                    5 => datagram.extend_from_slice(octets),
+                    _ => {}
+                }
+                sides[1 - n].handle(now, address(n as u8), edit[0] < 128, &datagram);
+            }
+            if let Some(dtls::Event::Ready { keys: ready, .. }) = sides[n].poll_event() {
+                keys[n] = Some(ready);
+            }
+        }
+        now = now.plus(Duration::from_millis(300));
+        sides.iter_mut().for_each(|side| side.handle_timeout(now));
+    }
+    assert!(sent < 600, "{sent} datagrams");
+    if let [Some(ours), Some(theirs)] = keys {
+        assert!(ours.ours == theirs.theirs && ours.theirs == theirs.ours);
+    }
+}
 
 /// Header and payload are written and read back as they were.
 fn packet(octets: &[u8]) {
@@ -209,6 +258,14 @@ const COMPOUNDS: &[&[u8]] = &[
       \x20\x80\x00\x00\x02\x00\x00\x01\x40\x00\x00\x00\x07\xff\xff\xff\xff\
       \x1a\x80\x0d\x00\x03\x00\x00\x01\x40\x00\x00\x00\x07\x46\
       \x1e\x80\x6b\x00\x04\x00\x00\x01\x40\x00\x00\x00\x08\x78\x00\x01",
+];
+
+const HANDSHAKES: &[&[u8]] = &[
+    &[0; 16],
+    &[1, 0, 20, 255, 0, 0, 0, 0, 1, 0, 70, 1, 3, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0],
+    &[2, 0, 60, 0, 2, 0, 30, 0, 1, 1, 0, 9, 1, 2, 0, 9, 200, 0, 0, 0, 3, 0, 0, 0],
+    b"\x16\xfe\xfd\0\0\0\0\0\0\0\0\0\x10\x01\0\0\x04\0\0\0\0\0\0\0\x04abcd\x15\xfe\xfd\0\0\0\0\0\0\0\x01\0\x02\x02\x28",
+    b"\x16\xfe\xff\0\0\0\0\0\0\0\0\0\x20\x0b\0\x20\0\0\x02\0\0\x10\0\0\x14abcdefghijklmnopqrst\x14\xfe\xfd\0\0\0\0\0\0\0\x02\0\x01\x01",
 ];
 
 const STEPS: &[&[u8]] = &[
