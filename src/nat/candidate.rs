@@ -85,6 +85,18 @@ pub fn may_be_tried(address: SocketAddr, own: &[IpAddr]) -> bool {
         && (!near || own_near)
 }
 
+/// Whether an address is one of a network that nobody routes to from outside.
+pub fn is_inside(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            let shared = first == 100 && second & 0xC0 == 64;
+            ip.is_private() || ip.is_loopback() || ip.is_link_local() || shared
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +107,16 @@ mod tests {
         assert_eq!(priority(Kind::ServerReflexive, 65_535, 1), 1_694_498_815);
         assert_eq!(priority(Kind::Relayed, 65_535, 2), 16_777_214);
         assert!(priority(Kind::PeerReflexive, 1, 1) > priority(Kind::ServerReflexive, 65_535, 1));
+    }
+
+    #[test]
+    fn inside_is_what_nobody_routes_to() {
+        for ip in ["10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1", "127.0.0.1", "fd00::1", "fe80::1"] {
+            assert!(is_inside(ip.parse().unwrap()), "{ip}");
+        }
+        for ip in ["100.128.0.1", "172.32.0.1", "203.0.113.1", "2001:db8::1"] {
+            assert!(!is_inside(ip.parse().unwrap()), "{ip}");
+        }
     }
 
     #[test]

@@ -287,6 +287,7 @@ impl Agent {
                 .settings
                 .relayed
                 .filter(|relayed| relayed.is_ipv4() == to.is_ipv4())
+                .filter(|relayed| !candidate::is_inside(to.ip()) || candidate::is_inside(relayed.ip()))
                 .map(|_| candidate::priority(Kind::Relayed, FIRST_PREFERENCE, self.settings.component)),
         }
     }

@@ -86,10 +86,13 @@ impl Side {
     }
 }
 
+/// To which side, from where, whither, what.
+type Sent = (usize, SocketAddr, SocketAddr, Vec<u8>);
+
 struct Pair {
     sides: [Side; 2],
-    /// (when, to whom, way, from, bytes)
-    under_way: BTreeMap<(u64, u64), (usize, SocketAddr, SocketAddr, Vec<u8>)>,
+    /// By when it arrives and in which order it was sent.
+    under_way: BTreeMap<(u64, u64), Sent>,
     now: u64,
     order: u64,
     delay: u64,

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::chance::Chance;
+use crate::nat::candidate::is_inside;
 use crate::nat::stun::{self, Class, Message, Refusal, Seal, TransactionId};
 use crate::nat::turn_message::{
     Key, MAX_PEERS, Method, Proof, TurnMessage, channel_data, data_indication, is_authentic, send_indication,
@@ -244,7 +245,13 @@ impl Allocation {
         let mut fresh: Vec<SocketAddr> = Vec::new();
         for peer in peers {
             let known = self.permissions.iter().any(|permission| permission.ip == peer.ip());
-            if !known && peer.is_ipv4() == relayed.is_ipv4() && self.permissions.len() < MAX_PERMITTED {
+            // A server outside can't reach an address inside, and some close the allocation over it.
+            let reachable = !is_inside(peer.ip()) || is_inside(relayed.ip());
+            if !known
+                && reachable
+                && peer.is_ipv4() == relayed.is_ipv4()
+                && self.permissions.len() < MAX_PERMITTED
+            {
                 let renew_us = now.deadline(RENEWAL);
                 self.permissions.push(Permission { ip: peer.ip(), renew_us });
                 fresh.push(peer);

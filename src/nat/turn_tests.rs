@@ -268,7 +268,7 @@ fn an_allocation_that_the_server_forgot_is_told_to_be_lost() {
 #[test]
 fn a_refused_peer_is_told_and_the_others_stay() {
     let mut allocation = alive();
-    let (bad, good) = (address("10.0.0.1:1"), address("198.51.100.1:1"));
+    let (bad, good) = (address("198.51.100.66:1"), address("198.51.100.1:1"));
     allocation.permit(at(30), [bad]);
     let asked = next(&mut allocation);
     allocation.permit(at(30), [good]);
@@ -280,11 +280,19 @@ fn a_refused_peer_is_told_and_the_others_stay() {
 }
 
 #[test]
+fn a_server_outside_is_not_asked_to_reach_inside() {
+    let mut allocation = alive();
+    allocation.permit(at(30), [address("192.168.1.10:4000"), address("100.64.0.7:4000")]);
+    assert_eq!(allocation.poll_transmit(), None);
+    assert_eq!(allocation.frame(at(31), address("192.168.1.10:4000"), b"x", &mut [0; 200]), None);
+}
+
+#[test]
 fn thousands_of_peers_are_not_asked_for() {
     let mut allocation = alive();
     for peer in 0..5_000u16 {
         let [high, low] = peer.to_be_bytes();
-        allocation.bind(at(30), SocketAddr::from(([198, 18, high, low], 4000)));
+        allocation.bind(at(30), SocketAddr::from(([198, 19, high, low], 4000)));
     }
     let mut requests = 0;
     while allocation.poll_transmit().is_some() {

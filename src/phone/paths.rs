@@ -12,7 +12,7 @@ use super::line::Line;
 use super::{Output, Phone};
 use crate::config::{self, NatMode, TurnTransport};
 use crate::media::{self, Command, LegId, PortId};
-use crate::nat::candidate::{Candidate, FIRST_PREFERENCE, Kind, priority};
+use crate::nat::candidate::{Candidate, FIRST_PREFERENCE, Kind, is_inside, priority};
 use crate::nat::gathering::{Found, Sources};
 use crate::nat::ice::{Credentials, Event, Peer};
 use crate::nat::turn::Server;
@@ -106,17 +106,6 @@ fn host_alone(address: IpAddr, number: u16) -> Found {
         related: None,
     };
     Found { candidates: vec![host], ..Found::default() }
-}
-
-/// Whether an address is one of a network that nobody routes to from outside.
-fn is_inside(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xC0 == 64;
-            ip.is_private() || ip.is_loopback() || ip.is_link_local() || shared
-        }
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-    }
 }
 
 /// Makes a capability say what was found. `server` is where the line's PBX is: one of the same network needs no public

@@ -70,7 +70,7 @@ impl TurnServer {
             return Vec::new();
         }
         if port != PORT {
-            return self.from_peer(from, port, bytes).into_iter().collect();
+            return self.relay_in(from, port, bytes).into_iter().collect();
         }
         if let Some((number, payload)) = channel_data(bytes) {
             let Some(allocation) = self.allocations.get(&from) else { return Vec::new() };
@@ -88,7 +88,7 @@ impl TurnServer {
         }
         let Some(message) = TurnMessage::read(bytes) else { return Vec::new() };
         match message.class {
-            Class::Indication => self.to_peer(from, &message).into_iter().collect(),
+            Class::Indication => self.relay_out(from, &message).into_iter().collect(),
             Class::Request => {
                 vec![(PORT, from, self.answer(from, &message, bytes))]
             }
@@ -96,7 +96,7 @@ impl TurnServer {
         }
     }
 
-    fn from_peer(&mut self, from: SocketAddr, port: u16, bytes: &[u8]) -> Option<(u16, SocketAddr, Vec<u8>)> {
+    fn relay_in(&mut self, from: SocketAddr, port: u16, bytes: &[u8]) -> Option<(u16, SocketAddr, Vec<u8>)> {
         let (client, allocation) = self.allocations.iter().find(|(_, one)| one.relay == port)?;
         if !allocation.permitted.contains(&from.ip()) {
             return None;
@@ -119,7 +119,7 @@ impl TurnServer {
         Some((PORT, *client, packet))
     }
 
-    fn to_peer(&mut self, from: SocketAddr, message: &TurnMessage) -> Option<(u16, SocketAddr, Vec<u8>)> {
+    fn relay_out(&mut self, from: SocketAddr, message: &TurnMessage) -> Option<(u16, SocketAddr, Vec<u8>)> {
         let allocation = self.allocations.get(&from)?;
         let (peer, data) = (message.peers.first()?, message.data.clone()?);
         if message.method != Method::Send || !allocation.permitted.contains(&peer.ip()) {
