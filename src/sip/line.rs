@@ -92,14 +92,23 @@ impl Line {
 
     /// Our Contact inside a dialog with whoever is at the end of a flow.
     pub fn dialog_contact(&self, flow: &Flow, local: SocketAddr, anonymous: bool) -> NameAddr {
-        self.registration.outbound().in_dialog(self.contact(flow, local), anonymous)
+        let own = self.flow.as_ref().filter(|own| own.remote.ip() == flow.remote.ip());
+        let contact = match (own, self.registration.binding()) {
+            // It takes another transport for its size only. The flow that is kept open is the registered one.
+            (Some(own), Some(bound)) if own.transport != flow.transport => NameAddr::new(bound.clone()),
+            _ => self.contact(flow, local),
+        };
+        self.registration.outbound().in_dialog(contact, anonymous)
     }
 
     /// Our Contact for whoever is at the end of a flow, when our address there is `local`.
     pub fn contact(&self, flow: &Flow, local: SocketAddr) -> NameAddr {
-        let to_registrar = self.flow.as_ref().is_none_or(|own| own.remote.ip() == flow.remote.ip());
+        let is_seen_there = self
+            .flow
+            .as_ref()
+            .is_none_or(|own| own.remote.ip() == flow.remote.ip() && own.transport == flow.transport);
         let address = match self.registration.public() {
-            Some(public) if to_registrar => public,
+            Some(public) if is_seen_there => public,
             _ => local,
         };
         let user = self.account.contact_user();

@@ -104,3 +104,37 @@ fn two_phones_over_websocket_at_kamailio_call_each_other() {
         assert!(heard.seconds_of(440.0) > 1.6, "{who} heard {} s", heard.seconds_of(440.0));
     }
 }
+
+/// A firewall before the PBX: what is named here is dropped without a word.
+fn firewall(asterisk: &crate::asterisk::Asterisk, rules: &[&str]) {
+    let text = rules.iter().map(|rule| format!("{rule} drop; ")).collect::<String>();
+    let chain = format!(
+        "add table inet wall; flush table inet wall; add chain inet wall in {{ type filter hook input priority 0; {text} }}"
+    );
+    asterisk.host.run("nft", &[&chain]);
+}
+
+#[test]
+fn where_only_the_web_gets_out_a_list_is_up_within_seconds_and_returns_to_udp() {
+    let Some((lab, mut asterisk, host)) = stage("a list of transports") else { return };
+    firewall(&asterisk, &["udp dport 5060", "tcp dport { 5060, 5061 }"]);
+    let ca = Pki::of(&lab).ca_file;
+    let phone = Setup::new("1001", PBX)
+        .line(r#"transport = "auto""#)
+        .line(&format!("websocket = \"wss://{PBX}:8089/ws\""))
+        .line(&format!("ca_file = {ca:?}"))
+        .line(r#"codecs = ["PCMU"]"#)
+        .start(&lab, &host);
+    let registered = phone.wait_event("line.registered");
+    assert_eq!(registered["data"]["transport"], "wss", "{registered}");
+    asterisk.registered("1001");
+    tone_call(&phone, &mut asterisk, "PCMU");
+    firewall(&asterisk, &[]);
+    let is_udp = |event: &serde_json::Value| event["data"]["transport"] == "udp";
+    phone.wait_event_that("line.registered", "over UDP", Duration::from_secs(120), is_udp);
+    assert_eq!(phone.count("line.unregistered"), 0, "{}", phone.story());
+    let contact = asterisk.contact("1001").expect("a contact");
+    assert!(!contact.contains("transport=ws"), "{contact}");
+    asterisk.call("1001", "603");
+    take_call(&phone);
+}
