@@ -358,6 +358,11 @@ impl Phone {
     fn go_on_with_restart(&mut self, now: Now, index: usize) {
         let call = &mut self.calls[index];
         if std::mem::take(&mut call.path.moved) {
+            // Where the audio has moved the signalling has, too: the offer must not go out on a connection that is dead.
+            let sip = call.sip;
+            if let Some(account) = self.agent.call_account(sip) {
+                self.reach.hint(now, account, &mut self.agent);
+            }
             return self.offer_restart(now, index);
         }
         let ice = call.path.plan.as_ref().and_then(|plan| plan.ice.as_ref());

@@ -346,7 +346,7 @@ impl Reach {
     }
 
     /// The outside has changed: what the registrar has leads nowhere.
-    fn hint(&mut self, now: Now, account: AccountId, agent: &mut UserAgent) {
+    pub fn hint(&mut self, now: Now, account: AccountId, agent: &mut UserAgent) {
         if self.waits(account) {
             agent.retry(now, account, true);
             return;

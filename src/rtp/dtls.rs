@@ -2,7 +2,7 @@
 //! with the one whose fingerprint the signalling told.
 //!
 //! The handshake itself is that of the crate `rtc-dtls`, which only this file knows. It draws its numbers itself. When
-//! a flight is sent again, what is looked at ([`super::dtls_records`]), how many peers may try and how long is decided
+//! a flight is sent again, what is looked at (`dtls_records`), how many peers may try and how long is decided
 //! here: a flood ends in counters that are full.
 
 use std::collections::VecDeque;

@@ -239,8 +239,11 @@ impl Wire {
         if !line.account.register || line.leaving || !line.registration.is_wanted() {
             return;
         }
-        let connection = line.flow.take_if(|flow| flow.connection.is_some()).and_then(|flow| flow.connection);
-        if let Some(connection) = connection {
+        line.flow.take_if(|flow| flow.connection.is_some());
+        // Those that a line over UDP has for its long requests are as dead.
+        let mut connections = self.connections.of_account(account);
+        connections.sort_unstable();
+        for connection in connections {
             self.connections.ask_close(connection);
             self.handle_closed(now, connection, "the connection was dead");
         }

@@ -184,6 +184,15 @@ impl Connections {
         self.connections.get(&connection)?.account
     }
 
+    /// All connections that stand or are being made for a line.
+    pub fn of_account(&self, account: AccountId) -> Vec<u64> {
+        self.connections
+            .iter()
+            .filter(|(_, there)| there.account == Some(account))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
     /// Holds a connection open for a line, or no longer.
     pub fn keep(&mut self, now: Now, connection: u64, kept: bool) {
         if let Some(there) = self.connections.get_mut(&connection)
