@@ -74,7 +74,7 @@ fn each_once<T: PartialEq + Written>(servers: &[T]) -> Result<(), Mistake> {
 pub struct StunServer {
     /// Host name or address, IPv6 without brackets.
     pub host: String,
-    /// The port; without it the one of the SRV record `_stun._udp`, else 3478 (RFC 8489 §8).
+    /// The port; without it 3478 (RFC 8489 §8).
     pub port: Option<u16>,
 }
 
@@ -112,7 +112,7 @@ fn is_port(text: &str) -> bool {
 section! {
     /// `[[line.nat.turn]]`: a TURN server and the account there.
     pub struct TurnServer {
-        /// turn:HOST, with :PORT and ?transport=udp or tcp behind it if need be, or turns:HOST for TLS (RFC 7065).
+        /// turn:HOST, with :PORT behind it if need be (RFC 7065). It is reached over UDP.
         url: TurnUrl = required "\"turn:turn.example.com\"";
         /// The name of the account.
         username: String = required "\"tipring\"";
@@ -136,41 +136,30 @@ impl TurnServer {
     }
 }
 
-/// How a TURN server is reached.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum TurnTransport {
-    /// UDP.
-    #[default]
-    Udp,
-    /// TCP.
-    Tcp,
-    /// TLS over TCP.
-    Tls,
-}
-
-/// Where a TURN server is, and how it is reached (RFC 7065).
+/// Where a TURN server is (RFC 7065).
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct TurnUrl {
     /// Host name or address, IPv6 without brackets.
     pub host: String,
-    /// The port; without it the one of the SRV record, else 3478, or 5349 for TLS (RFC 8656 §3.1).
+    /// The port; without it 3478 (RFC 8656 §3.1).
     pub port: Option<u16>,
-    /// How it is reached.
-    pub transport: TurnTransport,
 }
 
+/// TURN over TCP and TLS is not there yet: such a server is refused, not passed over.
+const ONLY_UDP: &str = "this version reaches TURN servers over UDP only: write \"turn:\" and the host";
+
 impl Written for TurnUrl {
-    const FORM: &'static str = "a TURN URI such as \"turn:turn.example.com:3478?transport=udp\"";
+    const FORM: &'static str = "a TURN URI such as \"turn:turn.example.com:3478\"";
 
     fn parse(text: &str) -> Result<TurnUrl, String> {
         let text = text.trim();
         let Some((scheme, rest)) = text.split_once(':') else { return Err(format!("write {}", Self::FORM)) };
-        let secure = match scheme.to_ascii_lowercase().as_str() {
-            "turn" => false,
-            "turns" => true,
+        match scheme.to_ascii_lowercase().as_str() {
+            "turn" => {}
+            "turns" => return Err(ONLY_UDP.into()),
             "stun" => return Err("a STUN server belongs in stun of [line.nat]".into()),
             _ => return Err(format!("write {}", Self::FORM)),
-        };
+        }
         if rest.starts_with("//") {
             return Err("a TURN URI has no //: write \"turn:turn.example.com:3478\"".into());
         }
@@ -188,26 +177,17 @@ impl Written for TurnUrl {
                 _ => return Err("only ?transport= may follow".into()),
             },
         };
-        let transport = match (secure, named.map(str::to_ascii_lowercase).as_deref()) {
-            (false, None | Some("udp")) => TurnTransport::Udp,
-            (false, Some("tcp")) => TurnTransport::Tcp,
-            (true, None | Some("tcp")) => TurnTransport::Tls,
-            (true, Some("udp")) => {
-                return Err("TLS runs over TCP here: leave out ?transport=udp".into());
-            }
-            _ => return Err("write ?transport=udp or ?transport=tcp".into()),
-        };
+        match named.map(str::to_ascii_lowercase).as_deref() {
+            None | Some("udp") => {}
+            Some("tcp") => return Err(ONLY_UDP.into()),
+            Some(_) => return Err("write ?transport=udp, or nothing".into()),
+        }
         let Host { host, port } = Host::parse(place)?;
-        Ok(TurnUrl { host, port, transport })
+        Ok(TurnUrl { host, port })
     }
 
     fn written(&self) -> String {
-        let place = written_host(&self.host, self.port);
-        match self.transport {
-            TurnTransport::Udp => format!("turn:{place}"),
-            TurnTransport::Tcp => format!("turn:{place}?transport=tcp"),
-            TurnTransport::Tls => format!("turns:{place}"),
-        }
+        format!("turn:{}", written_host(&self.host, self.port))
     }
 }
 
@@ -251,16 +231,14 @@ mod tests {
 
     #[test]
     fn turn_servers_say_how_they_are_reached() {
-        use TurnTransport::{Tcp, Tls, Udp};
-        for (text, host, port, transport) in [
-            ("turn:turn.example.com", "turn.example.com", None, Udp),
-            ("turn:turn.example.com:3479?transport=udp", "turn.example.com", Some(3479), Udp),
-            ("TURN:192.0.2.1?transport=TCP", "192.0.2.1", None, Tcp),
-            ("turns:turn.example.com:443", "turn.example.com", Some(443), Tls),
-            ("turns:[2001:db8::1]:443?transport=tcp", "2001:db8::1", Some(443), Tls),
+        for (text, host, port) in [
+            ("turn:turn.example.com", "turn.example.com", None),
+            ("turn:turn.example.com:3479?transport=udp", "turn.example.com", Some(3479)),
+            ("TURN:192.0.2.1?transport=UDP", "192.0.2.1", None),
+            ("turn:[2001:db8::1]:443", "2001:db8::1", Some(443)),
         ] {
             let parsed = TurnUrl::parse(text).unwrap();
-            assert_eq!((parsed.host.as_str(), parsed.port, parsed.transport), (host, port, transport));
+            assert_eq!((parsed.host.as_str(), parsed.port), (host, port));
             assert_eq!(TurnUrl::parse(&parsed.written()), Ok(parsed), "{text}");
         }
         for (wrong, cure) in [
@@ -270,8 +248,9 @@ mod tests {
             ("stun:stun.example.com", "stun of [line.nat]"),
             ("turn://turn.example.com", "no //"),
             ("turn:me:secret@turn.example.com", "username and password"),
-            ("turns:turn.example.com?transport=udp", "leave out"),
-            ("turn:turn.example.com?transport=sctp", "transport=udp or"),
+            ("turns:turn.example.com", "over UDP only"),
+            ("turn:turn.example.com?transport=tcp", "over UDP only"),
+            ("turn:turn.example.com?transport=sctp", "transport=udp, or"),
             ("turn:turn.example.com?ttl=1", "only ?transport="),
             ("turn:", "a host name"),
             ("turn:turn.example.com:x", "a port from 1"),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::line::Line;
 use super::{Output, Phone};
-use crate::config::{self, NatMode, TurnTransport};
+use crate::config::{self, NatMode};
 use crate::media::{self, Command, LegId, PortId};
 use crate::nat::candidate::{Candidate, FIRST_PREFERENCE, Kind, is_inside, priority};
 use crate::nat::gathering::{Found, Sources};
@@ -86,13 +86,9 @@ fn gathers(line: &config::Line) -> bool {
 /// The servers of a line, as names.
 fn names(line: &config::Line) -> impl Iterator<Item = (String, u16)> {
     let stun = line.nat.stun.iter().map(|server| (server.host.clone(), server.port));
-    let turn = line.nat.turn.iter().filter(|server| line.nat.ice && is_usable(server));
+    let turn = line.nat.turn.iter().filter(|_| line.nat.ice);
     let turn = turn.map(|server| (server.url.host.clone(), server.url.port));
     stun.chain(turn).map(|(host, port)| (host.to_ascii_lowercase(), port.unwrap_or(STUN_PORT)))
-}
-
-fn is_usable(server: &config::TurnServer) -> bool {
-    server.url.transport == TurnTransport::Udp
 }
 
 /// What is known without asking anybody.
@@ -194,7 +190,7 @@ impl Phone {
             found.copied().find(|at| at.is_ipv4() == address.is_ipv4())
         };
         let nat = &line.config.nat;
-        let turn = nat.turn.iter().filter(|server| nat.ice && is_usable(server)).filter_map(|server| {
+        let turn = nat.turn.iter().filter(|_| nat.ice).filter_map(|server| {
             Some(Server {
                 address: one(&server.url.host, server.url.port)?,
                 username: server.username.clone(),

@@ -159,6 +159,43 @@ fn a_large_request_comes_back_from_tcp_when_nobody_answers() {
 }
 
 #[test]
+fn a_contact_that_the_registrar_spells_otherwise_is_not_taken_back() {
+    let mut peer = Peer::new();
+    let mut account = line();
+    account.transports = vec![Transport::Tcp];
+    peer.add(account);
+    let register = peer.request("REGISTER");
+    let written = "<sip:1001@203.0.113.7:40000;transport=TCP>;expires=600";
+    let fields = [("Contact", written), ("Expires", "600")];
+    peer.reply_seeing(&register, 200, &fields, address("203.0.113.7:40000"));
+    let again = peer.request("REGISTER");
+    let contacts = again.contacts();
+    assert!(
+        contacts[0].contains("@203.0.113.7:40000") && !contacts[0].ends_with("expires=0"),
+        "{contacts:?}"
+    );
+    assert!(contacts[1..].iter().all(|stale| !stale.contains("203.0.113.7:40000")), "{contacts:?}");
+}
+
+#[test]
+fn a_large_request_over_tcp_leads_back_to_the_registered_flow() {
+    let mut peer = Peer::new();
+    peer.add(line());
+    let seen = address("203.0.113.7:40000");
+    for _ in 0..2 {
+        // The second one names what the first one brought to light.
+        let register = peer.request("REGISTER");
+        peer.reply_seeing(&register, 200, &[("Expires", "3600")], seen);
+    }
+    call(&mut peer, "sip:1002@pbx.example", 1200);
+    let invite = peer.request("INVITE");
+    assert_eq!(invite.transport, Transport::Tcp);
+    // The address that UDP is seen at leads to no connection.
+    assert!(invite.contact().contains("@203.0.113.7:40000"), "{}", invite.contact());
+    assert!(!invite.contact().contains("transport="), "{}", invite.contact());
+}
+
+#[test]
 fn a_large_request_stays_on_tcp_with_its_cancel_and_ack() {
     let (mut peer, _) = Peer::registered();
     let id = call(&mut peer, "sip:1002@pbx.example", 1200);

@@ -312,7 +312,8 @@ impl Registration {
                 push_stale(&mut self.stale, noted);
             }
         }
-        self.stale.retain(|uri| *uri != own.uri);
+        // A registrar may write our own otherwise (`transport=TCP`): removed by that name, it would be gone all the same.
+        self.stale.retain(|uri| !uri.equivalent(&own.uri));
         self.sent = Some(own.clone());
         // Ours comes first: a PBX that puts the address it sees into a Contact does so in the first one only.
         let mut contacts = vec![with_expires(own, self.expires)];
@@ -613,7 +614,7 @@ fn noted(contacts: &[NameAddr], sent: &NameAddr) -> Option<Uri> {
 }
 
 fn push_stale(stale: &mut Vec<Uri>, uri: Uri) {
-    if !stale.contains(&uri) {
+    if !stale.iter().any(|known| known.equivalent(&uri)) {
         stale.push(uri);
         if stale.len() > MAX_STALE {
             stale.remove(0);
