@@ -15,6 +15,8 @@ use stun_rs::{
     StunMessageBuilder, methods,
 };
 
+/// The port of STUN and TURN servers over UDP where none is named (RFC 8489 §8, RFC 8656 §3.1).
+pub const DEFAULT_PORT: u16 = 3478;
 /// The longest message that is read, in octets.
 pub const MAX_MESSAGE: usize = 1_500;
 /// The most attributes that a message may have.

@@ -15,12 +15,11 @@ use crate::media::{self, Command, LegId, PortId};
 use crate::nat::candidate::{Candidate, FIRST_PREFERENCE, Kind, is_inside, priority};
 use crate::nat::gathering::{Found, Sources};
 use crate::nat::ice::{Credentials, Event, Peer};
+use crate::nat::stun;
 use crate::nat::turn::Server;
 use crate::now::Now;
 use crate::sip::sdp::{self, Address, Capability, Negotiation};
 
-/// The ports of STUN and TURN (RFC 8489 §8, RFC 8656 §3.1).
-const STUN_PORT: u16 = 3478;
 /// Names are looked up again after this time.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(600);
 /// A broken path is gathered anew for so long at most before the offer goes out with what there is.
@@ -88,7 +87,7 @@ fn names(line: &config::Line) -> impl Iterator<Item = (String, u16)> {
     let stun = line.nat.stun.iter().map(|server| (server.host.clone(), server.port));
     let turn = line.nat.turn.iter().filter(|_| line.nat.ice);
     let turn = turn.map(|server| (server.url.host.clone(), server.url.port));
-    stun.chain(turn).map(|(host, port)| (host.to_ascii_lowercase(), port.unwrap_or(STUN_PORT)))
+    stun.chain(turn).map(|(host, port)| (host.to_ascii_lowercase(), port.unwrap_or(stun::DEFAULT_PORT)))
 }
 
 /// What is known without asking anybody.
@@ -185,7 +184,7 @@ pub(super) fn ice(agreed: &sdp::Ice) -> media::Ice {
 impl Phone {
     fn sources(&self, line: &Line, address: IpAddr, number: u16) -> Sources {
         let one = |host: &str, port: Option<u16>| {
-            let name = (host.to_ascii_lowercase(), port.unwrap_or(STUN_PORT));
+            let name = (host.to_ascii_lowercase(), port.unwrap_or(stun::DEFAULT_PORT));
             let found = self.paths.addresses.get(&name).into_iter().flatten();
             found.copied().find(|at| at.is_ipv4() == address.is_ipv4())
         };

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use crate::chance::Chance;
 use crate::config::{Nat, NatMode};
 use crate::nat::keep_alive::{Carriage, Flow, KeepAlive, Output, Way};
+use crate::nat::stun;
 use crate::nat::watch::{self, Watch};
 use crate::now::{Now, earliest};
 use crate::sip::handle::AccountId;
@@ -19,9 +20,6 @@ use crate::sip::user_agent::UserAgent;
 const MOST_REGISTRARS: usize = 64;
 /// The names of STUN servers are looked up again after this time.
 const LOOK_UP_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
-
-/// The port of STUN (RFC 8489 §8).
-const STUN_PORT: u16 = 3478;
 
 /// A STUN server: host and port.
 type StunServer = (String, u16);
@@ -73,7 +71,7 @@ impl Reach {
         }
         let named = nat.stun.iter().filter(|_| !off);
         let named: Vec<StunServer> =
-            named.map(|server| (server.host.clone(), server.port.unwrap_or(STUN_PORT))).collect();
+            named.map(|server| (server.host.clone(), server.port.unwrap_or(stun::DEFAULT_PORT))).collect();
         self.set_stun(now, account, &named);
     }
 
