@@ -78,10 +78,12 @@ impl Fingerprint {
 pub struct Identity {
     certificate: Certificate,
     fingerprint: [u8; 32],
+    origin: Instant,
 }
 
 impl Identity {
-    /// A self-signed certificate with a fresh key of ECDSA over P-256.
+    /// A self-signed certificate with a fresh key of ECDSA over P-256. It is made where the machine is: the key needs its
+    /// chance, and the library an `Instant` to count from, which nobody can make but by asking the clock.
     ///
     /// # Errors
     /// [`Failure::Cryptography`] if this build cannot make one.
@@ -91,7 +93,9 @@ impl Identity {
             .map_err(|_| Failure::Cryptography)?;
         let first = certificate.certificate.first().ok_or(Failure::Cryptography)?;
         let fingerprint = Sha256::digest(first.as_ref()).into();
-        Ok(Identity { certificate, fingerprint })
+        #[expect(clippy::disallowed_methods, reason = "an origin: handshakes use only differences to it")]
+        let origin = Instant::now();
+        Ok(Identity { certificate, fingerprint, origin })
     }
 
     /// Its SHA-256 fingerprint.
@@ -213,16 +217,11 @@ impl Association {
     /// A handshake in this role with a peer that has a certificate of one of these fingerprints. A client begins as
     /// soon as it knows where ([`Association::set_destination`]).
     pub fn new(now: Now, identity: &Identity, role: Role, fingerprints: Vec<Fingerprint>) -> Association {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the library counts in Instants, which nobody else can make: only differences to this one are used"
-        )]
-        let base = Instant::now();
         let mut association = Association {
             role,
             config: configure(identity, role, &fingerprints),
             fingerprints,
-            base,
+            base: identity.origin,
             base_us: now.mono_us,
             destination: None,
             attempts: Vec::new(),
