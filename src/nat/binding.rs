@@ -93,15 +93,24 @@ pub struct Binding {
 impl Binding {
     /// Asks the server at `to`; with `change`, for an answer from elsewhere.
     pub fn new(to: SocketAddr, change: Option<Change>, patience: Patience, chance: &mut Chance) -> Binding {
-        let id = TransactionId::draw(chance);
+        Binding::of(to, &Message::binding_request(TransactionId::draw(chance), change), patience)
+    }
+
+    /// Sends this request to the server at `to`.
+    pub fn of(to: SocketAddr, request: &Message, patience: Patience) -> Binding {
         Binding {
             to,
-            id,
-            request: Message::binding_request(id, change).write(Seal::Plain),
-            elsewhere: change.is_some_and(|change| change.address || change.port),
+            id: request.id,
+            request: request.write(Seal::Plain),
+            elsewhere: request.change.is_some_and(|change| change.address || change.port),
             patience,
             state: State::Send { sent: 0, interval: patience.first },
         }
+    }
+
+    /// What ties its answer to it.
+    pub fn id(&self) -> TransactionId {
+        self.id
     }
 
     /// The server that is asked.

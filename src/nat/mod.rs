@@ -1,5 +1,5 @@
 //! How a device behind a NAT is reached and heard: STUN (RFC 8489), keep-alive of flows and the watch over the outside,
-//! TURN (RFC 8656), ICE (RFC 8445) and the gathering of its candidates.
+//! TURN (RFC 8656), ICE (RFC 8445) and the gathering of its candidates, and what kind of NAT it is (RFC 5780).
 //!
 //! Machines in bytes, time and chance, as everywhere: the sockets they speak through belong to `device`, and what a
 //! flow or a candidate is for is known to the rooms that use them. Nothing here knows SIP.
@@ -13,6 +13,7 @@ pub mod binding;
 pub mod candidate;
 mod check_list;
 mod consent;
+pub mod discovery;
 pub mod gathering;
 #[cfg(test)]
 mod gathering_tests;

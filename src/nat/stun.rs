@@ -5,7 +5,9 @@
 use crate::chance::Chance;
 use std::net::SocketAddr;
 use stun_rs::attributes::StunAttribute;
-use stun_rs::attributes::discovery::{ChangeRequest, ChangeRequestFlags, OtherAddress, ResponseOrigin};
+use stun_rs::attributes::discovery::{
+    ChangeRequest, ChangeRequestFlags, OtherAddress, ResponseOrigin, ResponsePort,
+};
 use stun_rs::attributes::ice::{IceControlled, IceControlling, Priority, UseCandidate};
 use stun_rs::attributes::stun::{
     AlternateServer, ErrorCode, Fingerprint, MessageIntegrity, UnknownAttributes, UserName, XorMappedAddress,
@@ -117,6 +119,8 @@ pub struct Message {
     pub use_candidate: bool,
     /// CHANGE-REQUEST.
     pub change: Option<Change>,
+    /// RESPONSE-PORT: to which port of the asker the answer goes, if not to that of the request (RFC 5780 §7.5).
+    pub response_port: Option<u16>,
     /// XOR-MAPPED-ADDRESS, else MAPPED-ADDRESS: whence the server saw the request come.
     pub mapped: Option<SocketAddr>,
     /// RESPONSE-ORIGIN: whence the answer was sent.
@@ -173,6 +177,7 @@ impl Message {
             role: None,
             use_candidate: false,
             change: None,
+            response_port: None,
             mapped: None,
             response_origin: None,
             other_address: None,
@@ -244,6 +249,9 @@ impl Message {
                     port: flags.contains(ChangeRequestFlags::ChangePort),
                 });
             }
+            StunAttribute::ResponsePort(port) => {
+                self.response_port.get_or_insert(port.as_u16());
+            }
             StunAttribute::XorMappedAddress(address) => {
                 self.mapped.get_or_insert(*address.socket_address());
             }
@@ -305,6 +313,7 @@ impl Message {
             let port = change.port.then_some(ChangeRequestFlags::ChangePort);
             ChangeRequest::new(Some(address.into_iter().chain(port).collect())).into()
         }));
+        add(self.response_port.map(|port| ResponsePort::from(port).into()));
         add(self.refusal.as_ref().and_then(|refusal| {
             let error = stun_rs::ErrorCode::new(refusal.code, clipped(&refusal.reason)).ok()?;
             Some(ErrorCode::new(error).into())
@@ -390,6 +399,7 @@ mod tests {
             role: Some(Role::Controlled(0x0102_0304_0506_0708)),
             use_candidate: true,
             change: Some(Change { address: true, port: false }),
+            response_port: Some(40_001),
             mapped: Some("203.0.113.7:40000".parse().unwrap()),
             response_origin: Some("192.0.2.1:3478".parse().unwrap()),
             other_address: Some("[2001:db8::1]:3479".parse().unwrap()),

@@ -18,6 +18,7 @@ mod agreements;
 mod bad_input;
 mod bad_network;
 mod basic_calls;
+mod discovery;
 mod during_calls;
 mod flows;
 mod intercom;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tipring::chance::Chance;
 use tipring::nat::binding::{Binding, Patience};
 use tipring::nat::candidate::{Candidate, Kind};
+use tipring::nat::discovery::{Discovery, Question, Socket};
 use tipring::nat::ice::{self, Agent, Credentials, Peer, Way};
 use tipring::nat::stun::{self, MAX_ATTRIBUTES, MAX_REASON, Message, Seal, TransactionId};
 use tipring::nat::turn::{Allocation, Incoming, Server};
@@ -14,6 +15,7 @@ use tipring::now::Now;
 pub const TARGETS: &[Target] = &[
     Target { name: "nat_stun", run: message, seeds: MESSAGES, dictionary: WORDS },
     Target { name: "nat_binding", run: binding, seeds: MESSAGES, dictionary: WORDS },
+    Target { name: "nat_discovery", run: discovery, seeds: MESSAGES, dictionary: WORDS },
     Target { name: "nat_agent", run: agent, seeds: MESSAGES, dictionary: WORDS },
     Target { name: "nat_turn_message", run: turn_message, seeds: TURN, dictionary: WORDS },
     Target { name: "nat_turn", run: turn, seeds: TURN, dictionary: WORDS },
@@ -50,6 +52,32 @@ fn binding(octets: &[u8]) {
         binding.handle_timeout(now);
     }
     assert!(binding.is_over() && binding.poll_outcome().is_some());
+}
+
+/// Whatever a server answers, the tests end soon, ask nobody inside and keep to their limits.
+fn discovery(octets: &[u8]) {
+    let own = "192.168.1.10:5060".parse().expect("an address");
+    let server = "192.0.2.1:3478".parse().expect("an address");
+    let question = Question { own, servers: vec![server], ages: vec![Duration::from_secs(30)] };
+    let mut now = Now::default();
+    let mut discovery = Discovery::new(now, question, Chance::from_number(1));
+    let mut sent = 0;
+    while discovery.found().is_none() {
+        while let Some((from, to, request)) = discovery.poll_transmit(now) {
+            sent += 1;
+            assert!(to == server || !to.ip().is_loopback() && !to.ip().is_multicast() && to.is_ipv4());
+            let mut answer = octets.to_vec();
+            if let Some(id) = answer.get_mut(8..20) {
+                id.copy_from_slice(&request[8..20]);
+            }
+            discovery.handle_datagram(now, from, to, &answer);
+            discovery.handle_datagram(now, Socket::First, server, octets);
+        }
+        let Some(due) = discovery.poll_timeout() else { break };
+        now = now.plus(Duration::from_micros(due.saturating_sub(now.mono_us)));
+        discovery.handle_timeout(now);
+    }
+    assert!(discovery.found().is_some() && sent <= 60 && now.mono_us < 60_000_000, "{sent} requests");
 }
 
 /// An agent that nobody with the password speaks to finds no route, keeps its role and says little.
