@@ -220,7 +220,8 @@ impl KeepAlive {
     pub fn handle_silence(&mut self, now: Now) {
         self.refresh_at = None;
         let soon = now.deadline(SOON.mul_f64(self.chance.unit()));
-        let first = now.deadline(self.step(Duration::ZERO));
+        // Whoever lost the registrar in the same moment does not look for it in step.
+        let first = now.deadline(SHORTEST_SEARCH.mul_f64(0.25 + 0.75 * self.chance.unit()));
         match &mut self.state {
             State::Searching { next, overdue, .. } => {
                 if std::mem::take(overdue) {

@@ -44,6 +44,11 @@ impl Wire {
         };
         let target = target.clone();
         let is_look = exchange.owner == Owner::Transport;
+        if exchange.owner == Owner::Registration
+            && let Some(line) = self.lines.get_mut(&exchange.account)
+        {
+            line.unheard = 0;
+        }
         if exchange.cancel.is_none() {
             exchange.deadline = None;
             self.index(id);
@@ -104,11 +109,7 @@ impl Wire {
                 if let Some(connection) = flow.connection {
                     self.connections.keep(now, connection, true);
                 }
-                let is_used = |old: u64| {
-                    self.lines
-                        .values()
-                        .any(|line| line.flow.as_ref().is_some_and(|flow| flow.connection == Some(old)))
-                };
+                let is_used = |old: u64| self.lines.values().any(|line| line.is_registered_over(old));
                 if let Some(old) = old.filter(|old| !is_used(*old)) {
                     self.connections.keep(now, old, false);
                     left = returned.then_some(old);

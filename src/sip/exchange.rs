@@ -105,6 +105,11 @@ const MAX_DATAGRAM: usize = 1300;
 const SILENCE: Duration = Duration::from_secs(4);
 /// The same for a REGISTER, where nothing says yet that the transport gets through at all: after three datagrams.
 const SILENCE_UNTRIED: Duration = Duration::from_secs(2);
+/// The same for a REGISTER on a connection that the line is not registered over yet …
+const UNHEARD: Duration = Duration::from_millis(3_500);
+/// … of which so many are left in a row, before each gets twice the time of the last, up to eight times: the registrar
+/// may be slow.
+const UNHEARD_IN_A_ROW: u32 = 8;
 /// So long a REGISTER waits for one connection before the next transport is tried beside it.
 const CONNECT_UNTRIED: Duration = Duration::from_millis(500);
 /// A connection that is only tried for the size of a request must stand within this time.
@@ -409,7 +414,14 @@ impl Wire {
             && flow.transport == Transport::Udp
             && line.choice.hurries(flow.transport);
         let silence = if is_untried { SILENCE_UNTRIED } else { SILENCE };
-        exchange.deadline = (!exchange.targets.is_empty()).then(|| now.deadline(silence));
+        let elsewhere = (!exchange.targets.is_empty()).then_some(silence);
+        // A PBX that boots takes connections before it reads them, and what it swallows it never answers.
+        let is_new = exchange.owner == Owner::Registration
+            && flow.connection.is_some()
+            && line.flow.as_ref().is_none_or(|own| own.connection != flow.connection);
+        let anew = is_new.then(|| unheard(line.unheard).mul_f64(0.9 + 0.1 * self.chance.unit()));
+        let wait = elsewhere.into_iter().chain(anew).min();
+        exchange.deadline = wait.map(|wait| now.deadline(wait));
         exchange.phase = Phase::Sent { branch, flow: flow.clone(), target };
         self.index(id);
         self.transactions.send(now, Some(id), request, flow);
@@ -587,11 +599,16 @@ impl Wire {
                     let why = "the server does not answer connection requests".to_owned();
                     self.attempt_failed(now, id, &target, Failure::Transport(why));
                 }
-                Phase::Sent { branch, target, .. } => {
+                Phase::Sent { branch, target, flow } => {
                     let (branch, target) = (branch.clone(), target.clone());
                     let method = exchange.request.method.clone();
                     let cancelled = exchange.cancel.is_some();
+                    let silent = flow.connection.filter(|_| exchange.owner == Owner::Registration);
+                    let account = exchange.account;
                     self.transactions.abandon(&branch, &method);
+                    if let Some(connection) = silent {
+                        self.leave_unheard(now, account, connection);
+                    }
                     if cancelled {
                         self.fail(id, Failure::Timeout);
                     } else {
@@ -603,6 +620,17 @@ impl Wire {
         }
     }
 
+    /// A connection on which a REGISTER was not answered: the next one is not lost on it too.
+    fn leave_unheard(&mut self, now: Now, account: AccountId, connection: u64) {
+        if let Some(line) = self.lines.get_mut(&account) {
+            line.unheard = line.unheard.saturating_add(1);
+        }
+        if !self.lines.values().any(|line| line.is_registered_over(connection)) {
+            self.connections.ask_close(connection);
+            self.handle_closed(now, connection, "the registrar did not answer on this connection");
+        }
+    }
+
     pub(crate) fn fail(&mut self, id: RequestId, failure: Failure) {
         self.exchange_timers.set(id, None);
         if let Some(exchange) = self.exchanges.remove(&id) {
@@ -610,6 +638,11 @@ impl Wire {
             self.deliveries.push_back(Delivery::Failure { owner, account, request: id, failure });
         }
     }
+}
+
+/// How long a REGISTER is waited for on another connection, after so many on which none was answered.
+fn unheard(before: u32) -> Duration {
+    UNHEARD * (1 << (before + 1).saturating_sub(UNHEARD_IN_A_ROW).min(3))
 }
 
 #[cfg(test)]

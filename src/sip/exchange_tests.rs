@@ -1,6 +1,7 @@
 //! One request of ours through fail-over, challenges, TCP and back, cancelling: as dialogues with a server.
 
 use super::*;
+use crate::sip::account::Account;
 use crate::sip::locate::Authority;
 use crate::sip::message::Message;
 use crate::sip::name_addr::NameAddr;
@@ -74,6 +75,37 @@ fn a_silent_server_is_left_for_the_next_and_come_back_to() {
     peer.reply(&refresh, 200, &[("Expires", "600")]);
     call(&mut peer, "sip:1002@pbx.example", 10);
     assert_eq!(peer.request("INVITE").remote, address("198.51.100.1:5060"));
+}
+
+#[test]
+fn a_connection_that_swallows_a_register_is_left_and_a_slow_registrar_gets_more_time() {
+    let mut peer = Peer::new();
+    let id = peer.add(Account { transports: vec![Transport::Tcp], ..line() });
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        let register = peer.request("REGISTER");
+        let connection = register.connection.expect("a connection");
+        let begun = peer.now;
+        while !peer.closed.contains(&connection) {
+            peer.seconds(0.1);
+            assert!(peer.now.since(begun.mono_us) < Duration::from_secs(40), "{waits:?}");
+        }
+        waits.push(peer.now.since(begun.mono_us).as_secs_f64());
+        peer.ua.retry(peer.now, id, true);
+        peer.drain();
+    }
+    assert!(waits[..8].iter().all(|wait| (3.1..=3.6).contains(wait)), "{waits:?}");
+    let longer = [6.3..=7.1, 12.6..=14.1, 25.2..=28.1, 25.2..=28.1];
+    assert!(waits[8..].iter().zip(longer).all(|(wait, there)| there.contains(wait)), "{waits:?}");
+    // Who answers has all the time again, and on the registered connection the transaction has its own.
+    let register = peer.request("REGISTER");
+    peer.reply(&register, 200, &[("Expires", "600")]);
+    let connection = register.connection.expect("a connection");
+    peer.ua.register(peer.now, id);
+    peer.drain();
+    assert_eq!(peer.request("REGISTER").connection, Some(connection));
+    peer.seconds(31.0);
+    assert!(!peer.closed.contains(&connection));
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub(crate) struct Line {
     pub probe: Option<Probe>,
     /// The server at the end of it.
     pub target: Option<Target>,
+    /// Connections in a row on which a REGISTER was not answered.
+    pub unheard: u32,
     /// Our address towards the server.
     pub local: Option<IpAddr>,
     /// When the way to the server is looked up again: only for lines that no REGISTER keeps up to date.
@@ -56,6 +58,7 @@ impl Line {
             seen: None,
             probe: None,
             target: None,
+            unheard: 0,
             local: None,
             survey_at: None,
             asked: false,
@@ -69,6 +72,11 @@ impl Line {
             Some(uri) if self.account.outbound_proxy.is_none() => self.account.destination_of(uri),
             _ => self.account.destination(),
         }
+    }
+
+    /// Whether it is registered over this connection.
+    pub fn is_registered_over(&self, connection: u64) -> bool {
+        self.flow.as_ref().is_some_and(|flow| flow.connection == Some(connection))
     }
 
     /// Whether requests from this address (on this connection, if it is one of ours) count for this line.

@@ -144,6 +144,24 @@ fn a_pbx_that_comes_back_without_its_registrations_has_them_within_five_seconds(
 }
 
 #[test]
+fn a_pbx_that_takes_connections_before_it_hears_them_is_asked_on_new_ones() {
+    for transport in ["tcp", "tls"] {
+        for moment in 0..12 {
+            let mut world = behind_over(transport, AddressAndPortDependent, 120, Stun::Nobody, 900 + moment);
+            world.millis(30_000 + 970 * moment);
+            world.pbx.silent = true;
+            world.pbx_host_stands = true;
+            world.seconds(50);
+            world.pbx_boots = true;
+            world.millis(700 + 1_300 * moment);
+            world.restart_pbx();
+            let took = world.reached_within(60);
+            assert!(took.is_some_and(|took| took <= 5_000), "{transport} {moment}: {took:?}");
+        }
+    }
+}
+
+#[test]
 fn after_an_outage_of_an_hour_the_way_back_takes_minutes_and_little_traffic() {
     let mut world = behind(AddressAndPortDependent, 120, Stun::Nobody, 1);
     world.pbx.silent = true;

@@ -12,7 +12,7 @@ use tipring::sip::account::{Account, Credentials, Settings};
 use tipring::sip::auth::{Algorithm, DigestChallenge};
 use tipring::sip::message::{Message, Request, Response};
 use tipring::sip::method::Method;
-use tipring::sip::network::{Input, Output};
+use tipring::sip::network::{Input, Output, Transport};
 use tipring::sip::reader::read_datagram;
 use tipring::sip::registration::RegistrationState;
 use tipring::sip::uri::Uri;
@@ -34,6 +34,8 @@ struct Device {
     registered: bool,
     /// The deadline that is in the queue.
     due: Option<u64>,
+    /// The connection that stands, and whether the registrar will ever hear it.
+    connection: Option<(u64, bool)>,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +43,20 @@ enum What {
     Deadline,
     ToRegistrar(Vec<u8>),
     ToDevice(Vec<u8>),
+    /// A connection of the device's stands.
+    Connected(u64),
+    /// One has ended, or was refused.
+    Closed(u64),
+}
+
+/// What the registrar is at.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Registrar {
+    Up,
+    /// It hears nothing; connections are refused.
+    Down,
+    /// It takes connections and reads nothing of them, then or later.
+    Boots,
 }
 
 struct Fleet {
@@ -48,16 +64,19 @@ struct Fleet {
     devices: Vec<Device>,
     queue: BinaryHeap<Reverse<(u64, u64, usize, What)>>,
     order: u64,
-    up: bool,
+    transport: Transport,
+    registrar: Registrar,
     /// Whether the registrar has this device's binding.
     bound: Vec<bool>,
-    /// Requests that reached the registrar, by the tenth of a second.
+    /// Requests that reached the registrar.
     requests: Vec<(u64, Method)>,
+    /// When somebody asked for a connection.
+    connects: Vec<u64>,
 }
 
 impl Fleet {
     /// Devices that are switched on within `spread`.
-    fn new(spread: Duration) -> Fleet {
+    fn new(spread: Duration, transport: Transport) -> Fleet {
         let mut chance = Chance::from_number(11);
         let now = Now { mono_us: SECOND, utc_us: 0 };
         let mut fleet = Fleet {
@@ -65,16 +84,26 @@ impl Fleet {
             devices: Vec::new(),
             queue: BinaryHeap::new(),
             order: 0,
-            up: true,
+            transport,
+            registrar: Registrar::Up,
             bound: vec![false; AGENTS],
             requests: Vec::new(),
+            connects: Vec::new(),
         };
         for index in 0..AGENTS {
             let settings = Settings { udp: vec![address(index)], ..Settings::default() };
             let agent = UserAgent::new(settings, chance.fork());
             let reach = Reach::new(chance.fork());
             let at = now.mono_us + (chance.unit() * spread.as_micros() as f64) as u64;
-            fleet.devices.push(Device { agent, reach, begun: false, registered: false, due: Some(at) });
+            let due = Some(at);
+            fleet.devices.push(Device {
+                agent,
+                reach,
+                begun: false,
+                registered: false,
+                due,
+                connection: None,
+            });
             fleet.put(at, index, What::Deadline);
         }
         fleet
@@ -93,15 +122,26 @@ impl Fleet {
             match what {
                 What::ToRegistrar(bytes) => self.registrar_hears(index, &bytes),
                 What::ToDevice(bytes) => {
-                    let input = Input::Datagram { local: address(index), remote: registrar(), bytes: &bytes };
-                    self.devices[index].agent.handle(self.now, input);
-                    self.drain(index);
+                    let input = match self.devices[index].connection {
+                        Some((connection, _)) => Input::Stream { connection, bytes: &bytes },
+                        None => Input::Datagram { local: address(index), remote: registrar(), bytes: &bytes },
+                    };
+                    self.tell(index, input);
+                }
+                What::Connected(connection) => {
+                    self.devices[index].connection = Some((connection, self.registrar == Registrar::Up));
+                    let (local, remote) = (address(index), registrar());
+                    self.tell(index, Input::Connected { connection, local, remote });
+                }
+                What::Closed(connection) => {
+                    self.devices[index].connection.take_if(|(there, _)| *there == connection);
+                    self.tell(index, Input::Closed { connection, why: "closed".to_owned() });
                 }
                 What::Deadline if self.devices[index].due == Some(at) => {
                     let device = &mut self.devices[index];
                     device.due = None;
                     if !std::mem::replace(&mut device.begun, true) {
-                        device.agent.add_account(self.now, account(index));
+                        device.agent.add_account(self.now, account(index, self.transport));
                     }
                     device.agent.handle_timeout(self.now);
                     device.reach.handle_timeout(self.now, &mut device.agent);
@@ -111,6 +151,22 @@ impl Fleet {
             }
         }
         self.now.mono_us = end;
+    }
+
+    fn tell(&mut self, index: usize, input: Input<'_>) {
+        self.devices[index].agent.handle(self.now, input);
+        self.drain(index);
+    }
+
+    /// The registrar goes down and says so to whoever is connected.
+    fn down(&mut self) {
+        self.registrar = Registrar::Down;
+        self.bound.fill(false);
+        for index in 0..AGENTS {
+            if let Some((connection, _)) = self.devices[index].connection {
+                self.put(self.now.mono_us + DELAY_US, index, What::Closed(connection));
+            }
+        }
     }
 
     fn drain(&mut self, index: usize) {
@@ -134,6 +190,21 @@ impl Fleet {
                         let input = Input::LocalAddress { query, result: Ok(address(index).ip()) };
                         self.devices[index].agent.handle(self.now, input);
                     }
+                    Output::Connect { connection, .. } => {
+                        self.connects.push(self.now.mono_us);
+                        let refused = self.registrar == Registrar::Down;
+                        let what =
+                            if refused { What::Closed(connection) } else { What::Connected(connection) };
+                        self.put(self.now.mono_us + 2 * DELAY_US, index, what);
+                    }
+                    Output::Stream { connection, bytes } => {
+                        if self.devices[index].connection == Some((connection, true)) {
+                            self.put(self.now.mono_us + DELAY_US, index, What::ToRegistrar(bytes));
+                        }
+                    }
+                    Output::Close { connection } => {
+                        self.devices[index].connection.take_if(|(there, _)| *there == connection);
+                    }
                     other => panic!("{other:?}"),
                 }
             }
@@ -153,8 +224,11 @@ impl Fleet {
     }
 
     fn registrar_hears(&mut self, index: usize, bytes: &[u8]) {
-        if !self.up {
+        if self.registrar != Registrar::Up {
             return;
+        }
+        if bytes == b"\r\n\r\n" {
+            return self.put(self.now.mono_us + DELAY_US, index, What::ToDevice(b"\r\n".to_vec()));
         }
         let Ok(Some(Message::Request(request))) = read_datagram(bytes) else { return };
         self.requests.push((self.now.mono_us, request.method.clone()));
@@ -180,48 +254,57 @@ impl Fleet {
         response
     }
 
-    /// The highest number of requests within a second, since a moment.
-    fn peak(&self, since: u64) -> usize {
-        let times: Vec<u64> = self.requests.iter().map(|(at, _)| *at).filter(|at| *at >= since).collect();
-        let within = |at: &u64| {
-            times.partition_point(|one| *one < at + SECOND) - times.partition_point(|one| one < at)
-        };
-        times.iter().map(within).max().unwrap_or_default()
+    /// How many devices the registrar has no binding of.
+    fn missing(&self) -> usize {
+        self.bound.iter().filter(|bound| !**bound).count()
     }
+}
+
+/// The highest number within a second, since a moment.
+fn peak(times: impl Iterator<Item = u64>, since: u64) -> usize {
+    let times: Vec<u64> = times.filter(|at| *at >= since).collect();
+    let within =
+        |at: &u64| times.partition_point(|one| *one < at + SECOND) - times.partition_point(|one| one < at);
+    times.iter().map(within).max().unwrap_or_default()
 }
 
 fn address(index: usize) -> SocketAddr {
     SocketAddr::new(IpAddr::from([10, 0, (index / 250) as u8, (index % 250) as u8 + 1]), 5060)
 }
 
-fn account(index: usize) -> Account {
+fn account(index: usize, transport: Transport) -> Account {
     let Ok(Uri::Sip(aor)) = Uri::parse(format!("sip:{index}@198.51.100.1")) else { panic!("a URI") };
     let mut account = Account::new(aor);
     account.credentials =
         Some(Credentials { user: index.to_string(), password: "secret".into(), realm: None });
     account.expires = Duration::from_secs(600);
+    account.transports = vec![transport];
     account
+}
+
+/// All are registered and lose their registrar for a minute and `boots` seconds more; the moment when it is back.
+fn back(transport: Transport, boots: u64) -> (Fleet, u64) {
+    let mut fleet = Fleet::new(Duration::from_secs(20), transport);
+    fleet.run(22);
+    assert!(fleet.missing() == 0 && fleet.devices.iter().all(|device| device.registered));
+    fleet.down();
+    fleet.run(60);
+    fleet.registrar = Registrar::Boots;
+    fleet.run(boots);
+    fleet.registrar = Registrar::Up;
+    let back = fleet.now.mono_us;
+    fleet.run(5);
+    assert_eq!(fleet.missing(), 0, "are left behind");
+    fleet.run(10);
+    assert!(fleet.devices.iter().all(|device| device.registered));
+    (fleet, back)
 }
 
 #[test]
 fn ten_thousand_devices_come_back_without_a_storm() {
-    let mut fleet = Fleet::new(Duration::from_secs(20));
-    fleet.run(22);
-    assert!(fleet.bound.iter().all(|bound| *bound) && fleet.devices.iter().all(|device| device.registered));
-
-    fleet.up = false;
-    fleet.run(60);
-    fleet.bound.fill(false);
-    fleet.up = true;
-    let back = fleet.now.mono_us;
-    fleet.run(5);
-    let missing = fleet.bound.iter().filter(|bound| !**bound).count();
-    assert_eq!(missing, 0, "are left behind");
-    fleet.run(10);
-    assert!(fleet.devices.iter().all(|device| device.registered));
-
+    let (fleet, back) = back(Transport::Udp, 0);
     // One second of everybody at once would be twenty thousand and more.
-    let peak = fleet.peak(back);
+    let peak = peak(fleet.requests.iter().map(|(at, _)| *at), back);
     assert!(peak <= 9_000, "{peak} requests in a second");
     let registers =
         fleet.requests.iter().filter(|(at, method)| *at >= back && *method == Method::REGISTER).count();
@@ -229,4 +312,18 @@ fn ten_thousand_devices_come_back_without_a_storm() {
     let total = fleet.requests.iter().filter(|(at, _)| *at >= back).count();
     assert!(total <= 5 * AGENTS, "{total} requests in a quarter of a minute");
     eprintln!("peak {peak}/s, {registers} REGISTERs, {total} requests");
+}
+
+#[test]
+fn ten_thousand_devices_that_a_booting_registrar_swallowed_come_back_without_a_storm() {
+    let (fleet, back) = back(Transport::Tcp, 9);
+    let connects = || fleet.connects.iter().copied();
+    // While it is away, a connection is asked for every four seconds, and no sooner where it swallows.
+    let away = peak(connects().filter(|at| *at < back), back - 60 * SECOND);
+    assert!(away <= AGENTS / 2, "{away} connections in a second while it was away");
+    let peak = peak(connects(), back);
+    assert!(peak <= AGENTS / 2, "{peak} connections in a second");
+    let total = connects().filter(|at| *at >= back).count();
+    assert!(total <= AGENTS + AGENTS / 10, "{total} connections for {AGENTS} devices");
+    eprintln!("away {away}/s, back {peak}/s, {total} connections");
 }

@@ -1,6 +1,7 @@
 //! The world: phones, a PBX and the network between them, in virtual time. Nothing sleeps; the same seed
 //! gives the same story to the last byte.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -48,6 +49,10 @@ pub struct World {
     pub stun: Vec<SocketAddr>,
     /// While the PBX is silent its host still answers for it, by ICMP.
     pub pbx_host_stands: bool,
+    /// The PBX takes connections and hears nothing that is said on them, then or later.
+    pub pbx_boots: bool,
+    /// Connections from such a time.
+    deaf: BTreeSet<u64>,
     /// Samples per second of the sound cards of phones to come.
     pub card_rate: u32,
     /// A STUN and TURN server, if there is one.
@@ -106,6 +111,8 @@ impl World {
             mailbox: None,
             stun: Vec::new(),
             pbx_host_stands: false,
+            pbx_boots: false,
+            deaf: BTreeSet::new(),
             card_rate: RATE,
             turn: None,
         }
@@ -247,6 +254,11 @@ impl World {
             }
         };
         match delivery {
+            Delivery::Accepted { connection, .. } if self.pbx_boots => {
+                self.deaf.insert(connection);
+            }
+            Delivery::ToPbx { connection, .. } | Delivery::PbxClosed { connection }
+                if self.deaf.contains(&connection) => {}
             Delivery::Accepted { connection, transport, remote } => {
                 let local = SocketAddr::new(PBX, transport.default_port());
                 self.pbx.handle(now, network::Input::Accepted { connection, transport, local, remote });
@@ -276,7 +288,7 @@ impl World {
     pub fn drain(&mut self) {
         let now = self.now();
         let away = if self.pbx_host_stands { Away::Refusing } else { Away::Deaf };
-        self.network.away = self.pbx.silent.then_some(away);
+        self.network.away = (self.pbx.silent && !self.pbx_boots).then_some(away);
         for phone in &mut self.phones {
             phone.drain(now, &mut self.network, &self.names);
         }
@@ -312,6 +324,7 @@ impl World {
     /// The PBX is started anew, and knows of no registration.
     pub fn restart_pbx(&mut self) {
         let manners = self.pbx.manners().clone();
+        self.pbx_boots = false;
         self.network.streams.forget();
         self.pbx = pbx(self.now(), self.chance.fork());
         *self.pbx.manners() = manners;
