@@ -17,12 +17,13 @@ section! {
         /// "auto": the way to the PBX is kept open and watched, and audio finds its way by what is given here; "off": none of
         /// that, for a PBX in the same network.
         mode: NatMode = default "\"auto\"";
-        /// STUN servers (RFC 8489), which tell the public address: "stun.example.com", or with a port behind a colon.
+        /// STUN servers (RFC 8489), which tell the public address: "stun.example.com", or with a port behind a colon. Two tell
+        /// whether it is the same for everybody.
         stun: Vec<StunServer> = default "[]", if valid_stun;
         /// true: ICE (RFC 8445) looks for the best way of the audio of each call, if the other side has it, too.
         ice: bool = default "false";
-        /// A TURN server (RFC 8656), which relays the audio where there is no direct way. Used with ice = true. There may be
-        /// several.
+        /// A TURN server (RFC 8656), which relays the audio where there is no direct way: with ice = true where ICE finds none,
+        /// and towards a side without ICE unless two STUN servers agree on the public address. There may be several.
         turn: Vec<TurnServer> = default "[]", if valid_turn;
     }
 }
@@ -36,8 +37,6 @@ impl Nat {
                 let what = format!("{key} has no effect with mode = \"off\"");
                 scope.error(key, what, "remove one of the two");
             }
-        } else if !self.turn.is_empty() && !self.ice {
-            scope.warn("turn", "a TURN server is used by ICE only", "write ice = true");
         }
     }
 }

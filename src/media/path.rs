@@ -47,6 +47,8 @@ pub(super) struct Path {
     leg: Option<LegId>,
     gathering: Option<Gathering>,
     agent: Option<Agent>,
+    /// Without an agent: the relay carries everything, to this peer.
+    relayed: Option<SocketAddr>,
     /// When media came last, until their silence has been looked into.
     heard_us: Option<u64>,
     /// Where a leg without ICE keeps its mapping open, and when.
@@ -68,6 +70,7 @@ impl Path {
             leg: None,
             gathering: None,
             agent: None,
+            relayed: None,
             heard_us: None,
             keep_open: None,
             out: VecDeque::new(),
@@ -135,10 +138,18 @@ impl Path {
     ) -> Plan {
         self.leg = Some(leg);
         let sends = plan.direction.sends() && plan.send.is_some();
-        let quiet = plan.remote.filter(|_| plan.keep_open && plan.ice.is_none() && !sends);
+        let direct = plan.ice.is_none() && !plan.relayed;
+        let quiet = plan.remote.filter(|_| plan.keep_open && direct && !sends);
         self.keep_open = quiet.map(|remote| (remote.rtp, now.mono_us));
+        self.relayed = None;
         match plan.ice.take() {
-            None => self.agent = None,
+            None => {
+                self.agent = None;
+                if let Some(remote) = plan.remote.as_mut().filter(|_| plan.relayed) {
+                    self.relayed = Some(std::mem::replace(&mut remote.rtp, FAR_END));
+                    plan.signalling = None;
+                }
+            }
             Some(ice) => {
                 self.start(now, ice);
                 plan.remote = Some(Remote { rtp: FAR_END, rtcp: FAR_END });
@@ -146,8 +157,17 @@ impl Path {
                 plan.signalling = None;
             }
         }
+        self.bind_peer(now);
         self.drain(now, events);
         plan
+    }
+
+    /// The relay lets the one peer in that there is without an agent.
+    fn bind_peer(&mut self, now: Now) {
+        let allocation = self.gathering.as_mut().and_then(Gathering::allocation);
+        if let (Some(peer), Some(allocation)) = (self.relayed, allocation) {
+            allocation.bind(now, peer);
+        }
     }
 
     fn start(&mut self, now: Now, ice: Ice) {
@@ -176,6 +196,7 @@ impl Path {
     pub(super) fn close(&mut self, now: Now) {
         self.leg = None;
         self.agent = None;
+        self.relayed = None;
         self.keep_open = None;
         self.unsent.clear();
         self.early.clear();
@@ -203,7 +224,19 @@ impl Path {
                 range = payload;
             }
         }
-        let Some(agent) = &mut self.agent else { return Arrival::Media(range, false) };
+        let Some(agent) = &mut self.agent else {
+            return match self.relayed {
+                None => Arrival::Media(range, false),
+                // A PBX may send from another port than it receives at.
+                Some(peer) if route.way == Way::Relayed && route.to.ip() == peer.ip() => {
+                    Arrival::Media(range, true)
+                }
+                Some(_) => {
+                    self.refused += 1;
+                    Arrival::Refused
+                }
+            };
+        };
         let inner = bytes.get(range.clone()).unwrap_or_default();
         if stun::is_stun(inner) {
             agent.handle_datagram(now, route.way, route.to, inner);
@@ -231,7 +264,8 @@ impl Path {
 
     /// Where a packet of the leg leaves to, framed for the relay if need be: its length in `buffer`.
     pub(super) fn frame(&mut self, now: Now, buffer: &mut [u8], len: usize) -> Option<(SocketAddr, usize)> {
-        let Some(route) = self.agent.as_ref().and_then(Agent::route) else {
+        let by_relay = self.relayed.map(|to| Route { way: Way::Relayed, to });
+        let Some(route) = self.agent.as_ref().map_or(by_relay, Agent::route) else {
             let bytes = buffer.get(..len).filter(|bytes| is_dtls(bytes))?;
             if self.unsent.len() < HELD {
                 self.unsent.push_back(bytes.to_vec());
@@ -327,12 +361,13 @@ impl Path {
                 }
             }
         }
+        let found = self.gathering.as_mut().and_then(|gathering| gathering.poll_found().cloned());
+        if let Some(found) = found {
+            super::engine::push_event(events, Event::Gathered { port: self.port, found: Box::new(found) });
+            self.bind_peer(now);
+        }
         if let Some(gathering) = &mut self.gathering {
             self.out.extend(std::iter::from_fn(|| gathering.poll_transmit()));
-            if let Some(found) = gathering.poll_found() {
-                let (port, found) = (self.port, Box::new(found.clone()));
-                super::engine::push_event(events, Event::Gathered { port, found });
-            }
         }
     }
 }

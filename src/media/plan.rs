@@ -146,6 +146,8 @@ pub struct Plan {
     pub max_bitrate: Option<u32>,
     /// The way is found by ICE: `remote` and `signalling` say nothing then.
     pub ice: Option<Ice>,
+    /// Without ICE: our description named the address at the TURN server, and audio goes there and comes from there.
+    pub relayed: bool,
     /// Keep the mappings of NATs open where no audio leaves.
     pub keep_open: bool,
     /// Without a packet for so long there is [`super::Event::Silence`]; 0 never. Comfort noise, digits and
@@ -176,6 +178,7 @@ impl Plan {
             fec: false,
             max_bitrate: None,
             ice: None,
+            relayed: false,
             keep_open: false,
             silence_ms: 5_000,
             timeout_ms: 60_000,

@@ -44,6 +44,8 @@ pub struct Found {
     pub mapped: Option<SocketAddr>,
     /// Two servers see it come from different addresses: `mapped` is good for neither of them but itself.
     pub symmetric: bool,
+    /// Two servers see it come from the same address: `mapped` is good for others, too.
+    pub steady: bool,
     /// Why there is no relayed address, if one was wanted.
     pub no_relay: Option<turn::Failure>,
     /// Nothing is under way any more.
@@ -288,9 +290,12 @@ impl Gathering {
         candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.priority));
         let mut mapped = self.questions.iter().filter_map(|question| question.mapped);
         let first = mapped.next();
+        let others: Vec<SocketAddr> = mapped.collect();
+        let symmetric = others.iter().any(|other| Some(*other) != first);
         Found {
             mapped: first,
-            symmetric: mapped.any(|other| Some(other) != first),
+            symmetric,
+            steady: !symmetric && !others.is_empty(),
             no_relay: self.no_relay.clone().filter(|_| self.relayed().is_none()),
             complete: self.questions.iter().all(|question| question.settled)
                 && self.allocation.as_ref().is_none_or(Allocation::is_settled),

@@ -10,12 +10,13 @@ use crate::events::cloud_event::rfc3339;
 use crate::events::store::Entry;
 use crate::events::{CallResult, Cause, Direction, Leg, Quality};
 use crate::media::{LegId, Plan, PortId, RecordingId, Report, Room};
+use crate::nat::candidate::{Candidate, Kind};
 use crate::nat::gathering::Found;
 use crate::now::{Now, earliest};
 use crate::rtp::srtp::Profile;
 use crate::sip::call::DialogKey;
 use crate::sip::handle::CallId;
-use crate::sip::sdp::Negotiation;
+use crate::sip::sdp::{Negotiated, Negotiation};
 
 /// Proxies give up after three minutes (RFC 3261 §16.6, timer C), or a little more.
 const LONGEST_RINGING: std::time::Duration = std::time::Duration::from_secs(300);
@@ -276,6 +277,13 @@ impl Path {
             moved: false,
             restart: None,
         }
+    }
+
+    /// Whether our description named an address at a TURN server, as it was agreed on.
+    pub fn is_relayed(&self, agreed: &Negotiated) -> bool {
+        let mut candidates = self.found.iter().flat_map(|found| &found.candidates);
+        let relayed = |candidate: &Candidate| candidate.kind == Kind::Relayed;
+        agreed.ice.is_none() && candidates.any(|it| relayed(it) && it.address == agreed.local_rtp)
     }
 
     /// How media are encrypted, once they are.

@@ -57,12 +57,13 @@ pub enum DigitsBy {
 }
 
 /// The engine's plan for what was agreed on; `None` if its keys can't be used. `signalling` is the address of the line's
-/// server.
+/// server; `relayed`: our description names an address at a TURN server.
 pub fn plan(
     agreed: &Negotiated,
     line: &config::Line,
     rtp: &config::Rtp,
     signalling: Option<IpAddr>,
+    relayed: bool,
 ) -> Option<(Plan, DigitsBy)> {
     let format =
         |name: &str, payload_type: u8| Codec::by_name(name).map(|codec| Format { payload_type, codec });
@@ -109,6 +110,7 @@ pub fn plan(
         fec: parameter(fmtp, "useinbandfec") == Some(1),
         max_bitrate: parameter(fmtp, "maxaveragebitrate"),
         ice: agreed.ice.as_ref().map(paths::ice),
+        relayed,
         keep_open: line.nat.mode == config::NatMode::Auto,
         silence_ms: millis(rtp.silence),
         timeout_ms: millis(rtp.timeout),

@@ -79,14 +79,14 @@ impl Restart {
 
 /// Whether a line's calls need more than a port.
 fn gathers(line: &config::Line) -> bool {
-    line.nat.mode == NatMode::Auto && (line.nat.ice || !line.nat.stun.is_empty())
+    let nat = &line.nat;
+    nat.mode == NatMode::Auto && (nat.ice || !nat.stun.is_empty() || !nat.turn.is_empty())
 }
 
 /// The servers of a line, as names.
 fn names(line: &config::Line) -> impl Iterator<Item = (String, u16)> {
     let stun = line.nat.stun.iter().map(|server| (server.host.clone(), server.port));
-    let turn = line.nat.turn.iter().filter(|_| line.nat.ice);
-    let turn = turn.map(|server| (server.url.host.clone(), server.url.port));
+    let turn = line.nat.turn.iter().map(|server| (server.url.host.clone(), server.url.port));
     stun.chain(turn).map(|(host, port)| (host.to_ascii_lowercase(), port.unwrap_or(stun::DEFAULT_PORT)))
 }
 
@@ -103,6 +103,21 @@ fn host_alone(address: IpAddr, number: u16) -> Found {
     Found { candidates: vec![host], ..Found::default() }
 }
 
+/// The address at the TURN server, where nothing nearer is known to hold for everybody: what RFC 8445 §5.1.4 recommends
+/// for those who have no ICE.
+fn relayed(found: &Found, address: IpAddr) -> Option<SocketAddr> {
+    let mut relayed = found.candidates.iter().filter(|candidate| candidate.kind == Kind::Relayed);
+    let relayed = relayed.find(|candidate| candidate.address.is_ipv4() == address.is_ipv4())?;
+    let no_nat = found.mapped.is_some_and(|mapped| is_own(found, mapped));
+    (!found.steady && !no_nat).then_some(relayed.address)
+}
+
+/// Whether this is the address of the machine itself.
+fn is_own(found: &Found, address: SocketAddr) -> bool {
+    let mut own = found.candidates.iter().filter(|candidate| candidate.kind == Kind::Host);
+    own.any(|candidate| candidate.address == address)
+}
+
 /// Makes a capability say what was found. `server` is where the line's PBX is: one of the same network needs no public
 /// address, and could not be reached by it.
 pub(super) fn describe(
@@ -113,9 +128,10 @@ pub(super) fn describe(
 ) {
     let outside =
         found.mapped.filter(|mapped| !found.symmetric && mapped.is_ipv4() == capability.address.is_ipv4());
-    if let Some(mapped) = outside.filter(|_| server.is_none_or(|server| !is_inside(server))) {
-        capability.address = mapped.ip();
-        capability.port = mapped.port();
+    let outside = relayed(found, capability.address).or(outside);
+    if let Some(outside) = outside.filter(|_| server.is_none_or(|server| !is_inside(server))) {
+        capability.address = outside.ip();
+        capability.port = outside.port();
     } else if let Some(host) = found.candidates.iter().find(|candidate| candidate.kind == Kind::Host) {
         capability.address = host.address.ip();
         capability.port = host.address.port();
@@ -189,7 +205,7 @@ impl Phone {
             found.copied().find(|at| at.is_ipv4() == address.is_ipv4())
         };
         let nat = &line.config.nat;
-        let turn = nat.turn.iter().filter(|_| nat.ice).filter_map(|server| {
+        let turn = nat.turn.iter().filter_map(|server| {
             Some(Server {
                 address: one(&server.url.host, server.url.port)?,
                 username: server.username.clone(),
@@ -346,6 +362,30 @@ impl Phone {
         self.describe_call(index);
         if matches!(self.calls[index].path.restart, Some(Restart::Gathering { .. })) {
             self.go_on_with_restart(now, index);
+        } else {
+            self.tell_address(now, index);
+        }
+    }
+
+    /// Where a call without ICE has told an address that does not lead here, and there is one now that does, the far end
+    /// gets to know it.
+    pub(super) fn tell_address(&mut self, now: Now, index: usize) {
+        let call = &self.calls[index];
+        let (Some(agreed), Some(found)) = (call.negotiation.agreed(), &call.path.found) else { return };
+        let capability = call.negotiation.capability();
+        let here = SocketAddr::new(capability.address, capability.port);
+        let other = here != agreed.local_rtp && here.is_ipv4() == agreed.local_rtp.is_ipv4();
+        if call.is_active() && agreed.ice.is_none() && other && !is_own(found, here) {
+            self.calls[index].path.moved = true;
+            self.go_on_with_restart(now, index);
+        }
+    }
+
+    /// Nothing comes through the relay any more: it may have lost us.
+    pub(super) fn doubt_relay(&mut self, index: usize) {
+        let call = &self.calls[index];
+        if call.path.plan.as_ref().is_some_and(|plan| plan.relayed) {
+            self.gather_again(index);
         }
     }
 
@@ -415,13 +455,24 @@ impl Phone {
         if !call.is_active() {
             return;
         }
+        if self.gather_again(index) {
+            self.calls[index].path.moved = false;
+            self.calls[index].path.restart =
+                Some(Restart::Gathering { until_us: now.deadline(GATHER_WITHIN) });
+        }
+    }
+
+    /// Has everything asked anew for the port of a call.
+    fn gather_again(&mut self, index: usize) -> bool {
+        let call = &self.calls[index];
         let (port, number) = (call.path.port, call.path.number);
-        let Some(line) = self.lines.iter().find(|line| line.config.name == call.facts.line) else { return };
-        let Some(address) = self.agent.local_address(line.account) else { return };
+        let Some(line) = self.lines.iter().find(|line| line.config.name == call.facts.line) else {
+            return false;
+        };
+        let Some(address) = self.agent.local_address(line.account) else { return false };
         let sources = Some(Box::new(self.sources(line, address, number)));
         self.outputs.push_back(Output::Media(Command::Gather { port, sources }));
-        self.calls[index].path.moved = false;
-        self.calls[index].path.restart = Some(Restart::Gathering { until_us: now.deadline(GATHER_WITHIN) });
+        true
     }
 
     /// The time for a restart has come.

@@ -147,6 +147,7 @@ impl Phone {
         if self.config.recording.enabled {
             let _ = self.record(now, Some(&id), super::command::RecordAction::Start);
         }
+        self.tell_address(now, index);
     }
 
     fn far_end_offers(&mut self, now: Now, index: usize, dialog: &DialogKey, sdp: Option<&[u8]>) {
@@ -246,7 +247,8 @@ impl Phone {
             return;
         };
         let signalling = self.agent.server(line.account).map(|(_, server)| server.ip());
-        let Some((plan, digits)) = plan(agreed, &line.config, &self.config.rtp, signalling) else {
+        let relayed = self.calls[index].path.is_relayed(agreed);
+        let Some((plan, digits)) = plan(agreed, &line.config, &self.config.rtp, signalling, relayed) else {
             // Keys that can't be used must not become a call in clear.
             self.end_call(now, index, Some(Cause::local("the SRTP keys can't be used")));
             return;
@@ -388,6 +390,9 @@ impl Phone {
     fn note_silence(&mut self, leg: LegId, silent: bool) {
         if let Some(index) = self.call_of_leg(leg) {
             self.calls[index].path.silent = silent;
+            if silent {
+                self.doubt_relay(index);
+            }
         }
     }
 

@@ -16,6 +16,10 @@ const ICE: &str = "[line.nat]\nstun = [\"198.51.100.7\"]\nice = true\n";
 const RELAY: &str = "[line.nat]\nstun = [\"198.51.100.7\"]\nice = true\n\
                      [[line.nat.turn]]\nurl = \"turn:turn.example\"\nusername = \"phone\"\npassword = \"relay-password\"\n";
 
+/// The relay, and nothing that looks for a better way.
+const RELAY_ALONE: &str = "[line.nat]\n[[line.nat.turn]]\nurl = \"turn:turn.example\"\nusername = \"phone\"\n\
+                           password = \"relay-password\"\n";
+
 /// Two phones, each behind a NAT of its own, with this `[line.nat]`.
 fn behind(mapping: Dependence, filtering: Dependence, nat: &str) -> (World, [usize; 2]) {
     let mut world = World::new(5);
@@ -79,6 +83,40 @@ fn keys_from_a_handshake_by_the_relay_are_there_within_half_a_second() {
     let (mut world, _) = behind(HARD, HARD, &format!("srtp = \"required\"\nsrtp_keys = \"dtls\"\n{RELAY}"));
     let after = called(&mut world);
     assert!(after.iter().all(|after| *after <= 500), "{after:?} ms");
+    both_heard(&mut world);
+}
+
+/// Without ICE each description names the address at the relay; the handshake of keys goes there, too.
+#[test]
+fn two_phones_without_ice_hear_each_other_by_the_relay_alone() {
+    for keys in ["", "srtp = \"required\"\n", "srtp = \"required\"\nsrtp_keys = \"dtls\"\n"] {
+        let (mut world, boxes) = behind(HARD, HARD, &format!("{keys}{RELAY_ALONE}"));
+        let after = called(&mut world);
+        assert!(after.iter().all(|after| *after <= 500), "{keys}: {after:?} ms");
+        both_heard(&mut world);
+        let relayed = world.turn.as_ref().unwrap().relayed;
+        assert!(relayed > 200, "{keys}: {relayed}");
+        world.tell(0, tipring::phone::command::Command::Hold { call: None });
+        world.seconds(40);
+        world.tell(0, tipring::phone::command::Command::Resume { call: None });
+        world.seconds(2);
+        both_heard(&mut world);
+        // The relay knows us by the address that is gone: there is another one of it, and the far end is told.
+        world.network.nat(boxes[0]).readdress("203.0.113.77".parse().unwrap());
+        world.seconds(20);
+        both_heard(&mut world);
+        world.tell(0, HANG_UP);
+        world.seconds(2);
+        assert!(world.calls(0).is_empty() && world.calls(1).is_empty());
+    }
+}
+
+/// What comes to the socket and not through the relay is nobody's.
+#[test]
+fn what_comes_past_the_relay_is_not_heard() {
+    let (mut world, _) = behind(SOFT, SOFT, RELAY_ALONE);
+    called(&mut world);
+    forge(&mut world);
     both_heard(&mut world);
 }
 
@@ -154,10 +192,8 @@ fn a_wrong_password_at_the_relay_leaves_the_direct_way() {
     both_heard(&mut world);
 }
 
-#[test]
-fn what_is_forged_in_a_call_under_ice_moves_nothing() {
-    let (mut world, _) = behind(SOFT, SOFT, ICE);
-    called(&mut world);
+/// An attacker sends checks and voice to every port of phone 1; who it is.
+fn forge(world: &mut World) -> SocketAddr {
     let attacker: SocketAddr = "198.51.100.66:6666".parse().unwrap();
     let now_us = world.now().mono_us;
     let target = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2));
@@ -176,6 +212,14 @@ fn what_is_forged_in_a_call_under_ice_moves_nothing() {
         }
         world.millis(20);
     }
+    attacker
+}
+
+#[test]
+fn what_is_forged_in_a_call_under_ice_moves_nothing() {
+    let (mut world, _) = behind(SOFT, SOFT, ICE);
+    called(&mut world);
+    let attacker = forge(&mut world);
     both_heard(&mut world);
     world.mailbox = Some(Vec::new());
     world.seconds(2);
