@@ -116,26 +116,27 @@ impl Phone {
         Ok(Reply::Call(Box::new(view)))
     }
 
-    /// Calls once more where the PBX refuses a call for its media (488, 606): without keys if the line may do without
-    /// (some can't read an offer of both), else with early feedback in the name of the transport, which some want under
-    /// DTLS. It stays the same call.
+    /// Calls once more where the PBX refuses a call for its media (488, 606), with what is next: an offer of keys under the
+    /// name of plain RTP becomes one under the name of SRTP, which some insist on; under DTLS then one with early feedback
+    /// in that name; and at last one without keys, if the line may do without. It stays the same call.
     pub(super) fn call_otherwise(&mut self, now: Now, index: usize, ended: &Ended) -> bool {
         let call = &self.calls[index];
         let refused = ended.ending == Ending::Rejected && matches!(ended.status, Some(488 | 606));
         let before =
             matches!(call.phase, Phase::Dialing | Phase::Proceeding { .. }) && call.path.plan.is_none();
         let mut capability = call.negotiation.capability().clone();
-        let can_name_feedback = capability.dtls.is_some() && !capability.feedback;
-        match capability.security {
-            Security::Optional => capability.security = Security::Off,
-            Security::Required if can_name_feedback => capability.feedback = true,
-            Security::Required | Security::Off => return false,
-        }
         if !refused || !before || call.verdict.is_some() {
             return false;
         }
         let target = call.facts.called.uri.as_deref().and_then(|uri| Uri::parse(uri).ok());
         let (Some(target), Some(line)) = (target, self.line(&call.facts.line)) else { return false };
+        let can_name_feedback = capability.dtls.is_some() && !capability.feedback;
+        (capability.security, capability.feedback) = match capability.security {
+            Security::Optional => (Security::Required, false),
+            Security::Required if can_name_feedback => (Security::Required, true),
+            Security::Required if line.config.srtp == config::Policy::Optional => (Security::Off, false),
+            Security::Required | Security::Off => return false,
+        };
         let (account, mut options) = (line.account, options(&line.config));
         let mut negotiation = Negotiation::new(capability, self.chance.next_u64());
         options.offer = Some(negotiation.offer(&mut self.chance));

@@ -141,51 +141,69 @@ fn opus_with_events_at_8000_only_carries_digits() {
     assert!((320..=4_000).contains(&longest), "in the clock of 8000: {longest}");
 }
 
+/// A call of a line with these keys: each offer has this profile and these lines, and is refused for its media. The last
+/// one is left open.
+fn refused_but_the_last(line: &str, offers: &[(&str, &str)]) -> (Script, Request, Peer) {
+    let mut script = Script::new(line, "");
+    let (mut invite, mut peer) = script.calls();
+    for (at, (profile, keys)) in offers.iter().enumerate() {
+        if at > 0 {
+            script.hears(peer.response(&invite, 488, None));
+            script.says(Method::ACK);
+            invite = script.says(Method::INVITE);
+            peer = Peer::answering(&invite, "carol");
+        }
+        let offer = body(&invite);
+        assert!(offer.contains(&format!(" {profile} ")), "{line}, offer {at}: {offer}");
+        for line in ["a=crypto", "a=fingerprint"] {
+            assert_eq!(offer.contains(line), *keys == line, "offer {at}: {offer}");
+        }
+    }
+    (script, invite, peer)
+}
+
+const SDES: [(&str, &str); 3] = [("RTP/AVP", "a=crypto"), ("RTP/SAVP", "a=crypto"), ("RTP/AVP", "")];
+const DTLS: [(&str, &str); 4] = [
+    ("RTP/AVP", "a=fingerprint"),
+    ("UDP/TLS/RTP/SAVP", "a=fingerprint"),
+    ("UDP/TLS/RTP/SAVPF", "a=fingerprint"),
+    ("RTP/AVP", ""),
+];
+
 #[test]
-fn a_pbx_without_srtp_is_called_in_clear_only_if_the_line_allows_it() {
-    // Required: it fails, and says what to do.
-    let mut script = Script::new("srtp = \"required\"", "");
-    let (invite, peer) = script.calls();
-    assert!(body(&invite).contains("RTP/SAVP") && body(&invite).contains("a=crypto"));
-    script.hears(peer.response(&invite, 488, None));
-    script.says(Method::ACK);
-    script.seconds(2);
-    script.is_silent();
-    let ended = script.phone().all("call.ended");
-    let [Kind::CallEnded { result, cause, .. }] = ended[..] else { panic!("{ended:?}") };
-    assert_eq!((*result, cause.status), (CallResult::Failed, Some(488)));
-    assert!(cause.text.as_deref().is_some_and(|text| text.contains("srtp")), "{cause:?}");
-
-    // Optional: once more in clear, as the same call.
-    let mut script = Script::new("srtp = \"optional\"", "");
-    let (invite, peer) = script.calls();
-    assert!(body(&invite).contains("RTP/AVP") && body(&invite).contains("a=crypto"));
-    script.hears(peer.response(&invite, 488, None));
-    script.says(Method::ACK);
-    let clear = script.says(Method::INVITE);
-    assert!(body(&clear).contains("RTP/AVP") && !body(&clear).contains("a=crypto"), "{}", body(&clear));
-    let peer = Peer::answering(&clear, "carol");
-    script.hears(peer.response(&clear, 200, a_law()));
-    script.says(Method::ACK);
-    script.seconds(1);
-    assert!(script.voice_to(MEDIA).len() > 30);
-    let counts =
-        ["call.new", "call.dialing", "call.answered", "call.ended"].map(|n| script.phone().all(n).len());
-    assert_eq!(counts, [1, 1, 1, 0]);
-    script.world.tell(0, HANG_UP);
-    script.says(Method::BYE);
-
-    // And no more than once.
-    let mut script = Script::new("srtp = \"optional\"", "");
-    let (invite, peer) = script.calls();
-    script.hears(peer.response(&invite, 488, None));
-    script.says(Method::ACK);
-    let clear = script.says(Method::INVITE);
-    script.hears(Peer::answering(&clear, "carol").response(&clear, 488, None));
-    script.says(Method::ACK);
-    script.seconds(2);
-    script.is_silent();
-    assert_eq!(script.phone().all("call.ended").len(), 1);
+fn a_pbx_that_refuses_keys_is_offered_them_otherwise_and_called_in_clear_only_if_the_line_allows_it() {
+    let optional_dtls = "srtp = \"optional\"\nsrtp_keys = \"dtls\"";
+    for (line, offers) in [
+        ("srtp = \"required\"", &SDES[1..2]),
+        ("srtp = \"required\"\nsrtp_keys = \"dtls\"", &DTLS[1..3]),
+        ("srtp = \"optional\"", &SDES),
+        (optional_dtls, &DTLS),
+        ("srtp = \"off\"", &SDES[2..]),
+    ] {
+        let (mut script, invite, peer) = refused_but_the_last(line, offers);
+        script.hears(peer.response(&invite, 488, None));
+        script.says(Method::ACK);
+        script.seconds(2);
+        script.is_silent();
+        let ended = script.phone().all("call.ended");
+        let [Kind::CallEnded { result, cause, .. }] = ended[..] else { panic!("{line}: {ended:?}") };
+        assert_eq!((*result, cause.status), (CallResult::Failed, Some(488)), "{line}");
+        let required = line.contains("required");
+        let text = cause.text.as_deref().unwrap_or_default();
+        assert_eq!(text.contains("srtp"), required, "{line}: what to do: {cause:?}");
+    }
+    // In clear at last, as the same call.
+    for (line, offers) in [("srtp = \"optional\"", &SDES[..]), (optional_dtls, &DTLS)] {
+        let (mut script, invite, peer) = refused_but_the_last(line, offers);
+        script.hears(peer.response(&invite, 200, a_law()));
+        script.says(Method::ACK);
+        script.seconds(1);
+        assert!(script.voice_to(MEDIA).len() > 30);
+        let counts = ["call.new", "call.dialing", "call.answered", "call.ended"];
+        assert_eq!(counts.map(|name| script.phone().all(name).len()), [1, 1, 1, 0]);
+        script.world.tell(0, HANG_UP);
+        script.says(Method::BYE);
+    }
 }
 
 #[test]
