@@ -17,7 +17,8 @@ section! {
         /// "auto": the way to the PBX is kept open and watched, and audio finds its way by what is given here; "off": none of
         /// that, for a PBX in the same network.
         mode: NatMode = default "\"auto\"";
-        /// STUN servers (RFC 8489), which tell the public address: "stun.example.com", or with a port behind a colon. Two tell
+        /// STUN servers (RFC 8489), which tell the public address: "stun.example.com", or with a port behind a colon. Without
+        /// a port the name may be a domain that says by SRV where its servers are. Two tell
         /// whether it is the same for everybody.
         stun: Vec<StunServer> = default "[]", if valid_stun;
         /// true: ICE (RFC 8445) looks for the best way of the audio of each call, if the other side has it, too.
@@ -73,7 +74,7 @@ fn each_once<T: PartialEq + Written>(servers: &[T]) -> Result<(), Mistake> {
 pub struct StunServer {
     /// Host name or address, IPv6 without brackets.
     pub host: String,
-    /// The port; without it 3478 (RFC 8489 §8).
+    /// The port; without it what the name's SRV records say, else 3478 (RFC 8489 §8).
     pub port: Option<u16>,
 }
 
@@ -140,7 +141,7 @@ impl TurnServer {
 pub struct TurnUrl {
     /// Host name or address, IPv6 without brackets.
     pub host: String,
-    /// The port; without it 3478 (RFC 8656 §3.1).
+    /// The port; without it what the name's SRV records say, else 3478 (RFC 5928 §3).
     pub port: Option<u16>,
 }
 

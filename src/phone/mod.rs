@@ -425,9 +425,7 @@ impl Phone {
             | ua_event::Event::Stun { .. }
             | ua_event::Event::Request { .. }
             | ua_event::Event::Response { .. } => {}
-            ua_event::Event::Resolved { host, port, addresses } => {
-                self.path_server_found(host, port, addresses);
-            }
+            ua_event::Event::Resolved { name, addresses } => self.path_server_found(name, addresses),
             ua_event::Event::Call { call, event } => self.handle_call(now, call, event),
             ua_event::Event::Trace(trace) => {
                 let line =

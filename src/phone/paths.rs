@@ -9,8 +9,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::line::Line;
+use super::reach::stun_server;
 use super::{Output, Phone};
-use crate::config::{self, NatMode};
+use crate::config::{self, NatMode, TurnUrl};
 use crate::media::{self, Command, LegId, PortId};
 use crate::nat::candidate::{Candidate, FIRST_PREFERENCE, Kind, is_inside, priority};
 use crate::nat::gathering::{Found, Sources};
@@ -19,6 +20,7 @@ use crate::nat::stun;
 use crate::nat::turn::Server;
 use crate::now::Now;
 use crate::sip::sdp::{self, Address, Capability, Negotiation};
+use crate::sip::srv::{ServerName, Service};
 
 /// Names are looked up again after this time.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(600);
@@ -42,7 +44,7 @@ struct Waiting {
 #[derive(Debug, Default)]
 pub(super) struct Paths {
     waiting: Vec<Waiting>,
-    addresses: BTreeMap<(String, u16), Vec<SocketAddr>>,
+    addresses: BTreeMap<ServerName, Vec<SocketAddr>>,
     look_up_us: u64,
 }
 
@@ -83,11 +85,18 @@ fn gathers(line: &config::Line) -> bool {
     nat.mode == NatMode::Auto && (nat.ice || !nat.stun.is_empty() || !nat.turn.is_empty())
 }
 
+/// How a TURN server is looked for (RFC 5928 §3).
+const TURN: Service = Service { label: "_turn._udp", port: stun::DEFAULT_PORT };
+
+/// The name of a TURN server of the configuration.
+fn turn_server(url: &TurnUrl) -> ServerName {
+    ServerName::new(&url.host, url.port, TURN)
+}
+
 /// The servers of a line, as names.
-fn names(line: &config::Line) -> impl Iterator<Item = (String, u16)> {
-    let stun = line.nat.stun.iter().map(|server| (server.host.clone(), server.port));
-    let turn = line.nat.turn.iter().map(|server| (server.url.host.clone(), server.url.port));
-    stun.chain(turn).map(|(host, port)| (host.to_ascii_lowercase(), port.unwrap_or(stun::DEFAULT_PORT)))
+fn names(line: &config::Line) -> impl Iterator<Item = ServerName> {
+    let turn = line.nat.turn.iter().map(|server| turn_server(&server.url));
+    line.nat.stun.iter().map(stun_server).chain(turn)
 }
 
 /// What is known without asking anybody.
@@ -199,15 +208,14 @@ pub(super) fn ice(agreed: &sdp::Ice) -> media::Ice {
 
 impl Phone {
     fn sources(&self, line: &Line, address: IpAddr, number: u16) -> Sources {
-        let one = |host: &str, port: Option<u16>| {
-            let name = (host.to_ascii_lowercase(), port.unwrap_or(stun::DEFAULT_PORT));
+        let one = |name: ServerName| {
             let found = self.paths.addresses.get(&name).into_iter().flatten();
             found.copied().find(|at| at.is_ipv4() == address.is_ipv4())
         };
         let nat = &line.config.nat;
         let turn = nat.turn.iter().filter_map(|server| {
             Some(Server {
-                address: one(&server.url.host, server.url.port)?,
+                address: one(turn_server(&server.url))?,
                 username: server.username.clone(),
                 password: server.password.reveal().to_owned(),
                 stream: false,
@@ -216,7 +224,7 @@ impl Phone {
         Sources {
             own: vec![address],
             port: number,
-            stun: nat.stun.iter().filter_map(|server| one(&server.host, server.port)).collect(),
+            stun: nat.stun.iter().filter_map(|server| one(stun_server(server))).collect(),
             turn: turn.collect(),
         }
     }
@@ -234,8 +242,8 @@ impl Phone {
                 .filter(|line| gathers(&line.config))
                 .flat_map(|line| names(&line.config))
                 .collect();
-            for (host, port) in wanted {
-                self.agent.resolve(now, &host, port);
+            for name in wanted {
+                self.agent.resolve(now, &name);
             }
         }
         let unwanted: Vec<usize> = (0..self.paths.waiting.len())
@@ -293,12 +301,10 @@ impl Phone {
     }
 
     /// The addresses of a name were found, or not.
-    pub(super) fn path_server_found(&mut self, host: String, port: u16, addresses: Vec<SocketAddr>) {
-        let wanted = |line: &Line| {
-            gathers(&line.config) && names(&line.config).any(|name| name == (host.clone(), port))
-        };
+    pub(super) fn path_server_found(&mut self, name: ServerName, addresses: Vec<SocketAddr>) {
+        let wanted = |line: &Line| gathers(&line.config) && names(&line.config).any(|one| one == name);
         if !addresses.is_empty() && self.lines.iter().any(wanted) {
-            self.paths.addresses.insert((host, port), addresses);
+            self.paths.addresses.insert(name, addresses);
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use crate::chance::Chance;
-use crate::config::{Nat, NatMode};
+use crate::config::{Nat, NatMode, StunServer};
 use crate::nat::keep_alive::{Carriage, Flow, KeepAlive, Output, Way};
 use crate::nat::stun;
 use crate::nat::watch::{self, Watch};
@@ -13,6 +13,7 @@ use crate::now::{Now, earliest};
 use crate::sip::handle::AccountId;
 use crate::sip::network::Transport;
 use crate::sip::registration::RegistrationState;
+use crate::sip::srv::{ServerName, Service};
 use crate::sip::ua_event::Event;
 use crate::sip::user_agent::UserAgent;
 
@@ -21,8 +22,13 @@ const MOST_REGISTRARS: usize = 64;
 /// The names of STUN servers are looked up again after this time.
 const LOOK_UP_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
 
-/// A STUN server: host and port.
-type StunServer = (String, u16);
+/// How a STUN server is looked for (RFC 8489 §8).
+const STUN: Service = Service { label: "_stun._udp", port: stun::DEFAULT_PORT };
+
+/// The name of a STUN server of the configuration.
+pub(super) fn stun_server(server: &StunServer) -> ServerName {
+    ServerName::new(&server.host, server.port, STUN)
+}
 
 /// What keeps all lines reachable.
 #[derive(Debug)]
@@ -40,8 +46,8 @@ pub struct Reach {
 /// The watch that lines with the same STUN servers share.
 #[derive(Debug)]
 struct Watching {
-    names: Vec<StunServer>,
-    found: BTreeMap<StunServer, Vec<SocketAddr>>,
+    names: Vec<ServerName>,
+    found: BTreeMap<ServerName, Vec<SocketAddr>>,
     look_up_at: u64,
     accounts: Vec<AccountId>,
     watch: Watch,
@@ -70,12 +76,11 @@ impl Reach {
             self.unkept.remove(&account);
         }
         let named = nat.stun.iter().filter(|_| !off);
-        let named: Vec<StunServer> =
-            named.map(|server| (server.host.clone(), server.port.unwrap_or(stun::DEFAULT_PORT))).collect();
+        let named: Vec<ServerName> = named.map(stun_server).collect();
         self.set_stun(now, account, &named);
     }
 
-    fn set_stun(&mut self, now: Now, account: AccountId, names: &[StunServer]) {
+    fn set_stun(&mut self, now: Now, account: AccountId, names: &[ServerName]) {
         let old = self.watches.iter().find(|watching| watching.accounts.contains(&account));
         if old.is_some_and(|watching| watching.names == names) {
             return;
@@ -151,9 +156,7 @@ impl Reach {
                 }
             }
             Event::Stun { remote, octets } => self.handle_stun(now, *remote, octets, agent),
-            Event::Resolved { host, port, addresses } => {
-                self.handle_resolved(now, &(host.clone(), *port), addresses);
-            }
+            Event::Resolved { name, addresses } => self.handle_resolved(now, name, addresses),
             _ => {}
         }
     }
@@ -219,11 +222,10 @@ impl Reach {
         }
     }
 
-    fn handle_resolved(&mut self, now: Now, name: &StunServer, addresses: &[SocketAddr]) {
-        let is_it = |one: &StunServer| one.0.eq_ignore_ascii_case(&name.0) && one.1 == name.1;
+    fn handle_resolved(&mut self, now: Now, name: &ServerName, addresses: &[SocketAddr]) {
         for watching in &mut self.watches {
             // An address that is not found any more is kept: the name server may be what is missing.
-            if !watching.names.iter().any(is_it) || addresses.is_empty() {
+            if !watching.names.contains(name) || addresses.is_empty() {
                 continue;
             }
             watching
@@ -232,7 +234,7 @@ impl Reach {
             let in_order: Vec<SocketAddr> = watching
                 .names
                 .iter()
-                .filter_map(|(host, port)| watching.found.get(&(host.to_ascii_lowercase(), *port)))
+                .filter_map(|name| watching.found.get(name))
                 .flatten()
                 .copied()
                 .collect();
@@ -266,8 +268,8 @@ impl Reach {
             let Some(watching) = self.watches.get_mut(index) else { return };
             if watching.look_up_at <= now.mono_us {
                 watching.look_up_at = now.deadline(LOOK_UP_EVERY);
-                for (host, port) in &watching.names {
-                    agent.resolve(now, host, *port);
+                for name in &watching.names {
+                    agent.resolve(now, name);
                 }
             }
             if is_due(watching.watch.poll_timeout()) {

@@ -4,7 +4,7 @@
 //! The OPTIONS of a keep-alive is no transaction: whoever asks repeats it, any answer to it counts, and none is
 //! challenged, so that it never shows the password. It is not traced either: it would fill the trace with itself.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::now::Now;
@@ -16,6 +16,7 @@ use crate::sip::message::{Request, Response};
 use crate::sip::method::Method;
 use crate::sip::name_addr::NameAddr;
 use crate::sip::network::{Output, Transport};
+use crate::sip::srv::ServerName;
 use crate::sip::transport::Flow;
 use crate::sip::ua_event::Event;
 use crate::sip::uri::Uri;
@@ -131,16 +132,9 @@ impl UserAgent {
         self.settle(now);
     }
 
-    /// Looks for the addresses of a host; [`Event::Resolved`] tells them, also that there are none.
-    pub fn resolve(&mut self, now: Now, host: &str, port: u16) {
-        let address = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
-        let destination = Destination {
-            host: host.to_ascii_lowercase(),
-            address,
-            port: Some(port),
-            transports: vec![Transport::Udp],
-            websocket: None,
-        };
+    /// Looks for the addresses of a server that is not SIP's; [`Event::Resolved`] tells them, also that there are none.
+    pub fn resolve(&mut self, now: Now, name: &ServerName) {
+        let destination = Destination::of_service(name);
         match self.wire.locator.locate(now, &destination) {
             Located::Soon if self.wire.resolving.len() < MOST_RESOLVING => {
                 if !self.wire.resolving.contains(&destination) {
@@ -289,8 +283,12 @@ impl Wire {
     }
 
     fn tell_resolved(&mut self, destination: &Destination, addresses: Vec<SocketAddr>) {
-        let (host, port) = (destination.host.clone(), destination.port.unwrap_or_default());
-        self.events.push_back(Event::Resolved { host, port, addresses });
+        let Some(name) = destination.server_name() else { return };
+        if let Some(first) = addresses.first() {
+            // Another answer moves nobody away from a server that is still there.
+            self.locator.mark_good(destination, Transport::Udp, *first);
+        }
+        self.events.push_back(Event::Resolved { name, addresses });
     }
 }
 

@@ -3,8 +3,10 @@
 use super::*;
 use crate::sip::account::Account;
 use crate::sip::call::InviteOptions;
+use crate::sip::network::{LookupError, Question};
 use crate::sip::registration::RegistrationState;
-use crate::sip::user_agent::test_peer::{LOCAL, Peer, SentRequest, a, address, challenge, line, sip};
+use crate::sip::srv::Service;
+use crate::sip::user_agent::test_peer::{LOCAL, Peer, SentRequest, a, address, challenge, line, sip, srv};
 
 const INSTANCE: &str = "urn:uuid:00000000-0000-1000-8000-000a95a0e128";
 
@@ -286,20 +288,43 @@ fn a_flow_that_the_edge_has_lost_is_made_anew() {
 }
 
 #[test]
-fn names_are_resolved_for_whoever_asks() {
+fn servers_of_other_services_are_found_by_srv_where_no_port_is_named() {
+    const STUN: Service = Service { label: "_stun._udp", port: 3478 };
     let (mut peer, _) = registered(Transport::Udp, &[]);
-    peer.names.insert(crate::sip::network::Question::A("stun.example".into()), a("203.0.113.20"));
-    for (host, expected) in [
-        ("Stun.Example", vec![address("203.0.113.20:3478")]),
-        ("192.0.2.99", vec![address("192.0.2.99:3478")]),
-        ("nowhere.example", vec![]),
+    let records = srv(&[(20, 0, 3479, "b.example"), (10, 0, 40000, "a.example"), (5, 0, 0, "c.example")]);
+    peer.names.insert(Question::Srv("_stun._udp.many.example".into()), records);
+    peer.names.insert(Question::Srv("_stun._udp.gone.example".into()), Err(LookupError::NoSuchName));
+    for (host, found) in [
+        ("stun.example", "203.0.113.20"),
+        ("gone.example", "203.0.113.21"),
+        ("many.example", "203.0.113.22"),
+        ("a.example", "203.0.113.23"),
+        ("b.example", "203.0.113.24"),
+        ("c.example", "203.0.113.25"),
     ] {
-        peer.ua.resolve(peer.now, host, 3478);
+        peer.names.insert(Question::A(host.into()), a(found));
+    }
+    for (host, port, expected) in [
+        ("Stun.Example", None, vec!["203.0.113.20:3478"]),
+        ("stun.example", Some(5000), vec!["203.0.113.20:5000"]),
+        ("gone.example", None, vec!["203.0.113.21:3478"]),
+        ("many.example", None, vec!["203.0.113.23:40000", "203.0.113.24:3479"]),
+        ("many.example", Some(3478), vec!["203.0.113.22:3478"]),
+        ("192.0.2.99", None, vec!["192.0.2.99:3478"]),
+        ("[2001:db8::9]", None, vec!["[2001:db8::9]:3478"]),
+        ("nowhere.example", None, vec![]),
+    ] {
+        peer.asked.clear();
+        let wanted = ServerName::new(host, port, STUN);
+        peer.ua.resolve(peer.now, &wanted);
         peer.drain();
         let found = peer.events.drain(..).find_map(|event| match event {
-            Event::Resolved { host, port: 3478, addresses } => Some((host, addresses)),
+            Event::Resolved { name, addresses } if name == wanted => Some(addresses),
             _ => None,
         });
-        assert_eq!(found, Some((host.to_ascii_lowercase(), expected)));
+        let expected: Vec<SocketAddr> = expected.into_iter().map(address).collect();
+        assert_eq!(found, Some(expected), "{host}");
+        let asked_srv = peer.asked.iter().any(|asked| matches!(asked, Question::Srv(_)));
+        assert_eq!(asked_srv, port.is_none() && !wanted.host.contains(["9", ":"]), "{host}: {:?}", peer.asked);
     }
 }

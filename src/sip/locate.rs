@@ -13,7 +13,7 @@ use crate::chance::Chance;
 use crate::now::Now;
 use crate::sip::host::parse_address;
 use crate::sip::network::{LookupError, Output, Question, Record, RecordData, Transport};
-use crate::sip::srv::{Srv, by_priority, by_weight, service_name};
+use crate::sip::srv::{ServerName, Service, Srv, by_priority, by_weight, service_name};
 use crate::sip::uri::SipUri;
 
 /// What is looked for: the parts of a URI that matter to RFC 3263, and the transports we may use.
@@ -29,6 +29,8 @@ pub struct Destination {
     pub transports: Vec<Transport>,
     /// Where WebSocket connections go instead, if they do.
     pub websocket: Option<Authority>,
+    /// What is looked for there, if it is not SIP.
+    pub service: Option<Service>,
 }
 
 /// A server that is named with its port, and looked up by its address records alone.
@@ -67,7 +69,25 @@ impl Destination {
             Some(host) => (host.to_string(), host.ip()),
             None => (uri.host.to_string(), uri.host.ip()),
         };
-        Destination { host: host.to_ascii_lowercase(), address, port: uri.port, transports, websocket: None }
+        let host = host.to_ascii_lowercase();
+        Destination { host, address, port: uri.port, transports, websocket: None, service: None }
+    }
+
+    /// The destination of a server of another service.
+    pub fn of_service(name: &ServerName) -> Destination {
+        Destination {
+            host: name.host.clone(),
+            address: name.host.trim_matches(['[', ']']).parse().ok(),
+            port: name.port,
+            transports: vec![Transport::Udp],
+            websocket: None,
+            service: Some(name.service),
+        }
+    }
+
+    /// Which server of another service this is, if it is one.
+    pub fn server_name(&self) -> Option<ServerName> {
+        self.service.map(|service| ServerName { host: self.host.clone(), port: self.port, service })
     }
 
     /// The same, where WebSocket connections go to a server of their own.
@@ -79,7 +99,8 @@ impl Destination {
     /// The port of a transport where the URI names one: WebSocket has another than those beside it.
     fn port_of(&self, transport: Transport) -> u16 {
         let shared = transport == Transport::Wss && self.transports.len() > 1;
-        self.port.filter(|_| !shared).unwrap_or(transport.default_port())
+        let usual = self.service.map_or(transport.default_port(), |service| service.port);
+        self.port.filter(|_| !shared).unwrap_or(usual)
     }
 
     /// The transports that are looked for at the host itself.
@@ -167,14 +188,14 @@ struct Search {
     waiting: usize,
     deadline: u64,
     ttl: u32,
-    services: Vec<Service>,
+    services: Vec<Found>,
     hosts: Vec<HostPort>,
     addresses: BTreeMap<String, Vec<IpAddr>>,
     error: Option<LookupError>,
 }
 
 #[derive(Debug)]
-struct Service {
+struct Found {
     transport: Transport,
     records: Vec<Srv>,
 }
@@ -255,6 +276,9 @@ impl Locator {
         let own = destination.own_transports();
         if destination.port.is_some() || destination.address.is_some() || own.is_empty() {
             self.plain_hosts(destination);
+        } else if let Some(service) = destination.service {
+            let name = format!("{}.{}", service.label, destination.host);
+            self.ask_services(destination, vec![(Transport::Udp, name)]);
         } else if let [only] = own[..] {
             // The transport is settled, so NAPTR could only tell the name (RFC 3263 §4.1).
             self.ask_services(destination, vec![(only, service_name(only, &destination.host))]);
@@ -278,7 +302,7 @@ impl Locator {
     fn ask_services(&mut self, destination: &Destination, services: Vec<(Transport, String)>) {
         for (index, (transport, name)) in services.into_iter().enumerate() {
             if let Some(search) = self.searches.get_mut(destination) {
-                search.services.push(Service { transport, records: Vec::new() });
+                search.services.push(Found { transport, records: Vec::new() });
             }
             self.ask(destination, Slot::Service(index), Question::Srv(name));
         }
@@ -415,7 +439,7 @@ impl Locator {
                 rank += 1;
                 for record in by_weight(group, &mut self.chance) {
                     let name = record.target.trim_end_matches('.').to_ascii_lowercase();
-                    if !name.is_empty() {
+                    if !name.is_empty() && record.port != 0 {
                         let (transport, port) = (service.transport, record.port);
                         let server_name = destination.host.clone();
                         hosts.push(HostPort { rank, transport, name, port, server_name });

@@ -12,6 +12,34 @@ pub(crate) struct Srv {
     pub target: String,
 }
 
+/// A service that is not SIP's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Service {
+    /// What its SRV records are asked for by, before the name: `_stun._udp`.
+    pub label: &'static str,
+    /// The port where there are none.
+    pub port: u16,
+}
+
+/// A server of such a service, as a configuration names it. Its SRV records are asked for where no port is named
+/// (RFC 8489 §8, RFC 5928 §3).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ServerName {
+    /// A name or a numeric address, lower case.
+    pub host: String,
+    /// The port, if it is named.
+    pub port: Option<u16>,
+    /// What it is asked for.
+    pub service: Service,
+}
+
+impl ServerName {
+    /// A server as people write it.
+    pub fn new(host: &str, port: Option<u16>, service: Service) -> ServerName {
+        ServerName { host: host.to_ascii_lowercase(), port, service }
+    }
+}
+
 /// The name that SRV is asked for (RFC 3263 §4.1; RFC 7118 names none for WebSocket, so it is built after the protocol that
 /// `SIPS+D2W` stands for).
 pub(crate) fn service_name(transport: Transport, host: &str) -> String {

@@ -9,6 +9,7 @@ use crate::sip::message::{Request, Response};
 use crate::sip::message_summary::MessageSummary;
 use crate::sip::network::{LookupError, Transport};
 use crate::sip::registration::RegistrationState;
+use crate::sip::srv::ServerName;
 
 /// Something the room above must know.
 #[derive(Debug)]
@@ -116,11 +117,9 @@ pub enum Event {
     },
     /// What [`resolve`](crate::sip::user_agent::UserAgent::resolve) found.
     Resolved {
-        /// The host as asked for, in lower case.
-        host: String,
-        /// The port as asked for.
-        port: u16,
-        /// Where it is; nothing if that was not found out.
+        /// The server that was asked for.
+        name: ServerName,
+        /// Where it is, the preferred address first; nothing if that was not found out.
         addresses: Vec<SocketAddr>,
     },
     /// A message as it crossed the border, secrets and all: whoever shows it masks them.

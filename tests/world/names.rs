@@ -23,6 +23,12 @@ impl Names {
         self.table.entry(question).or_default().push(RecordData::Address(address));
     }
 
+    /// Gives a service of a domain one more server.
+    pub fn add_service(&mut self, service: &str, priority: u16, target: &str, port: u16) {
+        let data = RecordData::Srv { priority, weight: 0, port, target: format!("{target}.") };
+        self.table.entry(Question::Srv(service.into())).or_default().push(data);
+    }
+
     /// What a resolver finds.
     pub fn answer(&self, question: &Question) -> Result<Vec<Record>, LookupError> {
         if self.silent {

@@ -228,6 +228,30 @@ fn where_nothing_is_to_be_kept_nothing_is_sent() {
 }
 
 #[test]
+fn stun_servers_are_found_by_their_service_and_the_next_one_is_asked_when_one_is_silent() {
+    let mut world = World::new(10);
+    world
+        .network
+        .put_behind(ip(PHONE), Nat::new(ip("203.0.113.1"), EndpointIndependent, EndpointIndependent));
+    let [first, second] = [at("198.51.100.20:40000"), at("198.51.100.21:3479")];
+    world.names.add_service("_stun._udp.office.example", 20, "two.office.example", second.port());
+    world.names.add_service("_stun._udp.office.example", 10, "one.office.example", first.port());
+    world.names.add_address("one.office.example", first.ip());
+    world.names.add_address("two.office.example", second.ip());
+    world.stun = vec![first, second];
+    let line = "[line.nat]\nstun = [\"office.example\"]";
+    world.add_phone_at(ip(PHONE), config("1001", line, ""), 0.0);
+    world.seconds(10);
+    assert_eq!(way(&world), Some("watch options"));
+    world.stun = vec![second];
+    world.seconds(30);
+    assert_eq!(way(&world), Some("watch options"));
+    world.stun.clear();
+    world.seconds(30);
+    assert_eq!(way(&world), Some("options"));
+}
+
+#[test]
 fn an_idle_connection_behind_a_short_mapping_stays_open() {
     for transport in ["tcp", "tls"] {
         let mut world = behind_over(transport, AddressAndPortDependent, 30, Stun::Nobody, 8);
