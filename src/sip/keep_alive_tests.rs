@@ -325,6 +325,11 @@ fn servers_of_other_services_are_found_by_srv_where_no_port_is_named() {
         let expected: Vec<SocketAddr> = expected.into_iter().map(address).collect();
         assert_eq!(found, Some(expected), "{host}");
         let asked_srv = peer.asked.iter().any(|asked| matches!(asked, Question::Srv(_)));
-        assert_eq!(asked_srv, port.is_none() && !wanted.host.contains(["9", ":"]), "{host}: {:?}", peer.asked);
+        assert_eq!(
+            asked_srv,
+            port.is_none() && !wanted.host.contains(['9', ':']),
+            "{host}: {:?}",
+            peer.asked
+        );
     }
 }
