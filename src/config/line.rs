@@ -118,7 +118,7 @@ impl Line {
                 "add password or password_file, unless the PBX knows the line by its address",
             );
         }
-        let uses_tls = self.transport.0.iter().any(|transport| transport.is_secure());
+        let uses_tls = self.transport.0.iter().any(|transport| transport.is_secure()) || self.nat.uses_tls();
         if self.websocket.is_some() && !self.transport.0.contains(&Transport::Wss) {
             scope.warn(
                 "websocket",

@@ -28,7 +28,7 @@ pub mod words;
 pub use dialing::{NumberRule, e164};
 pub use finding::{Finding, Severity};
 pub use line::{AutoAnswer, CallerId, Line, Transports};
-pub use nat::{Nat, StunServer, TurnServer, TurnUrl};
+pub use nat::{Nat, StunServer, TurnServer, TurnTransport, TurnUrl, TurnUrls};
 pub use network::{Domain, Listen, Network, SipUri, Trusted};
 pub use places::{Place, Places};
 pub use reader::{Key, Presence};

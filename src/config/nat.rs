@@ -1,7 +1,7 @@
 //! `[line.nat]`: how a line is reached, and how its audio finds a way, through the routers on the path.
 
 use super::network::{Host, written_host};
-use super::reader::{Mistake, Scope, section};
+use super::reader::{At, Mistake, Node, Scope, Setting, section};
 use super::secret::Secret;
 use super::values::{Written, written};
 use super::words::NatMode;
@@ -10,6 +10,8 @@ use super::words::NatMode;
 const MOST_STUN: usize = 4;
 /// TURN servers of one line.
 const MOST_TURN: usize = 4;
+/// Ways to one of them: UDP, TCP and TLS.
+const MOST_WAYS: usize = 3;
 
 section! {
     /// `[line.nat]`: how the line gets through NATs.
@@ -30,6 +32,11 @@ section! {
 }
 
 impl Nat {
+    /// Whether a TURN server is reached over TLS.
+    pub fn uses_tls(&self) -> bool {
+        self.turn.iter().flat_map(|server| &server.url.0).any(|url| url.transport == TurnTransport::Tls)
+    }
+
     fn check(&self, scope: &mut Scope<'_, '_>) {
         if self.mode == NatMode::Off {
             let useless =
@@ -112,8 +119,9 @@ fn is_port(text: &str) -> bool {
 section! {
     /// `[[line.nat.turn]]`: a TURN server and the account there.
     pub struct TurnServer {
-        /// turn:HOST, with :PORT behind it if need be (RFC 7065). It is reached over UDP.
-        url: TurnUrl = required "\"turn:turn.example.com\"";
+        /// turn:HOST (RFC 7065), with :PORT behind it if need be, is reached over UDP; with ?transport=tcp behind it over TCP;
+        /// turns:HOST is reached over TLS. Or a list of them: each is tried if the one before does not answer at once.
+        url: TurnUrls = required "[\"turn:turn.example.com\", \"turns:turn.example.com:443\"]";
         /// The name of the account.
         username: String = required "\"tipring\"";
         /// The password; or password_file = the file that holds it.
@@ -136,6 +144,18 @@ impl TurnServer {
     }
 }
 
+/// How a TURN server is reached.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum TurnTransport {
+    /// By datagrams.
+    #[default]
+    Udp,
+    /// By a connection.
+    Tcp,
+    /// By a connection under TLS.
+    Tls,
+}
+
 /// Where a TURN server is (RFC 7065).
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct TurnUrl {
@@ -143,23 +163,23 @@ pub struct TurnUrl {
     pub host: String,
     /// The port; without it what the name's SRV records say, else 3478 (RFC 5928 §3).
     pub port: Option<u16>,
+    /// How it is reached.
+    pub transport: TurnTransport,
 }
 
-/// TURN over TCP and TLS is not there yet: such a server is refused, not passed over.
-const ONLY_UDP: &str = "this version reaches TURN servers over UDP only: write \"turn:\" and the host";
-
 impl Written for TurnUrl {
-    const FORM: &'static str = "a TURN URI such as \"turn:turn.example.com:3478\"";
+    const FORM: &'static str =
+        "a TURN URI such as \"turn:turn.example.com\" or \"turns:turn.example.com:443\"";
 
     fn parse(text: &str) -> Result<TurnUrl, String> {
         let text = text.trim();
         let Some((scheme, rest)) = text.split_once(':') else { return Err(format!("write {}", Self::FORM)) };
-        match scheme.to_ascii_lowercase().as_str() {
-            "turn" => {}
-            "turns" => return Err(ONLY_UDP.into()),
+        let secure = match scheme.to_ascii_lowercase().as_str() {
+            "turn" => false,
+            "turns" => true,
             "stun" => return Err("a STUN server belongs in stun of [line.nat]".into()),
             _ => return Err(format!("write {}", Self::FORM)),
-        }
+        };
         if rest.starts_with("//") {
             return Err("a TURN URI has no //: write \"turn:turn.example.com:3478\"".into());
         }
@@ -177,17 +197,62 @@ impl Written for TurnUrl {
                 _ => return Err("only ?transport= may follow".into()),
             },
         };
-        match named.map(str::to_ascii_lowercase).as_deref() {
-            None | Some("udp") => {}
-            Some("tcp") => return Err(ONLY_UDP.into()),
-            Some(_) => return Err("write ?transport=udp, or nothing".into()),
-        }
+        let transport = match (secure, named.map(str::to_ascii_lowercase).as_deref()) {
+            (false, None | Some("udp")) => TurnTransport::Udp,
+            (false, Some("tcp")) => TurnTransport::Tcp,
+            (true, None | Some("tcp")) => TurnTransport::Tls,
+            (true, Some("udp")) => {
+                return Err("DTLS is not spoken here: write \"turns:\" and the host".into());
+            }
+            (_, Some(_)) => return Err("write ?transport=udp or ?transport=tcp, or nothing".into()),
+        };
         let Host { host, port } = Host::parse(place)?;
-        Ok(TurnUrl { host, port })
+        Ok(TurnUrl { host, port, transport })
     }
 
     fn written(&self) -> String {
-        format!("turn:{}", written_host(&self.host, self.port))
+        let place = written_host(&self.host, self.port);
+        match self.transport {
+            TurnTransport::Udp => format!("turn:{place}"),
+            TurnTransport::Tcp => format!("turn:{place}?transport=tcp"),
+            TurnTransport::Tls => format!("turns:{place}"),
+        }
+    }
+}
+
+/// The ways to one TURN server, in the order in which they are tried; there is one at least.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct TurnUrls(pub Vec<TurnUrl>);
+
+impl Setting for TurnUrls {
+    const EXPECTS: &'static str = <TurnUrl as Written>::FORM;
+
+    fn read(node: Node<'_>, at: &mut At<'_, '_>) -> Option<Self> {
+        if !matches!(node, Node::Value(toml_edit::Value::Array(_))) {
+            return TurnUrl::read(node, at).map(|url| TurnUrls(vec![url]));
+        }
+        let urls = Vec::<TurnUrl>::read(node, at)?;
+        let fits = match urls.len() {
+            0 => Err(("is empty".into(), format!("write {}, or a list of them", Self::EXPECTS))),
+            count if count > MOST_WAYS => {
+                Err((format!("has {count} ways"), format!("name {MOST_WAYS} at most, the preferred first")))
+            }
+            _ => each_once(&urls),
+        };
+        match fits {
+            Ok(()) => Some(TurnUrls(urls)),
+            Err(mistake) => {
+                at.wrong(node, mistake);
+                None
+            }
+        }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        match self.0.as_slice() {
+            [one] => one.json(),
+            _ => self.0.json(),
+        }
     }
 }
 
@@ -231,14 +296,19 @@ mod tests {
 
     #[test]
     fn turn_servers_say_how_they_are_reached() {
-        for (text, host, port) in [
-            ("turn:turn.example.com", "turn.example.com", None),
-            ("turn:turn.example.com:3479?transport=udp", "turn.example.com", Some(3479)),
-            ("TURN:192.0.2.1?transport=UDP", "192.0.2.1", None),
-            ("turn:[2001:db8::1]:443", "2001:db8::1", Some(443)),
+        use TurnTransport::{Tcp, Tls, Udp};
+        for (text, host, port, transport) in [
+            ("turn:turn.example.com", "turn.example.com", None, Udp),
+            ("turn:turn.example.com:3479?transport=udp", "turn.example.com", Some(3479), Udp),
+            ("TURN:192.0.2.1?transport=UDP", "192.0.2.1", None, Udp),
+            ("turn:[2001:db8::1]:443", "2001:db8::1", Some(443), Udp),
+            ("turn:turn.example.com?transport=tcp", "turn.example.com", None, Tcp),
+            ("turn:turn.example.com:443?transport=TCP", "turn.example.com", Some(443), Tcp),
+            ("turns:turn.example.com", "turn.example.com", None, Tls),
+            ("TURNS:turn.example.com:443?transport=tcp", "turn.example.com", Some(443), Tls),
         ] {
             let parsed = TurnUrl::parse(text).unwrap();
-            assert_eq!((parsed.host.as_str(), parsed.port), (host, port));
+            assert_eq!((parsed.host.as_str(), parsed.port, parsed.transport), (host, port, transport));
             assert_eq!(TurnUrl::parse(&parsed.written()), Ok(parsed), "{text}");
         }
         for (wrong, cure) in [
@@ -248,9 +318,8 @@ mod tests {
             ("stun:stun.example.com", "stun of [line.nat]"),
             ("turn://turn.example.com", "no //"),
             ("turn:me:secret@turn.example.com", "username and password"),
-            ("turns:turn.example.com", "over UDP only"),
-            ("turn:turn.example.com?transport=tcp", "over UDP only"),
-            ("turn:turn.example.com?transport=sctp", "transport=udp, or"),
+            ("turns:turn.example.com?transport=udp", "DTLS"),
+            ("turn:turn.example.com?transport=sctp", "transport=udp or"),
             ("turn:turn.example.com?ttl=1", "only ?transport="),
             ("turn:", "a host name"),
             ("turn:turn.example.com:x", "a port from 1"),

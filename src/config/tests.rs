@@ -503,7 +503,8 @@ fn the_way_through_nats_is_a_table_of_its_line() {
     let nat = &config.line[0].nat;
     assert_eq!((nat.mode, nat.ice, nat.stun[0].host.as_str()), (NatMode::Auto, true, "stun.example.com"));
     let [turn] = nat.turn.as_slice() else { panic!("one server") };
-    assert_eq!(turn.url.port, Some(443));
+    let [way] = turn.url.0.as_slice() else { panic!("one way") };
+    assert_eq!(way.port, Some(443));
     assert_eq!((turn.username.as_str(), turn.password.reveal()), ("u", "planted-relay-secret"));
     assert_eq!(config.line[1].nat, Nat::default(), "the next line has none of it");
     for shown in [format!("{config:?}"), config.masked().to_string()] {
@@ -514,6 +515,25 @@ fn the_way_through_nats_is_a_table_of_its_line() {
     assert_eq!(masked["turn"][0]["url"], "turn:t.example:443");
     let relay_alone = text.replace("ice = true", "ice = false");
     assert_eq!(Config::read(&relay_alone, "t.toml", &mut |_| Ok(Some("p\n".into()))).findings, []);
+    let with = |url: &str| {
+        let text = text.replace("\"turn:t.example:443\"", url);
+        Config::read(&text, "t.toml", &mut |_| Ok(Some("secret".into())))
+    };
+    let listed = with("['turn:t.example', 'turn:t.example?transport=tcp', 'turns:t.example:443']");
+    let listed = listed.config.expect("a list of ways");
+    let ways = listed.line[0].nat.turn[0].url.0.iter().map(|way| (way.port, way.transport));
+    use super::TurnTransport::{Tcp, Tls, Udp};
+    assert_eq!(ways.collect::<Vec<_>>(), [(None, Udp), (None, Tcp), (Some(443), Tls)]);
+    let shown = &listed.masked()["line"][0]["nat"]["turn"][0]["url"];
+    assert_eq!(shown[2], "turns:t.example:443", "{shown}");
+    for (wrong, told) in [
+        ("[]", "url is empty"),
+        ("['turn:t.example', 'turn:t.example']", "names turn:t.example twice"),
+        ("['turn:a', 'turn:b', 'turn:c', 'turn:d']", "has 4 ways"),
+    ] {
+        let findings = with(wrong).findings;
+        assert!(findings.iter().any(|one| one.to_string().contains(told)), "{wrong}: {findings:?}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::settings::{self, Settings, SettingsError};
 use super::sip_network::{Reported, SipNetwork};
 use super::sound_thread::{self, SoundThread};
 use super::store_thread::{self, StoreThread};
-use super::{clock, notify};
+use super::{clock, notify, relay_stream};
 use crate::config::Config;
 use crate::events::Kind;
 use crate::events::store::Write;
@@ -215,6 +215,10 @@ impl Control {
             Notice::Media(media_thread::Notice::Port { port, number }) => {
                 self.phone.handle(now, Input::Part { part: "ports", trouble: None });
                 Input::Port { port, number }
+            }
+            Notice::Media(media_thread::Notice::Stream { stream, server, carriage }) => {
+                let dscp = self.config.rtp.dscp;
+                return relay_stream::open(stream, server, carriage, dscp, self.media.orders());
             }
             Notice::Media(media_thread::Notice::NoPort(error)) => part(
                 "ports",

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
@@ -11,10 +12,13 @@ use std::thread::JoinHandle;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll};
 
 use super::clock;
+use super::relay_stream::{RelayStream, Streams};
 use super::rtp_port::{Binding, Component, RtpPort};
 use super::sound::SoundPort;
 use crate::chance::Chance;
 use crate::media::{Command, Engine, Event, PortId, Recorded, Settings};
+use crate::nat::relay::{StreamId, StreamInput, StreamOrder};
+use crate::nat::turn::Carriage;
 use crate::now::Now;
 
 /// Pairs of sockets that wait for a call: so many can come at the same instant.
@@ -45,6 +49,13 @@ pub enum Order {
     Engine(Command),
     /// The sound device was opened, or is gone.
     Sound(Option<SoundPort>),
+    /// What became of a stream that [`Notice::Stream`] has asked for.
+    Stream {
+        /// Its name.
+        stream: StreamId,
+        /// The stream, or why there is none.
+        opened: Result<Box<RelayStream>, String>,
+    },
     /// The configuration changed: ports opened from now on lie in this range and are bound like this.
     Ports(PortRange),
     /// End in order: every leg is closed first.
@@ -62,6 +73,15 @@ pub enum Notice {
     },
     /// No pair could be opened in the configured range.
     NoPort(io::Error),
+    /// A stream to a TURN server is wanted; [`Order::Stream`] is the answer.
+    Stream {
+        /// Its name.
+        stream: StreamId,
+        /// Whither.
+        server: SocketAddr,
+        /// By TCP or TLS.
+        carriage: Carriage,
+    },
     /// Something that happened on a leg.
     Event(Event),
 }
@@ -87,10 +107,36 @@ pub struct PortRange {
     pub last: u16,
 }
 
+/// The way of orders to the media thread.
+#[derive(Clone)]
+pub struct Orders {
+    inbox: SyncSender<Box<Order>>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Orders {
+    /// Hands over an order; false if the thread is so far behind that its queue is full.
+    pub fn order(&self, order: Order) -> bool {
+        let sent = self.line_up(order);
+        self.wake();
+        sent
+    }
+
+    fn line_up(&self, order: Order) -> bool {
+        match self.inbox.try_send(Box::new(order)) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    fn wake(&self) {
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+}
+
 /// The other end of the media thread.
 pub struct MediaThread {
-    orders: SyncSender<Box<Order>>,
-    wake: Arc<OwnedFd>,
+    orders: Orders,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -111,6 +157,7 @@ impl MediaThread {
             poll,
             wake: Arc::clone(&wake),
             ports: BTreeMap::new(),
+            streams: Streams::default(),
             free: 0,
             next: 0,
             range,
@@ -125,27 +172,27 @@ impl MediaThread {
             hurry();
             desk.run(&inbox);
         })?;
-        Ok(MediaThread { orders, wake, thread: Some(thread) })
+        Ok(MediaThread { orders: Orders { inbox: orders, wake }, thread: Some(thread) })
+    }
+
+    /// The way of orders to the thread, for others.
+    pub fn orders(&self) -> Orders {
+        self.orders.clone()
     }
 
     /// Hands over an order; false if the thread is so far behind that its queue is full.
     pub fn order(&self, order: Order) -> bool {
-        let sent = self.line_up(order);
-        self.wake();
-        sent
+        self.orders.order(order)
     }
 
     /// The same without waking the thread, which [`MediaThread::wake`] does when everything is in line.
     pub fn line_up(&self, order: Order) -> bool {
-        match self.orders.try_send(Box::new(order)) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
-        }
+        self.orders.line_up(order)
     }
 
     /// Wakes the thread.
     pub fn wake(&self) {
-        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        self.orders.wake();
     }
 
     /// Closes every leg and waits for the thread's end.
@@ -174,6 +221,7 @@ struct Desk {
     poll: OwnedFd,
     wake: Arc<OwnedFd>,
     ports: BTreeMap<u32, Seat>,
+    streams: Streams,
     free: usize,
     next: u32,
     range: PortRange,
@@ -265,6 +313,7 @@ impl Desk {
                     self.engine.handle(clock::now(), command);
                     self.drain();
                 }
+                Ok(Order::Stream { stream, opened }) => self.stream_opened(stream, opened),
                 Ok(Order::Sound(sound)) => self.sound = sound,
                 Ok(Order::Ports(range)) => self.range = range,
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => {
@@ -276,7 +325,28 @@ impl Desk {
         }
     }
 
+    fn stream_opened(&mut self, stream: StreamId, opened: Result<Box<RelayStream>, String>) {
+        let Some((port, result)) = self.streams.adopt(self.poll.as_fd(), stream, opened) else { return };
+        let input = match &result {
+            Ok(()) => StreamInput::Open,
+            Err(why) => StreamInput::Closed(why),
+        };
+        self.engine.handle_stream(clock::now(), port, stream, input);
+        self.drain();
+    }
+
+    /// Reads what a stream has, and writes what waited for it.
+    fn read_stream(&mut self, now: Now, stream: StreamId, buffer: &mut [u8]) {
+        let (poll, engine) = (self.poll.as_fd(), &mut self.engine);
+        self.streams.exchange(poll, stream, buffer, |port, input| {
+            engine.handle_stream(now, port, stream, input);
+        });
+    }
+
     fn read(&mut self, now: Now, name: u64, datagram: &mut [u8], control: &mut [u8]) {
+        if let Some(stream) = Streams::named(name) {
+            return self.read_stream(now, stream, datagram);
+        }
         let component = if name & 1 == 0 { Component::Rtp } else { Component::Rtcp };
         let id = (name >> 1) as u32;
         let Some(seat) = self.ports.get(&id) else { return };
@@ -290,9 +360,20 @@ impl Desk {
     fn drain(&mut self) {
         let mut packet = [0; DATAGRAM];
         while let Some(transmit) = self.engine.poll_transmit(&mut packet) {
-            if let (Some(seat), Some(bytes)) = (self.ports.get(&transmit.port.0), packet.get(..transmit.len))
-            {
+            let Some(bytes) = packet.get(..transmit.len) else { continue };
+            if let Some(stream) = transmit.stream {
+                self.streams.send(self.poll.as_fd(), stream, bytes);
+            } else if let Some(seat) = self.ports.get(&transmit.port.0) {
                 seat.port.send(transmit.component, transmit.to, bytes);
+            }
+        }
+        while let Some((port, order)) = self.engine.poll_stream() {
+            match order {
+                StreamOrder::Open { stream, server, carriage } => {
+                    self.streams.expect(stream, port);
+                    (self.notices)(Notice::Stream { stream, server, carriage });
+                }
+                StreamOrder::Close { stream } => self.streams.remove(stream),
             }
         }
         while let Some(recorded) = self.engine.poll_recording(&mut self.samples) {

@@ -3,8 +3,9 @@
 //! It decides nothing: it moves bytes between the machine and the state machines, and `phone` decides. The threads are
 //! a fixed number, and hand values to each other through bounded queues:
 //!
-//! * *control* ([`control`], on the thread that calls [`Appliance::run`]) owns the phone and the SIP sockets;
-//! * *media* ([`media_thread`]) owns the RTP sockets and the engine of all legs;
+//! * *control* ([`control`], on the thread that calls [`Appliance::run`]) owns the phone and the SIP sockets, and opens
+//!   streams to TURN servers;
+//! * *media* ([`media_thread`]) owns the RTP sockets, those streams once they stand, and the engine of all legs;
 //! * *sound* ([`sound_thread`]) opens sound devices and writes recordings, both of which may block;
 //! * *store* ([`store_thread`]) commits events to the database before anybody is told;
 //! * *office* belongs to `admin` and is started by `main.rs`.
@@ -21,6 +22,7 @@ pub mod inspect;
 pub mod media_thread;
 pub mod netlink;
 pub mod notify;
+mod relay_stream;
 pub mod resolver;
 pub mod rtp_port;
 pub mod settings;

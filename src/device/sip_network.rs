@@ -34,7 +34,7 @@ const REPORTS: usize = 256;
 /// Messages that wait for one connection's peer to read; past it the connection is given up.
 const OUTBOX: usize = 256;
 /// How long a TCP connection, its TLS handshake and the opening of a WebSocket may take together.
-const CONNECT_WITHIN: Duration = Duration::from_secs(8);
+pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(8);
 /// A flow whose data is not acknowledged for so long is dead (RFC 5482): whoever calls meanwhile reaches nobody.
 const SILENT_DEATH: Duration = Duration::from_secs(5);
 
@@ -365,7 +365,8 @@ async fn open(
     Ok(Opened { carrier, local, remote, certificate_until_utc_us })
 }
 
-async fn open_tcp(remote: SocketAddr, dscp: u8) -> io::Result<TcpStream> {
+/// A TCP connection whose death is noticed.
+pub(super) async fn open_tcp(remote: SocketAddr, dscp: u8) -> io::Result<TcpStream> {
     let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     prepare(&socket2::SockRef::from(&socket), remote.is_ipv6(), dscp);
     socket.connect(remote).await
@@ -428,7 +429,8 @@ fn prepare(socket: &socket2::SockRef<'_>, v6: bool, dscp: u8) {
         if v6 { socket.set_tclass_v6(u32::from(dscp) << 2) } else { socket.set_tos_v4(u32::from(dscp) << 2) };
 }
 
-async fn secure(
+/// Puts TLS on a connection to a server of this name.
+pub(super) async fn secure(
     stream: TcpStream,
     belief: &Belief,
     server_name: &str,

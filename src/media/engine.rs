@@ -15,6 +15,7 @@ use super::terminal::Sound;
 use super::transmit::{Component, Outbox, Transmit};
 use crate::audio::mix::Mixer;
 use crate::chance::Chance;
+use crate::nat::relay::{StreamId, StreamInput, StreamOrder, Target};
 use crate::now::{Now, earliest};
 use crate::rtp::dtls::{Identity, is_dtls};
 use crate::rtp::packet::{MAX_PACKET, is_rtcp};
@@ -328,27 +329,34 @@ impl Engine {
         bytes: &mut [u8],
     ) {
         self.now = now;
-        let (mut from, mut bytes) = (from, bytes);
         if component == Component::Rtp
             && let Some(path) = self.paths.iter_mut().find(|path| path.port == port)
         {
             let arrival = path.handle_packet(now, from, bytes, &mut self.events);
             self.path_us = earliest(self.path_us, path.poll_timeout());
             match arrival {
-                Arrival::Done => return self.handle_early(now, port),
-                Arrival::Refused => {
-                    self.strangers += 1;
-                    return;
-                }
-                Arrival::Media(range, checked) => {
-                    let Some(payload) = bytes.get_mut(range) else { return };
-                    bytes = payload;
-                    if checked {
-                        from = FAR_END;
-                    }
+                Arrival::Done => self.handle_early(now, port),
+                arrival => self.arrived(now, port, bytes, arrival),
+            }
+            return;
+        }
+        self.deliver(now, port, component, from, bytes);
+    }
+
+    /// What came by a path.
+    fn arrived(&mut self, now: Now, port: PortId, bytes: &mut [u8], arrival: Arrival) {
+        match arrival {
+            Arrival::Done => {}
+            Arrival::Refused => self.strangers += 1,
+            Arrival::Media(range, from) => {
+                if let Some(payload) = bytes.get_mut(range) {
+                    self.deliver(now, port, Component::Rtp, from, payload);
                 }
             }
         }
+    }
+
+    fn deliver(&mut self, now: Now, port: PortId, component: Component, from: SocketAddr, bytes: &mut [u8]) {
         let Some(leg) =
             self.ports.iter().position(|&known| known == port).and_then(|at| self.legs.get_mut(at))
         else {
@@ -573,21 +581,46 @@ impl Engine {
                 return Some(transmit);
             }
             let path = self.paths.iter_mut().find(|path| path.port == transmit.port);
-            if let Some((to, len)) = path.and_then(|path| path.frame(self.now, buffer, transmit.len)) {
-                return Some(Transmit { to, len, ..transmit });
+            if let Some((target, len)) = path.and_then(|path| path.frame(self.now, buffer, transmit.len)) {
+                return Some(Transmit { to: target.to, stream: target.stream, len, ..transmit });
             }
         }
         for path in &mut self.paths {
-            while let Some((to, bytes)) = path.poll_transmit() {
+            while let Some((Target { to, stream }, bytes)) = path.poll_transmit() {
                 if let Some(target) = buffer.get_mut(..bytes.len()) {
                     target.copy_from_slice(&bytes);
                     let (port, len) = (path.port, bytes.len());
-                    return Some(Transmit { port, component: Component::Rtp, to, len });
+                    return Some(Transmit { port, component: Component::Rtp, to, stream, len });
                 }
             }
         }
         self.paths.retain(|path| !path.is_idle());
         None
+    }
+
+    /// What is to be done with a stream of a port next, after all packets have been sent; `None` when there is nothing.
+    pub fn poll_stream(&mut self) -> Option<(PortId, StreamOrder)> {
+        let order = self.paths.iter_mut().find_map(|path| Some((path.port, path.poll_order()?)));
+        if order.is_none() {
+            self.paths.retain(|path| !path.is_idle());
+        }
+        order
+    }
+
+    /// Something has become of a stream that [`Engine::poll_stream`] has ordered for a port.
+    pub fn handle_stream(&mut self, now: Now, port: PortId, stream: StreamId, input: StreamInput<'_>) {
+        self.now = now;
+        let Some(at) = self.paths.iter().position(|path| path.port == port) else { return };
+        if let Some(path) = self.paths.get_mut(at) {
+            path.handle_stream(now, stream, input, &mut self.events);
+        }
+        while let Some((mut bytes, arrival)) =
+            self.paths.get_mut(at).and_then(|path| path.poll_packet(now, &mut self.events))
+        {
+            self.arrived(now, port, &mut bytes, arrival);
+        }
+        self.handle_early(now, port);
+        self.path_us = earliest(self.path_us, self.paths.get(at).and_then(Path::poll_timeout));
     }
 
     /// The next event; `None` when there is none.

@@ -15,6 +15,7 @@ use super::plan::{Ice, Plan, Remote};
 use crate::chance::Chance;
 use crate::nat::gathering::{Gathering, Sources};
 use crate::nat::ice::{self, Agent, Credentials, Route, Way};
+use crate::nat::relay::{StreamId, StreamInput, StreamOrder, Target};
 use crate::nat::stun::{self, Class, Message, Seal, TransactionId};
 use crate::now::{Now, earliest};
 use crate::rtp::dtls::is_dtls;
@@ -37,8 +38,8 @@ pub(super) enum Arrival {
     Done,
     /// It came by no route that was checked.
     Refused,
-    /// This part of it is for the leg; `true` if it comes from [`FAR_END`].
-    Media(Range<usize>, bool),
+    /// This part of it is for the leg, from this address: [`FAR_END`] by a route that was checked.
+    Media(Range<usize>, SocketAddr),
 }
 
 /// The path of one port.
@@ -53,7 +54,9 @@ pub(super) struct Path {
     heard_us: Option<u64>,
     /// Where a leg without ICE keeps its mapping open, and when.
     keep_open: Option<(SocketAddr, u64)>,
-    out: VecDeque<(SocketAddr, Vec<u8>)>,
+    out: VecDeque<(Target, Vec<u8>)>,
+    /// What is to be done with streams to TURN servers.
+    orders: VecDeque<StreamOrder>,
     /// Ours that had no route yet.
     unsent: VecDeque<Vec<u8>>,
     /// Those of the far end that came before our own check of their route came back.
@@ -74,6 +77,7 @@ impl Path {
             heard_us: None,
             keep_open: None,
             out: VecDeque::new(),
+            orders: VecDeque::new(),
             unsent: VecDeque::new(),
             early: VecDeque::new(),
             refused: 0,
@@ -83,7 +87,7 @@ impl Path {
 
     /// Whether the path is of no use to anybody.
     pub(super) fn is_idle(&self) -> bool {
-        self.leg.is_none() && self.gathering.is_none() && self.out.is_empty()
+        self.leg.is_none() && self.gathering.is_none() && self.out.is_empty() && self.orders.is_empty()
     }
 
     /// Gathers from these sources, or asks them anew if they are the same; without any, everything is given back.
@@ -97,6 +101,7 @@ impl Path {
         if let Some(mut before) = self.gathering.take() {
             before.release(now);
             self.out.extend(std::iter::from_fn(|| before.poll_transmit()));
+            self.orders.extend(std::iter::from_fn(|| before.poll_order()));
         }
         self.gathering = sources.map(|sources| Gathering::new(now, sources, self.chance.fork()));
         self.drain(now, events);
@@ -111,7 +116,7 @@ impl Path {
 
     /// Peers may reach us through the relay.
     pub(super) fn permit(&mut self, now: Now, peers: &[SocketAddr], events: &mut VecDeque<Event>) {
-        if let Some(allocation) = self.gathering.as_mut().and_then(Gathering::allocation) {
+        if let Some((allocation, _)) = self.gathering.as_mut().and_then(Gathering::allocation) {
             allocation.permit(now, peers.iter().copied());
         }
         self.drain(now, events);
@@ -165,7 +170,7 @@ impl Path {
     /// The relay lets the one peer in that there is without an agent.
     fn bind_peer(&mut self, now: Now) {
         let allocation = self.gathering.as_mut().and_then(Gathering::allocation);
-        if let (Some(peer), Some(allocation)) = (self.relayed, allocation) {
+        if let (Some(peer), Some((allocation, _))) = (self.relayed, allocation) {
             allocation.bind(now, peer);
         }
     }
@@ -181,7 +186,7 @@ impl Path {
             agent.keep_route(before);
             self.agent = Some(agent);
         }
-        if let Some(allocation) = self.gathering.as_mut().and_then(Gathering::allocation) {
+        if let Some((allocation, _)) = self.gathering.as_mut().and_then(Gathering::allocation) {
             let mut wanted = ice.peer.candidates.clone();
             wanted.sort_by_key(|candidate| std::cmp::Reverse(candidate.priority));
             let wanted = wanted.iter().filter(|candidate| candidate.component == 1);
@@ -224,12 +229,24 @@ impl Path {
                 range = payload;
             }
         }
+        self.judge(now, route, bytes, range, events)
+    }
+
+    /// What a packet is that came by this route, in this part of the bytes.
+    fn judge(
+        &mut self,
+        now: Now,
+        route: Route,
+        bytes: &[u8],
+        range: Range<usize>,
+        events: &mut VecDeque<Event>,
+    ) -> Arrival {
         let Some(agent) = &mut self.agent else {
             return match self.relayed {
-                None => Arrival::Media(range, false),
+                None => Arrival::Media(range, route.to),
                 // A PBX may send from another port than it receives at.
                 Some(peer) if route.way == Way::Relayed && route.to.ip() == peer.ip() => {
-                    Arrival::Media(range, true)
+                    Arrival::Media(range, FAR_END)
                 }
                 Some(_) => {
                     self.refused += 1;
@@ -252,7 +269,36 @@ impl Path {
             return Arrival::Refused;
         }
         self.heard_us = Some(now.mono_us);
-        Arrival::Media(range, true)
+        Arrival::Media(range, FAR_END)
+    }
+
+    /// Something has become of a stream.
+    pub(super) fn handle_stream(
+        &mut self,
+        now: Now,
+        stream: StreamId,
+        input: StreamInput<'_>,
+        events: &mut VecDeque<Event>,
+    ) {
+        if let Some(gathering) = &mut self.gathering {
+            gathering.handle_stream(now, stream, input);
+        }
+        self.drain(now, events);
+    }
+
+    /// The next packet that a stream has brought, and what it is.
+    pub(super) fn poll_packet(
+        &mut self,
+        now: Now,
+        events: &mut VecDeque<Event>,
+    ) -> Option<(Vec<u8>, Arrival)> {
+        let Some((to, bytes)) = self.gathering.as_mut().and_then(|gathering| gathering.poll_packet(now))
+        else {
+            self.drain(now, events);
+            return None;
+        };
+        let arrival = self.judge(now, Route { way: Way::Relayed, to }, &bytes, 0..bytes.len(), events);
+        Some((bytes, arrival))
     }
 
     /// A packet of a handshake that came before its route was checked, once that is done.
@@ -263,7 +309,7 @@ impl Path {
     }
 
     /// Where a packet of the leg leaves to, framed for the relay if need be: its length in `buffer`.
-    pub(super) fn frame(&mut self, now: Now, buffer: &mut [u8], len: usize) -> Option<(SocketAddr, usize)> {
+    pub(super) fn frame(&mut self, now: Now, buffer: &mut [u8], len: usize) -> Option<(Target, usize)> {
         let by_relay = self.relayed.map(|to| Route { way: Way::Relayed, to });
         let Some(route) = self.agent.as_ref().map_or(by_relay, Agent::route) else {
             let bytes = buffer.get(..len).filter(|bytes| is_dtls(bytes))?;
@@ -273,20 +319,25 @@ impl Path {
             return None;
         };
         match route.way {
-            Way::Direct => Some((route.to, len)),
+            Way::Direct => Some((route.to.into(), len)),
             Way::Relayed => {
-                let allocation = self.gathering.as_mut().and_then(Gathering::allocation)?;
+                let (allocation, target) = self.gathering.as_mut().and_then(Gathering::allocation)?;
                 let mut framed = [0; MAX_PACKET + 64];
                 let length = allocation.frame(now, route.to, buffer.get(..len)?, &mut framed)?;
                 buffer.get_mut(..length)?.copy_from_slice(framed.get(..length)?);
-                Some((allocation.server(), length))
+                Some((target, length))
             }
         }
     }
 
     /// A packet of the path's own.
-    pub(super) fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+    pub(super) fn poll_transmit(&mut self) -> Option<(Target, Vec<u8>)> {
         self.out.pop_front()
+    }
+
+    /// What is to be done with a stream next.
+    pub(super) fn poll_order(&mut self) -> Option<StreamOrder> {
+        self.orders.pop_front()
     }
 
     pub(super) fn poll_timeout(&self) -> Option<u64> {
@@ -313,7 +364,7 @@ impl Path {
         {
             *next = now.deadline(KEEP_OPEN);
             let id = TransactionId::draw(&mut self.chance);
-            self.out.push_back((*to, Message::new(Class::Indication, id).write(Seal::Plain)));
+            self.out.push_back(((*to).into(), Message::new(Class::Indication, id).write(Seal::Plain)));
         }
         self.drain(now, events);
     }
@@ -321,7 +372,7 @@ impl Path {
     fn drain(&mut self, now: Now, events: &mut VecDeque<Event>) {
         if let Some(agent) = &mut self.agent {
             while let Some(event) = agent.poll_event() {
-                if let (ice::Event::Route(Route { way: Way::Relayed, to }), Some(allocation)) =
+                if let (ice::Event::Route(Route { way: Way::Relayed, to }), Some((allocation, _))) =
                     (event, self.gathering.as_mut().and_then(Gathering::allocation))
                 {
                     allocation.bind(now, to);
@@ -333,13 +384,12 @@ impl Path {
             while let Some(transmit) = agent.poll_transmit() {
                 let route = transmit.route;
                 match (route.way, self.gathering.as_mut().and_then(Gathering::allocation)) {
-                    (Way::Direct, _) => self.out.push_back((route.to, transmit.bytes)),
-                    (Way::Relayed, Some(allocation)) => {
+                    (Way::Direct, _) => self.out.push_back((route.to.into(), transmit.bytes)),
+                    (Way::Relayed, Some((allocation, server))) => {
                         let mut framed = [0; MAX_PACKET + 64];
                         allocation.permit(now, [route.to]);
                         let length = allocation.frame(now, route.to, &transmit.bytes, &mut framed);
                         // What asks for the permission has to be there first.
-                        let server = allocation.server();
                         self.out.extend(
                             std::iter::from_fn(|| allocation.poll_transmit()).map(|ask| (server, ask)),
                         );
@@ -368,6 +418,7 @@ impl Path {
         }
         if let Some(gathering) = &mut self.gathering {
             self.out.extend(std::iter::from_fn(|| gathering.poll_transmit()));
+            self.orders.extend(std::iter::from_fn(|| gathering.poll_order()));
         }
     }
 }

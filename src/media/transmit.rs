@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::command::PortId;
+use crate::nat::relay::StreamId;
 use crate::rtp::packet::MAX_PACKET;
 
 /// Which of a port's two sockets.
@@ -23,6 +24,8 @@ pub struct Transmit {
     pub component: Component,
     /// Where it goes.
     pub to: SocketAddr,
+    /// The stream it goes by, to a TURN server, and then by no socket.
+    pub stream: Option<StreamId>,
     /// How many bytes of the buffer it has.
     pub len: usize,
 }
@@ -61,6 +64,7 @@ impl Outbox {
             port: PortId(0),
             component: Component::Rtp,
             to: SocketAddr::from(([0, 0, 0, 0], 0)),
+            stream: None,
             len: 0,
         };
         self.slots.resize_with(wanted, || Slot { head: nowhere, bytes: [0; MAX_PACKET] });
@@ -84,7 +88,7 @@ impl Outbox {
         }
         let Some(slot) = self.slots.get_mut(at) else { return false };
         let Some(len) = write(&mut slot.bytes) else { return false };
-        slot.head = Transmit { port, component, to, len };
+        slot.head = Transmit { port, component, to, stream: None, len };
         self.count += 1;
         true
     }

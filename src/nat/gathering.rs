@@ -7,20 +7,15 @@ use std::time::Duration;
 use crate::chance::Chance;
 use crate::nat::binding::{Binding, Outcome, Patience};
 use crate::nat::candidate::{Candidate, FIRST_PREFERENCE, Kind, may_be_tried, priority};
-use crate::nat::turn::{self, Allocation, Incoming, Server};
+use crate::nat::relay::{MAX_SERVERS, Relay, StreamId, StreamInput, StreamOrder, Target};
+use crate::nat::turn::{self, Allocation, Carriage, Incoming, Server};
 use crate::now::{Now, earliest};
 use std::collections::VecDeque;
 
 /// STUN servers that are asked: two tell whether the NAT maps every peer alike.
 pub const MAX_STUN: usize = 2;
-/// TURN servers that are tried, one after the other.
-pub const MAX_TURN: usize = 4;
 /// A socket that waits is asked about so often: shorter than any NAT forgets.
 const KEEP: Duration = Duration::from_secs(15);
-/// After all TURN servers have failed they are tried again, at first after this time, which doubles …
-const FIRST_RETRY: Duration = Duration::from_secs(5);
-/// … up to this one.
-const LONGEST_RETRY: Duration = Duration::from_secs(300);
 
 /// What to gather from.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -31,7 +26,7 @@ pub struct Sources {
     pub port: u16,
     /// STUN servers, at most [`MAX_STUN`] are asked.
     pub stun: Vec<SocketAddr>,
-    /// TURN servers, the preferred first; at most [`MAX_TURN`] are tried.
+    /// TURN servers, the preferred first; at most [`MAX_SERVERS`] are tried.
     pub turn: Vec<Server>,
 }
 
@@ -46,6 +41,8 @@ pub struct Found {
     pub symmetric: bool,
     /// Two servers see it come from the same address: `mapped` is good for others, too.
     pub steady: bool,
+    /// How the TURN server that relays is reached: "udp", "tcp" or "tls"; `None` without a relayed address.
+    pub relay: Option<&'static str>,
     /// Why there is no relayed address, if one was wanted.
     pub no_relay: Option<turn::Failure>,
     /// Nothing is under way any more.
@@ -65,34 +62,29 @@ struct Question {
 }
 
 /// The candidates of one socket. After each call that takes `now`, drain
-/// [`poll_transmit`](Gathering::poll_transmit) and [`poll_found`](Gathering::poll_found).
+/// [`poll_packet`](Gathering::poll_packet), [`poll_transmit`](Gathering::poll_transmit),
+/// [`poll_order`](Gathering::poll_order) and [`poll_found`](Gathering::poll_found).
 #[derive(Debug)]
 pub struct Gathering {
     sources: Sources,
     questions: Vec<Question>,
-    allocation: Option<Allocation>,
-    /// The TURN server that is tried.
-    at: usize,
-    retry_us: Option<u64>,
-    retry: Duration,
-    no_relay: Option<turn::Failure>,
+    relay: Relay,
     told: Option<Found>,
     changed: bool,
     round: u32,
-    out: VecDeque<(SocketAddr, Vec<u8>)>,
+    out: VecDeque<(Target, Vec<u8>)>,
     chance: Chance,
 }
 
 impl Gathering {
     /// Begins to ask.
-    pub fn new(now: Now, mut sources: Sources, chance: Chance) -> Gathering {
+    pub fn new(now: Now, mut sources: Sources, mut chance: Chance) -> Gathering {
         let usable = |server: SocketAddr| sources.own.iter().any(|own| own.is_ipv4() == server.is_ipv4());
         sources.stun.retain(|server| usable(*server));
         sources.stun.dedup();
         sources.stun.truncate(MAX_STUN);
-        // What is reached by a stream has no datagrams of this socket.
-        sources.turn.retain(|server| usable(server.address) && !server.stream);
-        sources.turn.truncate(MAX_TURN);
+        sources.turn.retain(|server| usable(server.address));
+        sources.turn.truncate(MAX_SERVERS);
         let questions = sources.stun.iter().map(|server| Question {
             server: *server,
             under_way: None,
@@ -102,11 +94,7 @@ impl Gathering {
         });
         let mut gathering = Gathering {
             questions: questions.collect(),
-            allocation: None,
-            at: 0,
-            retry_us: None,
-            retry: FIRST_RETRY,
-            no_relay: None,
+            relay: Relay::new(now, sources.turn.clone(), chance.fork()),
             told: None,
             changed: true,
             round: 0,
@@ -114,7 +102,6 @@ impl Gathering {
             chance,
             sources,
         };
-        gathering.allocate(now);
         gathering.handle_timeout(now);
         gathering
     }
@@ -128,31 +115,23 @@ impl Gathering {
     pub fn hurry(&mut self, now: Now) {
         self.round = self.round.wrapping_add(1);
         for question in &mut self.questions {
-            (question.under_way, question.settled, question.next_us) = (None, false, now.mono_us);
+            (question.under_way, question.next_us) = (None, now.mono_us);
+            // Who was not heard before is asked, but nobody waits for it.
+            question.settled &= question.mapped.is_none();
         }
-        match &mut self.allocation {
-            Some(allocation) => allocation.test(now),
-            None => self.allocate(now),
-        }
+        self.relay.hurry(now);
         self.changed = true;
         self.handle_timeout(now);
     }
 
-    /// The allocation, if there is one.
-    pub fn allocation(&mut self) -> Option<&mut Allocation> {
-        self.allocation.as_mut()
+    /// The allocation, if there is one, and where its server is.
+    pub fn allocation(&mut self) -> Option<(&mut Allocation, Target)> {
+        self.relay.allocation()
     }
 
     /// Our address at the TURN server.
     pub fn relayed(&self) -> Option<SocketAddr> {
-        self.allocation.as_ref().and_then(Allocation::relayed)
-    }
-
-    fn allocate(&mut self, now: Now) {
-        self.retry_us = None;
-        if let Some(server) = self.sources.turn.get(self.at) {
-            self.allocation = Some(Allocation::new(now, server.clone(), self.chance.fork()));
-        }
+        self.relay.relayed()
     }
 
     /// A datagram came. True if it is dealt with; a packet of a peer is handed to `packet` with where it lies.
@@ -177,15 +156,10 @@ impl Gathering {
             }
             return true;
         }
-        let Some(allocation) = self.allocation.as_mut().filter(|allocation| allocation.server() == from)
-        else {
-            return false;
-        };
-        match allocation.handle(now, datagram) {
+        match self.relay.handle_datagram(now, from, datagram) {
             Incoming::Foreign => false,
             Incoming::Done => {
                 self.changed = true;
-                self.listen(now);
                 true
             }
             Incoming::Packet { peer, payload } => {
@@ -195,54 +169,31 @@ impl Gathering {
         }
     }
 
-    fn listen(&mut self, now: Now) {
-        let Some(allocation) = &mut self.allocation else { return };
-        while let Some(message) = allocation.poll_transmit() {
-            self.out.push_back((allocation.server(), message));
-        }
-        let Some(event) = allocation.poll_event() else { return };
+    /// Something has become of a stream; false if it is none of ours.
+    pub fn handle_stream(&mut self, now: Now, stream: StreamId, input: StreamInput<'_>) -> bool {
         self.changed = true;
-        match event {
-            turn::Event::Allocated { .. } => {
-                self.retry = FIRST_RETRY;
-                self.no_relay = None;
-            }
-            turn::Event::PeerRefused(..) => {}
-            turn::Event::Failed(failure) => {
-                self.allocation = None;
-                self.no_relay = Some(failure);
-                self.at += 1;
-                if self.at < self.sources.turn.len() {
-                    self.allocate(now);
-                } else {
-                    self.at = 0;
-                    self.retry_us = Some(now.deadline(self.retry));
-                    self.retry = (self.retry * 2).min(LONGEST_RETRY);
-                }
-            }
-        }
-        self.listen(now);
+        self.relay.handle_stream(now, stream, input)
+    }
+
+    /// The next packet of a peer that came on a stream, and who sent it.
+    pub fn poll_packet(&mut self, now: Now) -> Option<(SocketAddr, Vec<u8>)> {
+        self.relay.poll_packet(now)
     }
 
     /// Gives everything back.
     pub fn release(&mut self, now: Now) {
-        if let Some(allocation) = &mut self.allocation {
-            allocation.release(now);
-        }
-        self.listen(now);
+        self.relay.release(now);
         self.questions.clear();
-        self.allocation = None;
-        self.retry_us = None;
     }
 
-    /// The next datagram, and whither.
-    pub fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
-        if let Some(allocation) = &mut self.allocation
-            && let Some(message) = allocation.poll_transmit()
-        {
-            return Some((allocation.server(), message));
-        }
-        self.out.pop_front()
+    /// The next packet, and whither.
+    pub fn poll_transmit(&mut self) -> Option<(Target, Vec<u8>)> {
+        self.relay.poll_transmit().or_else(|| self.out.pop_front())
+    }
+
+    /// What is to be done with a stream next.
+    pub fn poll_order(&mut self) -> Option<StreamOrder> {
+        self.relay.poll_order()
     }
 
     /// What has been found, whenever it has changed.
@@ -296,9 +247,9 @@ impl Gathering {
             mapped: first,
             symmetric,
             steady: !symmetric && !others.is_empty(),
-            no_relay: self.no_relay.clone().filter(|_| self.relayed().is_none()),
-            complete: self.questions.iter().all(|question| question.settled)
-                && self.allocation.as_ref().is_none_or(Allocation::is_settled),
+            relay: self.relay.carriage().map(Carriage::word),
+            no_relay: self.relay.failure().cloned(),
+            complete: self.questions.iter().all(|question| question.settled) && self.relay.is_settled(),
             round: self.round,
             candidates,
         }
@@ -310,8 +261,7 @@ impl Gathering {
             Some(binding) => binding.poll_timeout(),
             None => Some(question.next_us),
         });
-        let allocation = self.allocation.as_ref().and_then(Allocation::poll_timeout);
-        questions.fold(earliest(allocation, self.retry_us), earliest)
+        questions.fold(self.relay.poll_timeout(), earliest)
     }
 
     /// Does what is due.
@@ -326,7 +276,7 @@ impl Gathering {
             let Some(binding) = &mut question.under_way else { continue };
             binding.handle_timeout(now);
             if let Some((to, request)) = binding.poll_transmit(now) {
-                self.out.push_back((to, request.to_vec()));
+                self.out.push_back((to.into(), request.to_vec()));
             }
             if binding.poll_outcome().is_some() {
                 // Nobody has answered: what was known is no longer sure, but the best there is.
@@ -335,12 +285,8 @@ impl Gathering {
                 self.changed = true;
             }
         }
-        if let Some(allocation) = &mut self.allocation {
-            allocation.handle_timeout(now);
-        } else if self.retry_us.is_some_and(|at| at <= now.mono_us) {
-            self.allocate(now);
-        }
-        self.listen(now);
+        self.changed |= self.relay.poll_timeout().is_some_and(|due| due <= now.mono_us);
+        self.relay.handle_timeout(now);
     }
 }
 

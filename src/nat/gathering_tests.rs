@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::chance::Chance;
 use crate::nat::candidate::Kind;
 use crate::nat::gathering::{Found, Gathering, Sources};
+use crate::nat::relay::Target;
 use crate::nat::stun::{Class, Message, Refusal, Seal, TransactionId};
-use crate::nat::turn::{Failure, Server};
+use crate::nat::turn::{Carriage, Failure, Server};
 use crate::nat::turn_message::{Key, Method, TurnMessage};
 use crate::now::Now;
 
@@ -20,7 +21,12 @@ fn at(ms: u64) -> Now {
 }
 
 fn server(at: &str) -> Server {
-    Server { address: address(at), username: "user".into(), password: "secret".into(), stream: false }
+    Server {
+        address: address(at),
+        username: "user".into(),
+        password: "secret".into(),
+        carriage: Carriage::Udp,
+    }
 }
 
 fn sources() -> Sources {
@@ -35,7 +41,7 @@ fn sources() -> Sources {
 /// Answers everything; `mapped` is whence each STUN server sees us, a TURN server on .8 refuses.
 fn serve(gathering: &mut Gathering, now: Now, mapped: &dyn Fn(SocketAddr) -> SocketAddr) -> usize {
     let mut sent = 0;
-    while let Some((to, bytes)) = gathering.poll_transmit() {
+    while let Some((Target { to, .. }, bytes)) = gathering.poll_transmit() {
         sent += 1;
         let from = mapped(to);
         if let Ok(asked) = Message::read(&bytes) {
@@ -152,7 +158,7 @@ fn lies_about_where_we_are_make_no_candidates() {
         assert_eq!(found.candidates.len(), 1, "{lie}");
     }
     let mut gathering = Gathering::new(at(0), sources(), Chance::from_number(1));
-    let (to, _) = gathering.poll_transmit().unwrap();
+    let (Target { to, .. }, _) = gathering.poll_transmit().unwrap();
     let stranger =
         Message::binding_answer(TransactionId([9; 12]), address("203.0.113.66:1")).write(Seal::Plain);
     assert!(!gathering.handle_datagram(at(1), to, &stranger, |_, _| ()));

@@ -22,9 +22,13 @@ pub mod ice;
 mod ice_tests;
 pub mod keep_alive;
 pub mod outside;
+pub mod relay;
+#[cfg(test)]
+mod relay_tests;
 pub mod stun;
 pub mod turn;
 pub mod turn_message;
+pub mod turn_stream;
 #[cfg(test)]
 mod turn_tests;
 pub mod watch;

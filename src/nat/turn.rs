@@ -17,6 +17,8 @@ use crate::nat::turn_message::{
 use crate::now::{Now, earliest};
 use std::collections::VecDeque;
 
+/// The port of a server under TLS (RFC 8656 §3.1).
+pub const SECURE_PORT: u16 = 5_349;
 /// Peers that one allocation may be open for.
 pub const MAX_PERMITTED: usize = 64;
 /// Peers that one allocation may have a channel to.
@@ -29,6 +31,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_millis(1_600);
 /// Over a stream the answer is waited for, and nothing repeated.
 const STREAM_WAIT: Duration = Duration::from_secs(8);
+/// Who is asked whether a stream still leads anywhere has to say so sooner: another one is made in less.
+const STREAM_TEST_WAIT: Duration = Duration::from_millis(500);
 /// Permissions live for 5 minutes and channels for 10 (RFC 8656 §9, §12): both are renewed so often.
 const RENEWAL: Duration = Duration::from_secs(240);
 /// Without a packet to the server for so long a small one is sent: its mapping in the NAT lives on.
@@ -38,9 +42,47 @@ const LIFETIME_S: std::ops::RangeInclusive<u32> = 60..=3_600;
 /// Nonces that one request may go stale by.
 const STALE: u8 = 3;
 /// Servers that send us on to another one.
-const REDIRECTIONS: u8 = 2;
+pub(super) const REDIRECTIONS: u8 = 2;
 const FIRST_CHANNEL: u16 = 0x4000;
 const LAST_CHANNEL: u16 = 0x4FFF;
+
+/// How a server is reached (RFC 8656 §3.1).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Carriage {
+    /// By the socket that the relayed address is wanted for.
+    Udp,
+    /// By a connection of its own.
+    Tcp,
+    /// The same under TLS.
+    Tls(Trust),
+}
+
+impl Carriage {
+    /// Whether nothing is lost on the way, and messages have to be told apart.
+    pub fn is_stream(&self) -> bool {
+        *self != Carriage::Udp
+    }
+
+    /// The word for people.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Carriage::Udp => "udp",
+            Carriage::Tcp => "tcp",
+            Carriage::Tls(_) => "tls",
+        }
+    }
+}
+
+/// Whose certificate a server under TLS must show.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Trust {
+    /// The name in it.
+    pub name: String,
+    /// The file of those who may have signed it; without one the public ones.
+    pub ca_file: Option<String>,
+    /// False: any certificate will do.
+    pub verify: bool,
+}
 
 /// Where, and as whom.
 #[derive(Clone, PartialEq, Eq)]
@@ -51,13 +93,13 @@ pub struct Server {
     pub username: String,
     /// Its secret.
     pub password: String,
-    /// It is reached by TCP or TLS: nothing is lost on the way.
-    pub stream: bool,
+    /// How it is reached.
+    pub carriage: Carriage,
 }
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Server({} as {})", self.address, self.username)
+        write!(f, "Server({} {} as {})", self.carriage.word(), self.address, self.username)
     }
 }
 
@@ -79,6 +121,9 @@ pub enum Failure {
     /// It sends us to another server, which a stream has to be opened to.
     #[error("the TURN server sends us on to {0}")]
     Elsewhere(SocketAddr),
+    /// There is no connection to it.
+    #[error("no connection to the TURN server: {0}")]
+    Unreachable(String),
 }
 
 /// What the allocation tells.
@@ -201,11 +246,6 @@ impl Allocation {
         self.server.address
     }
 
-    /// Whether it is reached by a stream.
-    pub fn is_stream(&self) -> bool {
-        self.server.stream
-    }
-
     /// Our address there.
     pub fn relayed(&self) -> Option<SocketAddr> {
         match self.state {
@@ -226,6 +266,9 @@ impl Allocation {
             && self.is_settled()
         {
             self.ask(now, Ask::Refresh { lifetime_s }, 0);
+            if let Some(pending) = self.pending.last_mut().filter(|_| self.server.carriage.is_stream()) {
+                pending.next_us = now.deadline(STREAM_TEST_WAIT);
+            }
         }
     }
 
@@ -308,7 +351,9 @@ impl Allocation {
         self.relayed()?;
         let channel = self.channels.iter().find(|channel| channel.peer == peer && channel.bound);
         let length = match channel {
-            Some(channel) => write_channel_data(channel.number, payload, self.server.stream, out)?,
+            Some(channel) => {
+                write_channel_data(channel.number, payload, self.server.carriage.is_stream(), out)?
+            }
             None if self.is_permitted(peer) => {
                 send_indication(TransactionId::draw(&mut self.chance), peer, payload, out)?
             }
@@ -448,7 +493,7 @@ impl Allocation {
         let Some(to) = to.filter(|to| *to != self.server.address && self.is_possible(*to)) else {
             return self.fail(Failure::Impossible);
         };
-        if self.server.stream || self.redirections >= REDIRECTIONS {
+        if self.server.carriage.is_stream() || self.redirections >= REDIRECTIONS {
             return self.fail(Failure::Elsewhere(to));
         }
         self.redirections += 1;
@@ -488,7 +533,7 @@ impl Allocation {
         let bytes = message.write(self.proof.as_ref());
         self.out.push_back(bytes.clone());
         self.sent_us = now.mono_us;
-        let wait = if self.server.stream { STREAM_WAIT } else { FIRST_WAIT };
+        let wait = if self.server.carriage.is_stream() { STREAM_WAIT } else { FIRST_WAIT };
         let next_us = now.deadline(wait);
         self.pending.push(Pending { id, ask, bytes, proven: self.proof.is_some(), sent: 1, next_us, stale });
     }
@@ -553,7 +598,7 @@ impl Allocation {
             if pending.next_us > now.mono_us {
                 continue;
             }
-            if self.server.stream || pending.sent >= REQUESTS {
+            if self.server.carriage.is_stream() || pending.sent >= REQUESTS {
                 unanswered.push(pending.id);
                 continue;
             }

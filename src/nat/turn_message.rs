@@ -1,4 +1,4 @@
-//! TURN messages (RFC 8656 §18) under long-term credentials (RFC 8489 §9.2), and the framing of a stream.
+//! TURN messages (RFC 8656 §18) under long-term credentials (RFC 8489 §9.2).
 
 use std::net::SocketAddr;
 
@@ -298,6 +298,12 @@ pub fn channel_data(datagram: &[u8]) -> Option<(u16, &[u8])> {
     ((0x4000..0x5000).contains(&channel) && rest.len() < length + 4).then_some((channel, payload))
 }
 
+/// Whether a message of ours is a packet to a peer, which nobody repeats and which is worth nothing when it is late.
+pub fn may_be_lost(message: &[u8]) -> bool {
+    const SEND_INDICATION: [u8; 2] = [0x00, 0x16];
+    message.first().is_some_and(|first| first >> 6 == 1) || message.get(..2) == Some(&SEND_INDICATION)
+}
+
 /// The peer and the payload of a Data indication (RFC 8656 §11.6), without copying either.
 pub fn data_indication(datagram: &[u8]) -> Option<(SocketAddr, std::ops::Range<usize>)> {
     const DATA_INDICATION: [u8; 2] = [0x00, 0x17];
@@ -355,24 +361,6 @@ pub fn write_channel_data(channel: u16, payload: &[u8], stream: bool, out: &mut 
     head.get_mut(2..)?.copy_from_slice(&length.to_be_bytes());
     body.get_mut(..payload.len())?.copy_from_slice(payload);
     Some(CHANNEL_HEADER + padded)
-}
-
-/// The length of the next message of a stream, as far as `octets` tell it; `Err` if it is none of TURN.
-///
-/// # Errors
-/// The stream is not TURN, or its message is longer than any packet of ours: it can't be read on.
-pub fn next_of_stream(octets: &[u8]) -> Result<Option<usize>, stun::Fault> {
-    let [first, _, high, low, ..] = *octets else { return Ok(None) };
-    let length = usize::from(u16::from_be_bytes([high, low]));
-    let whole = match first >> 6 {
-        0 => HEADER + length,
-        1 => CHANNEL_HEADER + length.next_multiple_of(4),
-        _ => return Err(stun::Fault::NotStun),
-    };
-    if whole > MAX_MESSAGE + CHANNEL_HEADER {
-        return Err(stun::Fault::NotStun);
-    }
-    Ok((octets.len() >= whole).then_some(whole))
 }
 
 #[cfg(test)]
@@ -449,17 +437,11 @@ mod tests {
     }
 
     #[test]
-    fn channels_and_streams_are_cut_where_they_end() {
+    fn channels_are_cut_where_they_end() {
         let octets = [0x40, 1, 0, 3, b'a', b'b', b'c', 0];
         assert_eq!(channel_data(&octets), Some((0x4001, &b"abc"[..])));
         assert_eq!(channel_data(&octets[..7]), Some((0x4001, &b"abc"[..])));
         assert_eq!(channel_data(&octets[..6]), None);
         assert_eq!(channel_data(&[0x50, 0, 0, 0]), None);
-        assert_eq!(next_of_stream(&octets[..3]), Ok(None));
-        assert_eq!(next_of_stream(&octets[..7]), Ok(None));
-        assert_eq!(next_of_stream(&[&octets[..], &[1, 2]].concat()), Ok(Some(8)));
-        assert_eq!(next_of_stream(&full().write(None)).unwrap(), Some(full().write(None).len()));
-        assert!(next_of_stream(b"SIP/2.0 200 OK").is_err() || next_of_stream(b"SIP/").is_err());
-        assert!(next_of_stream(&[0x40, 0, 0xff, 0xff]).is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::chance::Chance;
 use crate::nat::stun::{Class, Refusal, TransactionId};
-use crate::nat::turn::{Allocation, Event, Failure, Incoming, MAX_PERMITTED, Server};
+use crate::nat::turn::{Allocation, Carriage, Event, Failure, Incoming, MAX_PERMITTED, Server};
 use crate::nat::turn_message::{Key, Method, TurnMessage, is_authentic, send_indication, write_channel_data};
 use crate::now::Now;
 
@@ -18,7 +18,13 @@ fn at(ms: u64) -> Now {
 }
 
 fn server(stream: bool) -> Server {
-    Server { address: address("192.0.2.1:3478"), username: "user".into(), password: "secret".into(), stream }
+    let carriage = if stream { Carriage::Tcp } else { Carriage::Udp };
+    Server {
+        address: address("192.0.2.1:3478"),
+        username: "user".into(),
+        password: "secret".into(),
+        carriage,
+    }
 }
 
 fn key() -> Key {

@@ -11,13 +11,13 @@ use std::time::Duration;
 use super::line::Line;
 use super::reach::stun_server;
 use super::{Output, Phone};
-use crate::config::{self, NatMode, TurnUrl};
+use crate::config::{self, NatMode, TurnTransport, TurnUrl};
 use crate::media::{self, Command, LegId, PortId};
 use crate::nat::candidate::{Candidate, FIRST_PREFERENCE, Kind, is_inside, priority};
 use crate::nat::gathering::{Found, Sources};
 use crate::nat::ice::{Credentials, Event, Peer};
 use crate::nat::stun;
-use crate::nat::turn::Server;
+use crate::nat::turn::{self, Carriage, Server, Trust};
 use crate::now::Now;
 use crate::sip::sdp::{self, Address, Capability, Negotiation};
 use crate::sip::srv::{ServerName, Service};
@@ -85,17 +85,32 @@ fn gathers(line: &config::Line) -> bool {
     nat.mode == NatMode::Auto && (nat.ice || !nat.stun.is_empty() || !nat.turn.is_empty())
 }
 
-/// How a TURN server is looked for (RFC 5928 §3).
-const TURN: Service = Service { label: "_turn._udp", port: stun::DEFAULT_PORT };
-
-/// The name of a TURN server of the configuration.
+/// The name of a TURN server of the configuration, and how it is looked for (RFC 5928 §3).
 fn turn_server(url: &TurnUrl) -> ServerName {
-    ServerName::new(&url.host, url.port, TURN)
+    let (label, port) = match url.transport {
+        TurnTransport::Udp => ("_turn._udp", stun::DEFAULT_PORT),
+        TurnTransport::Tcp => ("_turn._tcp", stun::DEFAULT_PORT),
+        TurnTransport::Tls => ("_turns._tcp", turn::SECURE_PORT),
+    };
+    ServerName::new(&url.host, url.port, Service { label, port })
+}
+
+/// How a TURN server is reached, and whom this line believes there.
+fn carriage(line: &config::Line, url: &TurnUrl) -> Carriage {
+    match url.transport {
+        TurnTransport::Udp => Carriage::Udp,
+        TurnTransport::Tcp => Carriage::Tcp,
+        TurnTransport::Tls => Carriage::Tls(Trust {
+            name: url.host.clone(),
+            ca_file: line.ca_file.clone(),
+            verify: line.tls_verify,
+        }),
+    }
 }
 
 /// The servers of a line, as names.
 fn names(line: &config::Line) -> impl Iterator<Item = ServerName> {
-    let turn = line.nat.turn.iter().map(|server| turn_server(&server.url));
+    let turn = line.nat.turn.iter().flat_map(|server| &server.url.0).map(turn_server);
     line.nat.stun.iter().map(stun_server).chain(turn)
 }
 
@@ -213,12 +228,13 @@ impl Phone {
             found.copied().find(|at| at.is_ipv4() == address.is_ipv4())
         };
         let nat = &line.config.nat;
-        let turn = nat.turn.iter().filter_map(|server| {
+        let ways = nat.turn.iter().flat_map(|server| server.url.0.iter().map(move |url| (server, url)));
+        let turn = ways.filter_map(|(server, url)| {
             Some(Server {
-                address: one(turn_server(&server.url))?,
+                address: one(turn_server(url))?,
                 username: server.username.clone(),
                 password: server.password.reveal().to_owned(),
-                stream: false,
+                carriage: carriage(&line.config, url),
             })
         });
         Sources {
@@ -366,10 +382,12 @@ impl Phone {
         call.path.moved |= call.path.found.as_ref().is_some_and(|before| places(before) != places(&found));
         call.path.found = Some(found);
         self.describe_call(index);
-        if matches!(self.calls[index].path.restart, Some(Restart::Gathering { .. })) {
-            self.go_on_with_restart(now, index);
-        } else {
-            self.tell_address(now, index);
+        let path = &self.calls[index].path;
+        match path.restart {
+            Some(Restart::Gathering { .. }) => self.go_on_with_restart(now, index),
+            // It took longer than expected to find out.
+            Some(Restart::Left { .. }) if path.moved => self.go_on_with_restart(now, index),
+            _ => self.tell_address(now, index),
         }
     }
 

@@ -25,6 +25,14 @@ fn with_ice(account: &str) -> Setup {
     ))
 }
 
+/// The same where coturn is reached in each of these ways.
+fn with_ways(account: &str, sip: &str, ways: &str, ice: bool) -> Setup {
+    Setup::new(account, PBX).line(r#"codecs = ["PCMU"]"#).line(sip).line("tls_verify = false").line(&format!(
+        "[line.nat]\nstun = [\"203.0.113.11\"]\nice = {ice}\n\
+             [[line.nat.turn]]\nurl = {ways}\nusername = {USER:?}\npassword = {PASSWORD:?}"
+    ))
+}
+
 /// The first phone calls the second, and both hear the other's tone.
 fn both_hear(caller: &Phone, callee: &Phone) -> [Value; 2] {
     let call = caller.call("1002");
@@ -80,4 +88,40 @@ fn asterisk_with_ice_is_heard_behind_a_symmetric_nat() {
     let phone = with_ice("1701").start(&lab, &office.host);
     sleep(Duration::from_secs(1));
     tone_call(&phone, &mut asterisk, "PCMU");
+}
+
+const EVERY_WAY: &str =
+    r#"["turn:203.0.113.11", "turn:203.0.113.11?transport=tcp", "turns:203.0.113.11:443"]"#;
+
+/// Behind this router no datagram gets out: a call has audio both ways through coturn, with ICE and without.
+fn by_a_stream(nat: Nat, sip: &str, proof: &str) {
+    let what = format!("TURN by a stream, {nat:?}");
+    for (account, ice) in [("1701", true), ("1001", false)] {
+        let Some(lab) = Lab::new(&what, &["unshare", "turnserver"]) else { return };
+        let Some(mut asterisk) = Asterisk::start(&lab, &what) else { return };
+        let coturn = Coturn::start(&lab);
+        let office = lab.office("one", 101, nat);
+        let phone = with_ways(account, sip, EVERY_WAY, ice).start(&lab, &office.host);
+        sleep(Duration::from_secs(2));
+        tone_call(&phone, &mut asterisk, "PCMU");
+        sleep(Duration::from_secs(1));
+        let log = coturn.log();
+        assert!(log.contains(proof), "not by {proof}:\n{log}");
+        assert!(log.contains("CHANNEL_BIND"), "no channel carried the voice:\n{log}");
+    }
+}
+
+#[test]
+fn where_udp_is_blocked_a_call_is_heard_by_turn_over_tcp() {
+    by_a_stream(Nat::UdpBlocked, r#"transport = "tcp""#, "TCP");
+}
+
+#[test]
+fn where_udp_is_rejected_a_call_is_heard_by_turn_over_tcp() {
+    by_a_stream(Nat::UdpRejected, r#"transport = "tcp""#, "TCP");
+}
+
+#[test]
+fn where_only_the_web_is_let_out_a_call_is_heard_by_turn_over_tls() {
+    by_a_stream(Nat::OnlyTcp443, "registrar = \"sips:203.0.113.10:443\"\ntransport = \"tls\"", "TLS");
 }

@@ -29,8 +29,13 @@ impl Blocks {
     }
 }
 
-/// Where the PBX takes which connections.
+/// What is spoken on connections to a port: those of the PBX, and those of a TURN server.
 pub fn transport_of(port: u16) -> Option<Transport> {
+    match port {
+        3478 => return Some(Transport::Tcp),
+        5349 => return Some(Transport::Tls),
+        _ => {}
+    }
     [Transport::Tcp, Transport::Tls, Transport::Wss].into_iter().find(|one| one.default_port() == port)
 }
 

@@ -10,6 +10,7 @@ use tipring::config::Config;
 use tipring::events::store::Write;
 use tipring::events::{Kind, Recorded};
 use tipring::media::{self, Command, Component, Engine, PortId, Terminal};
+use tipring::nat::relay::{StreamId, StreamInput, StreamOrder};
 use tipring::now::{Now, earliest};
 use tipring::phone::{Input, Output, Phone, Remembered};
 use tipring::rtp::dtls::Identity;
@@ -21,6 +22,8 @@ use crate::sound_card::SoundCard;
 
 /// The port of SIP.
 pub const SIP: u16 = 5060;
+/// What marks the connections of the engine among those of the phone.
+const RELAY: u64 = 1 << 63;
 /// RTP ports that are open ahead.
 const AHEAD: u16 = 6;
 
@@ -35,6 +38,8 @@ pub struct Handset {
     /// The UDP port of RTP by its name, and back.
     ports: BTreeMap<u32, u16>,
     numbers: BTreeMap<u16, u32>,
+    /// The connections that the engine has to TURN servers, and the port of each.
+    streams: BTreeMap<StreamId, PortId>,
     next_port: u32,
     /// Everything that was told, in order.
     pub events: Vec<Recorded>,
@@ -80,6 +85,7 @@ impl Handset {
             card,
             ports: BTreeMap::new(),
             numbers: BTreeMap::new(),
+            streams: BTreeMap::new(),
             next_port: 1,
             events: Vec::new(),
             kept: Vec::new(),
@@ -115,9 +121,21 @@ impl Handset {
         }
     }
 
-    /// Something has happened to a connection.
+    /// Something has happened to a connection, of the phone or of its engine.
     pub fn receive_stream(&mut self, now: Now, input: network::Input<'_>) {
-        self.phone.handle(now, Input::Sip(input));
+        let (connection, of_relay) = match &input {
+            network::Input::Connected { connection, .. } => (*connection, StreamInput::Open),
+            network::Input::Stream { connection, bytes } => (*connection, StreamInput::Bytes(bytes)),
+            network::Input::Closed { connection, why } => (*connection, StreamInput::Closed(why)),
+            _ => return self.phone.handle(now, Input::Sip(input)),
+        };
+        if connection & RELAY == 0 {
+            return self.phone.handle(now, Input::Sip(input));
+        }
+        let stream = StreamId(connection & !RELAY);
+        if let Some(port) = self.streams.get(&stream) {
+            self.engine.handle_stream(now, *port, stream, of_relay);
+        }
     }
 
     /// When something is due.
@@ -148,10 +166,27 @@ impl Handset {
                 self.perform(now, output, network, names);
             }
             while let Some(transmit) = self.engine.poll_transmit(&mut packet) {
+                if let Some(stream) = transmit.stream {
+                    let bytes = packet[..transmit.len].to_vec();
+                    network.stream_from_phone(now.mono_us, self.address, stream.0 | RELAY, bytes);
+                    continue;
+                }
                 let Some(rtp) = self.ports.get(&transmit.port.0) else { continue };
                 let port = rtp + u16::from(transmit.component == Component::Rtcp);
                 let from = SocketAddr::new(self.address, port);
                 network.send(now.mono_us, from, transmit.to, packet[..transmit.len].to_vec());
+            }
+            while let Some((port, order)) = self.engine.poll_stream() {
+                match order {
+                    StreamOrder::Open { stream, server, .. } => {
+                        self.streams.insert(stream, port);
+                        network.connect(now.mono_us, self.address, stream.0 | RELAY, self.own, server, 0);
+                    }
+                    StreamOrder::Close { stream } => {
+                        self.streams.remove(&stream);
+                        network.streams.close_phone(now.mono_us, 2_000, self.address, stream.0 | RELAY);
+                    }
+                }
             }
             while self.engine.poll_recording(&mut samples).is_some() {}
             while let Some(event) = self.engine.poll_event() {

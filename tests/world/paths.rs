@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tipring::events::Kind;
 use tipring::nat::stun::{Class, Message, Role, Seal, TransactionId};
 
+use crate::gateway::Blocks;
 use crate::nat::{Dependence, Nat};
+use crate::network::Network;
 use crate::turn::{TURN, TurnServer};
 use crate::world::{ANSWER, HANG_UP, World, call, config};
 
@@ -22,14 +24,26 @@ const RELAY_ALONE: &str = "[line.nat]\n[[line.nat.turn]]\nurl = \"turn:turn.exam
 
 /// Two phones, each behind a NAT of its own, with this `[line.nat]`.
 fn behind(mapping: Dependence, filtering: Dependence, nat: &str) -> (World, [usize; 2]) {
+    boxed(mapping, filtering, |_, _| (), nat)
+}
+
+/// The same with boxes that are made so.
+fn boxed(
+    mapping: Dependence,
+    filtering: Dependence,
+    make: impl Fn(&mut Network, usize),
+    nat: &str,
+) -> (World, [usize; 2]) {
     let mut world = World::new(5);
     world.card_rate = 8_000;
     world.turn = Some(TurnServer::default());
     world.names.add_address("turn.example", TURN);
+    world.network.listens.extend([3478, 443].map(|port| SocketAddr::new(TURN, port)));
     let boxes = [0u8, 1].map(|index| {
         let inside = IpAddr::V4(Ipv4Addr::new(10, 0, index, 2));
         let public = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1 + index));
         let number = world.network.put_behind(inside, Nat::new(public, mapping, filtering));
+        make(&mut world.network, number);
         let keys = format!("codecs = [\"PCMA\"]\nexpires = \"60s\"\n{nat}");
         world.add_phone_at(inside, config(&format!("{}", 1001 + u32::from(index)), &keys, ""), 0.0);
         number
@@ -237,4 +251,79 @@ fn an_idle_hour_of_waiting_candidates_is_cheap() {
     assert!(octets < 200_000, "{octets} octets of each phone");
     let after = called(&mut world);
     assert!(after.iter().all(|after| *after <= 300), "{after:?} ms after an idle hour");
+}
+
+/// The TURN server by every carriage, and the ways that a firewall leaves.
+const WAYS: &str = "[line.nat]\nstun = [\"198.51.100.7\"]\nice = true\n[[line.nat.turn]]\n\
+    url = [\"turn:turn.example\", \"turn:turn.example?transport=tcp\", \"turns:turn.example:443\"]\n\
+    username = \"phone\"\npassword = \"relay-password\"\n";
+
+/// The same as [`behind`], where a firewall lets only some things out.
+fn blocked(blocks: Blocks, sip: &str, nat: &str) -> (World, [usize; 2]) {
+    let (mut world, boxes) = boxed(
+        SOFT,
+        HARD,
+        |network, number| network.nat(number).blocks = blocks,
+        &format!("transport = \"{sip}\"\n{nat}"),
+    );
+    world.seconds(2);
+    (world, boxes)
+}
+
+#[test]
+fn where_no_datagram_gets_out_the_relay_is_reached_by_a_connection() {
+    for (blocks, sip) in [(Blocks::Udp, "tcp"), (Blocks::UdpLoudly, "tls"), (Blocks::AllButTheWeb, "wss")] {
+        let (mut world, _) = blocked(blocks, sip, WAYS);
+        let turn = world.turn.as_ref().unwrap();
+        assert_eq!((turn.allocations(), turn.connections()), (2, 2), "{blocks:?}: made before any call");
+        let after = called(&mut world);
+        assert!(after.iter().all(|after| *after <= 300), "{blocks:?}: {after:?} ms");
+        both_heard(&mut world);
+        world.tell(0, HANG_UP);
+        world.seconds(3);
+        let turn = world.turn.as_ref().unwrap();
+        assert_eq!(
+            (turn.allocations(), turn.connections()),
+            (2, 2),
+            "{blocks:?}: those of the call are gone"
+        );
+    }
+}
+
+#[test]
+fn without_ice_the_relay_carries_the_call_where_nothing_else_does() {
+    for (blocks, sip) in [(Blocks::Udp, "tcp"), (Blocks::AllButTheWeb, "wss")] {
+        let (mut world, _) = blocked(blocks, sip, &WAYS.replace("ice = true", "ice = false"));
+        world.tell(0, call("600"));
+        world.seconds(2);
+        world.talk(10);
+        world.assert_heard(0, 0);
+        assert!(world.turn.as_ref().unwrap().relayed > 800, "{blocks:?}");
+        world.tell(0, tipring::phone::command::Command::Hold { call: None });
+        world.seconds(20);
+        world.tell(0, tipring::phone::command::Command::Resume { call: None });
+        world.seconds(1);
+        world.talk(5);
+        world.assert_heard(0, 0);
+    }
+}
+
+#[test]
+fn a_connection_to_the_relay_that_dies_in_a_call_is_replaced_within_three_seconds() {
+    for ice in [true, false] {
+        let nat = if ice { WAYS.to_owned() } else { WAYS.replace("ice = true", "ice = false") };
+        let (mut world, boxes) = blocked(Blocks::Udp, "tcp", &nat);
+        world.tell(0, call(if ice { "1002" } else { "600" }));
+        world.seconds(1);
+        if ice {
+            world.tell(1, ANSWER);
+        }
+        world.seconds(7);
+        world.network.nat(boxes[0]).readdress("203.0.113.77".parse().unwrap());
+        // Without ICE nobody misses the answers of the relay before the machine misses those of its connection.
+        world.seconds(if ice { 3 } else { 9 });
+        world.talk(5);
+        world.assert_heard(0, usize::from(ice));
+        world.assert_heard(usize::from(ice), 0);
+    }
 }

@@ -5,11 +5,37 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tipring::nat::stun::{Class, Message, Refusal, Seal, TransactionId};
 use tipring::nat::turn_message::{Key, Method, TurnMessage, channel_data, is_authentic, write_channel_data};
+use tipring::nat::turn_stream::Inbox;
 
 /// Where it is.
 pub const TURN: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 const PORT: u16 = 3478;
 const REALM: &str = "world";
+
+/// Who has an allocation: whence it comes, and by which connection if by one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Client {
+    address: SocketAddr,
+    connection: Option<u64>,
+}
+
+/// What the server sends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Sent {
+    /// From this port of it.
+    Datagram { port: u16, to: SocketAddr, bytes: Vec<u8> },
+    /// On a connection that it has accepted.
+    Stream { connection: u64, bytes: Vec<u8> },
+}
+
+impl Client {
+    fn is_sent(self, bytes: Vec<u8>) -> Sent {
+        match self.connection {
+            Some(connection) => Sent::Stream { connection, bytes },
+            None => Sent::Datagram { port: PORT, to: self.address, bytes },
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Allocation {
@@ -21,7 +47,8 @@ struct Allocation {
 /// The server.
 #[derive(Debug)]
 pub struct TurnServer {
-    allocations: BTreeMap<SocketAddr, Allocation>,
+    allocations: BTreeMap<Client, Allocation>,
+    connections: BTreeMap<u64, (SocketAddr, Inbox)>,
     next_relay: u16,
     /// The password of every user.
     pub password: &'static str,
@@ -40,6 +67,7 @@ impl Default for TurnServer {
     fn default() -> TurnServer {
         TurnServer {
             allocations: BTreeMap::new(),
+            connections: BTreeMap::new(),
             next_relay: 50_000,
             password: "relay-password",
             silent: false,
@@ -57,46 +85,73 @@ impl TurnServer {
         self.allocations.len()
     }
 
-    /// A datagram came to one of its ports; what it sends: from which of its ports, whither, what.
-    pub fn receive(&mut self, from: SocketAddr, port: u16, bytes: &[u8]) -> Vec<(u16, SocketAddr, Vec<u8>)> {
-        let sent = self.answers(from, port, bytes);
+    /// Connections that it has.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// A datagram came to one of its ports; what it sends.
+    pub fn receive(&mut self, from: SocketAddr, port: u16, bytes: &[u8]) -> Vec<Sent> {
+        let client = Client { address: from, connection: None };
+        let sent: Vec<Sent> = match port {
+            _ if self.silent => Vec::new(),
+            PORT => self.answers(client, bytes).into_iter().collect(),
+            _ => self.relay_in(from, port, bytes).into_iter().collect(),
+        };
         let octets = |bytes: &[u8]| bytes.len() as u64 + 28;
-        self.octets += octets(bytes) + sent.iter().map(|(_, _, bytes)| octets(bytes)).sum::<u64>();
+        let back =
+            sent.iter().map(|(Sent::Datagram { bytes, .. } | Sent::Stream { bytes, .. })| octets(bytes));
+        self.octets += octets(bytes) + back.sum::<u64>();
         sent
     }
 
-    fn answers(&mut self, from: SocketAddr, port: u16, bytes: &[u8]) -> Vec<(u16, SocketAddr, Vec<u8>)> {
-        if self.silent {
-            return Vec::new();
+    /// Somebody has connected.
+    pub fn accept(&mut self, connection: u64, from: SocketAddr) {
+        self.connections.insert(connection, (from, Inbox::default()));
+    }
+
+    /// This came on a connection; what it sends.
+    pub fn receive_stream(&mut self, connection: u64, bytes: &[u8]) -> Vec<Sent> {
+        let Some((address, mut inbox)) = self.connections.remove(&connection) else { return Vec::new() };
+        inbox.push(bytes);
+        let client = Client { address, connection: Some(connection) };
+        let mut sent = Vec::new();
+        while let Some(message) = inbox.pop().expect("a phone keeps step") {
+            sent.extend(self.answers(client, &message).filter(|_| !self.silent));
         }
-        if port != PORT {
-            return self.relay_in(from, port, bytes).into_iter().collect();
-        }
+        self.connections.insert(connection, (address, inbox));
+        sent
+    }
+
+    /// A connection has ended; true if it was one of its.
+    pub fn closed(&mut self, connection: u64) -> bool {
+        self.allocations.retain(|client, _| client.connection != Some(connection));
+        self.connections.remove(&connection).is_some()
+    }
+
+    fn answers(&mut self, from: Client, bytes: &[u8]) -> Option<Sent> {
         if let Some((number, payload)) = channel_data(bytes) {
-            let Some(allocation) = self.allocations.get(&from) else { return Vec::new() };
-            let Some(peer) = allocation.channels.get(&number) else { return Vec::new() };
+            let allocation = self.allocations.get(&from)?;
+            let to = *allocation.channels.get(&number)?;
             self.relayed += 1;
-            return vec![(allocation.relay, *peer, payload.to_vec())];
+            return Some(Sent::Datagram { port: allocation.relay, to, bytes: payload.to_vec() });
         }
         if let Ok(message) = Message::read(bytes) {
-            return match message.class {
-                Class::Request => {
-                    vec![(PORT, from, Message::binding_answer(message.id, from).write(Seal::Fingerprint))]
-                }
-                _ => Vec::new(),
-            };
+            let answer = || Message::binding_answer(message.id, from.address).write(Seal::Fingerprint);
+            return (message.class == Class::Request).then(|| from.is_sent(answer()));
         }
-        let Some(message) = TurnMessage::read(bytes) else { return Vec::new() };
+        let message = TurnMessage::read(bytes)?;
         match message.class {
-            Class::Indication => self.relay_out(from, &message).into_iter().collect(),
+            Class::Indication => self.relay_out(from, &message),
             Class::Request => {
-                vec![(PORT, from, self.answer(from, &message, bytes))]
+                let answer = self.answer(from, &message, bytes);
+                Some(from.is_sent(answer))
             }
-            _ => Vec::new(),
+            _ => None,
         }
     }
 
-    fn relay_in(&mut self, from: SocketAddr, port: u16, bytes: &[u8]) -> Option<(u16, SocketAddr, Vec<u8>)> {
+    fn relay_in(&mut self, from: SocketAddr, port: u16, bytes: &[u8]) -> Option<Sent> {
         let (client, allocation) = self.allocations.iter().find(|(_, one)| one.relay == port)?;
         if !allocation.permitted.contains(&from.ip()) {
             return None;
@@ -105,8 +160,9 @@ impl TurnServer {
         let channel = allocation.channels.iter().find(|(_, peer)| **peer == from);
         let packet = match channel {
             Some((number, _)) => {
-                let mut out = vec![0; bytes.len() + 4];
-                write_channel_data(*number, bytes, false, &mut out)?;
+                let mut out = vec![0; bytes.len() + 8];
+                let length = write_channel_data(*number, bytes, client.connection.is_some(), &mut out)?;
+                out.truncate(length);
                 out
             }
             None => {
@@ -116,20 +172,20 @@ impl TurnServer {
                 data.write(None)
             }
         };
-        Some((PORT, *client, packet))
+        Some(client.is_sent(packet))
     }
 
-    fn relay_out(&mut self, from: SocketAddr, message: &TurnMessage) -> Option<(u16, SocketAddr, Vec<u8>)> {
+    fn relay_out(&mut self, from: Client, message: &TurnMessage) -> Option<Sent> {
         let allocation = self.allocations.get(&from)?;
-        let (peer, data) = (message.peers.first()?, message.data.clone()?);
-        if message.method != Method::Send || !allocation.permitted.contains(&peer.ip()) {
+        let (to, bytes) = (*message.peers.first()?, message.data.clone()?);
+        if message.method != Method::Send || !allocation.permitted.contains(&to.ip()) {
             return None;
         }
         self.relayed += 1;
-        Some((allocation.relay, *peer, data))
+        Some(Sent::Datagram { port: allocation.relay, to, bytes })
     }
 
-    fn answer(&mut self, from: SocketAddr, asked: &TurnMessage, bytes: &[u8]) -> Vec<u8> {
+    fn answer(&mut self, from: Client, asked: &TurnMessage, bytes: &[u8]) -> Vec<u8> {
         let user = asked.username.clone().unwrap_or_default();
         let key = Key::long_term(&user, REALM, self.password).expect("a key");
         let refuse = |code: u16, nonce: u32| {
@@ -157,7 +213,7 @@ impl TurnServer {
                 self.next_relay += 2;
             }
             granted.relayed = Some(SocketAddr::new(TURN, allocation.relay));
-            granted.mapped = Some(from);
+            granted.mapped = Some(from.address);
             return granted.write_answer(&key);
         }
         let Some(allocation) = self.allocations.get_mut(&from) else { return refuse(437, self.nonce) };

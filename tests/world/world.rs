@@ -23,7 +23,7 @@ use crate::names::Names;
 use crate::network::{Away, Datagram, Network};
 use crate::sound_card::{RATE, SoundCard};
 use crate::streams::Delivery;
-use crate::turn::{TURN, TurnServer};
+use crate::turn::{Sent, TURN, TurnServer};
 
 /// Where the PBX is.
 pub const PBX: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
@@ -204,9 +204,8 @@ impl World {
         while let Some(datagram) = self.network.arrive(now.mono_us) {
             let (from, to) = (datagram.from, datagram.to);
             if let Some(turn) = self.turn.as_mut().filter(|_| to.ip() == TURN) {
-                for (port, to, bytes) in turn.receive(from, to.port(), &datagram.bytes) {
-                    self.network.send(now.mono_us, SocketAddr::new(TURN, port), to, bytes);
-                }
+                let sent = turn.receive(from, to.port(), &datagram.bytes);
+                self.turn_sends(sent);
             } else if self.stun.contains(&to) && is_stun(&datagram.bytes) {
                 if self.pbx.silent && to.ip() == PBX {
                     continue;
@@ -246,8 +245,44 @@ impl World {
         self.drain();
     }
 
+    fn turn_sends(&mut self, sent: Vec<Sent>) {
+        let now_us = self.now().mono_us;
+        for sent in sent {
+            match sent {
+                Sent::Datagram { port, to, bytes } => {
+                    self.network.send(now_us, SocketAddr::new(TURN, port), to, bytes);
+                }
+                Sent::Stream { connection, bytes } => {
+                    self.network.stream_from_pbx(now_us, connection, bytes);
+                }
+            }
+        }
+    }
+
+    /// Takes what is for the TURN server; what is not comes back.
+    fn deliver_to_turn(&mut self, delivery: Delivery) -> Option<Delivery> {
+        let Some(turn) = &mut self.turn else { return Some(delivery) };
+        let to_turn = |connection: &u64| {
+            let there = self.network.streams.of_pbx(*connection);
+            there.is_some_and(|(_, _, _, server)| server.ip() == TURN)
+        };
+        match delivery {
+            Delivery::Accepted { connection, remote, .. } if to_turn(&connection) => {
+                turn.accept(connection, remote);
+            }
+            Delivery::ToPbx { connection, bytes } if to_turn(&connection) => {
+                let sent = turn.receive_stream(connection, &bytes);
+                self.turn_sends(sent);
+            }
+            Delivery::PbxClosed { connection } if turn.closed(connection) => {}
+            other => return Some(other),
+        }
+        None
+    }
+
     /// Brings to its end what has arrived on a connection.
     fn deliver(&mut self, now: Now, delivery: Delivery) {
+        let Some(delivery) = self.deliver_to_turn(delivery) else { return };
         let mut to_phone = |phone: IpAddr, input: network::Input<'_>| {
             if let Some(phone) = self.phones.iter_mut().find(|one| one.address == phone) {
                 phone.receive_stream(now, input);

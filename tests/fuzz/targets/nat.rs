@@ -7,9 +7,11 @@ use tipring::nat::binding::{Binding, Patience};
 use tipring::nat::candidate::{Candidate, Kind};
 use tipring::nat::discovery::{Discovery, Question, Socket};
 use tipring::nat::ice::{self, Agent, Credentials, Peer, Way};
+use tipring::nat::relay::{Relay, StreamInput, StreamOrder};
 use tipring::nat::stun::{self, MAX_ATTRIBUTES, MAX_REASON, Message, Seal, TransactionId};
-use tipring::nat::turn::{Allocation, Incoming, Server};
+use tipring::nat::turn::{Allocation, Carriage, Incoming, Server};
 use tipring::nat::turn_message::{self, TurnMessage};
+use tipring::nat::turn_stream::Inbox;
 use tipring::now::Now;
 
 pub const TARGETS: &[Target] = &[
@@ -19,6 +21,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "nat_agent", run: agent, seeds: MESSAGES, dictionary: WORDS },
     Target { name: "nat_turn_message", run: turn_message, seeds: TURN, dictionary: WORDS },
     Target { name: "nat_turn", run: turn, seeds: TURN, dictionary: WORDS },
+    Target { name: "nat_turn_stream", run: turn_stream, seeds: TURN, dictionary: WORDS },
+    Target { name: "nat_relay", run: relay, seeds: TURN, dictionary: WORDS },
 ];
 
 /// What is read can be written and is read as it was; nobody has guessed a password.
@@ -125,11 +129,6 @@ fn agent(octets: &[u8]) {
 
 /// What is read is written and read as it was; what is found without reading is what reading finds.
 fn turn_message(octets: &[u8]) {
-    let mut rest = octets;
-    while let Ok(Some(length)) = turn_message::next_of_stream(rest) {
-        assert!((4..=rest.len()).contains(&length));
-        rest = &rest[length..];
-    }
     if let Some((channel, payload)) = turn_message::channel_data(octets) {
         assert!((0x4000..0x5000).contains(&channel) && payload.len() + 4 <= octets.len());
     }
@@ -149,7 +148,11 @@ fn turn(octets: &[u8]) {
         address: "192.0.2.1:3478".parse().expect("an address"),
         username: "user".into(),
         password: "secret".into(),
-        stream: octets.first().is_some_and(|first| first % 2 == 0),
+        carriage: if octets.first().is_some_and(|first| first % 2 == 0) {
+            Carriage::Tcp
+        } else {
+            Carriage::Udp
+        },
     };
     let mut now = Now::default();
     let mut allocation = Allocation::new(now, server, Chance::from_number(1));
@@ -171,6 +174,77 @@ fn turn(octets: &[u8]) {
         allocation.handle_timeout(now);
     }
     let _ = allocation.poll_event();
+}
+
+/// A stream is cut alike however it comes, and little of it is kept.
+fn turn_stream(octets: &[u8]) {
+    let cut = |step: usize| {
+        let (mut inbox, mut found) = (Inbox::default(), Vec::new());
+        for piece in octets.chunks(step) {
+            inbox.push(piece);
+            loop {
+                match inbox.pop() {
+                    Ok(Some(message)) => {
+                        assert!((4..=stun::MAX_MESSAGE + 4).contains(&message.len()));
+                        found.push(message);
+                    }
+                    Ok(None) => break,
+                    Err(_) => return (found, false),
+                }
+            }
+            assert!(inbox.len() <= stun::MAX_MESSAGE + 4, "{} octets are kept", inbox.len());
+        }
+        (found, true)
+    };
+    let whole = cut(octets.len().max(1));
+    assert_eq!(cut(1), whole);
+    assert_eq!(cut(7), whole);
+}
+
+/// Servers that say this, by datagrams and on streams, get nobody a packet of a peer, and are asked with patience.
+fn relay(octets: &[u8]) {
+    let server = |port: u16, carriage: Carriage| Server {
+        address: ([192, 0, 2, 1], port).into(),
+        username: "user".into(),
+        password: "secret".into(),
+        carriage,
+    };
+    let servers = vec![server(3478, Carriage::Udp), server(3478, Carriage::Tcp), server(443, Carriage::Tcp)];
+    let mut now = Now::default();
+    let mut relay = Relay::new(now, servers, Chance::from_number(1));
+    let (mut sent, mut opened) = (0, 0);
+    for _ in 0..60 {
+        let mut streams = Vec::new();
+        while let Some(order) = relay.poll_order() {
+            if let StreamOrder::Open { stream, .. } = order {
+                opened += 1;
+                relay.handle_stream(now, stream, StreamInput::Open);
+                streams.push(stream);
+            }
+        }
+        while let Some((target, request)) = relay.poll_transmit() {
+            sent += 1;
+            let mut answer = octets.to_vec();
+            if let (Some(id), Some(theirs)) = (answer.get_mut(8..20), request.get(8..20)) {
+                id.copy_from_slice(theirs);
+            }
+            match target.stream {
+                Some(stream) => {
+                    relay.handle_stream(now, stream, StreamInput::Bytes(&answer));
+                }
+                None => {
+                    relay.handle_datagram(now, target.to, &answer);
+                }
+            }
+            assert_eq!(relay.poll_packet(now), None, "a packet of nobody");
+        }
+        let Some(due) = relay.poll_timeout() else { break };
+        now = now.plus(Duration::from_micros(due.saturating_sub(now.mono_us)));
+        relay.handle_timeout(now);
+        let seconds = now.mono_us / 1_000_000;
+        assert!(sent <= 60 + 12 * seconds, "{sent} messages within {seconds} s");
+        assert!(opened <= 12 + seconds, "{opened} streams within {seconds} s");
+    }
 }
 
 const TURN: &[&[u8]] = &[
