@@ -96,6 +96,9 @@ impl Path {
             && gathering.sources() == sources
         {
             gathering.hurry(now);
+            if let Some(agent) = &mut self.agent {
+                agent.doubt(now);
+            }
             return self.drain(now, events);
         }
         if let Some(mut before) = self.gathering.take() {

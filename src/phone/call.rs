@@ -89,6 +89,8 @@ pub(super) struct Path {
     pub found: Option<Found>,
     /// Whether the outside sees the port elsewhere than before.
     pub moved: bool,
+    /// Whether nothing comes back on the path, as far as its agent has said.
+    pub broken: bool,
     /// The search for another path, while it goes on.
     pub restart: Option<Restart>,
 }
@@ -275,6 +277,7 @@ impl Path {
             report: None,
             found: None,
             moved: false,
+            broken: false,
             restart: None,
         }
     }

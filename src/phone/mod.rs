@@ -310,7 +310,7 @@ impl Phone {
                 self.tell(now, Event::new(Kind::NetworkChanged { addresses }));
                 self.agent.network_changed(now);
                 self.reach.handle_network_changed(now);
-                self.restart_paths(now);
+                self.restart_paths(now, None);
             }
             Input::Stop => self.stop(now),
         }
@@ -393,6 +393,9 @@ impl Phone {
         while let Some(event) = self.agent.poll_event() {
             self.reach.handle_event(now, &event, &mut self.agent);
             self.handle_agent(now, event);
+        }
+        while let Some(account) = self.reach.poll_changed() {
+            self.restart_paths(now, Some(account));
         }
         let helps = self.calls.iter().any(|call| call.emergency);
         if let Some((file, config, warnings)) = self.postponed.take_if(|_| !helps) {

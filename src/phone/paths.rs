@@ -19,6 +19,7 @@ use crate::nat::ice::{Credentials, Event, Peer};
 use crate::nat::stun;
 use crate::nat::turn::{self, Carriage, Server, Trust};
 use crate::now::Now;
+use crate::sip::handle::AccountId;
 use crate::sip::sdp::{self, Address, Capability, Negotiation};
 use crate::sip::srv::{ServerName, Service};
 
@@ -424,6 +425,11 @@ impl Phone {
             }
             return self.offer_restart(now, index);
         }
+        if !call.path.broken {
+            // It was a hint, and it was wrong for this call: if not, that is noticed.
+            call.path.restart = None;
+            return;
+        }
         let ice = call.path.plan.as_ref().and_then(|plan| plan.ice.as_ref());
         let [controlling, controlled] = LEAVE_TO_PEER;
         let wait = if ice.is_some_and(|ice| ice.controlling) { controlling } else { controlled };
@@ -448,6 +454,7 @@ impl Phone {
             return;
         };
         let call = &mut self.calls[index];
+        call.path.broken = !matches!(event, Event::Route(_) | Event::Mended);
         match event {
             Event::Route(_) | Event::Mended => {
                 if matches!(call.path.restart, Some(Restart::Left { .. })) {
@@ -462,13 +469,16 @@ impl Phone {
         }
     }
 
-    /// The machine has other addresses: every call under ICE looks for another path.
-    pub(super) fn restart_paths(&mut self, now: Now) {
-        self.paths.look_up_us = now.mono_us;
+    /// The machine, or the outside of one line, has other addresses: every call under ICE looks for another path.
+    pub(super) fn restart_paths(&mut self, now: Now, of: Option<AccountId>) {
+        if of.is_none() {
+            self.paths.look_up_us = now.mono_us;
+        }
         for index in 0..self.calls.len() {
             let call = &self.calls[index];
             let ice = call.path.plan.as_ref().is_some_and(|plan| plan.ice.is_some());
-            if ice && call.is_active() && call.path.restart.is_none() {
+            let concerned = of.is_none_or(|of| self.agent.call_account(call.sip) == Some(of));
+            if ice && concerned && call.is_active() && call.path.restart.is_none() {
                 self.restart_path(now, index);
             }
         }

@@ -40,6 +40,8 @@ pub struct Reach {
     unkept: BTreeSet<AccountId>,
     /// STUN that nobody asked for.
     strays: u64,
+    /// Lines whose outside has changed, until that is taken up.
+    changed: VecDeque<AccountId>,
     chance: Chance,
 }
 
@@ -62,6 +64,7 @@ impl Reach {
             watches: Vec::new(),
             unkept: BTreeSet::new(),
             strays: 0,
+            changed: VecDeque::new(),
             chance,
         }
     }
@@ -334,7 +337,8 @@ impl Reach {
                 None => return,
                 Some(watch::Output::Datagram { to, octets }) => agent.send_datagram(to, octets),
                 Some(watch::Output::Changed) => {
-                    accounts.iter().for_each(|account| self.hint(now, *account, agent))
+                    accounts.iter().for_each(|account| self.hint(now, *account, agent));
+                    self.changed.extend(accounts);
                 }
                 Some(watch::Output::Heard) => {
                     for account in accounts.iter().filter(|account| self.waits(**account)) {
@@ -343,6 +347,11 @@ impl Reach {
                 }
             }
         }
+    }
+
+    /// The next line whose outside was seen to change: what its calls know of it is no longer sure.
+    pub fn poll_changed(&mut self) -> Option<AccountId> {
+        self.changed.pop_front()
     }
 
     /// The outside has changed: what the registrar has leads nowhere.

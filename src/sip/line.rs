@@ -33,6 +33,8 @@ pub(crate) struct Line {
     pub probe: Option<Probe>,
     /// The server at the end of it.
     pub target: Option<Target>,
+    /// The Contact that far ends of its dialogs get to know, as it was when the line was registered last.
+    pub told: Option<String>,
     /// Connections in a row on which a REGISTER was not answered.
     pub unheard: u32,
     /// Our address towards the server.
@@ -58,6 +60,7 @@ impl Line {
             seen: None,
             probe: None,
             target: None,
+            told: None,
             unheard: 0,
             local: None,
             survey_at: None,

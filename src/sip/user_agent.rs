@@ -40,6 +40,10 @@ pub struct UserAgent {
     stopping: Option<u64>,
 }
 
+/// So long after a line is registered elsewhere its calls tell that to their far ends, …
+const LEAST_PAUSE: Duration = Duration::from_millis(100);
+/// … and by chance up to this much later.
+const MORE_PAUSE: Duration = Duration::from_millis(900);
 /// How long an orderly end may take.
 const STOPPING: Duration = Duration::from_secs(2);
 
@@ -442,6 +446,7 @@ impl UserAgent {
             self.hand_up(now, delivery);
             self.wire.settle(now);
         }
+        self.tell_targets(now);
         let over: Vec<CallId> =
             self.calls.iter().filter(|(_, call)| call.is_over()).map(|(id, _)| *id).collect();
         for id in over {
@@ -469,6 +474,16 @@ impl UserAgent {
             if quiet || deadline <= now.mono_us {
                 self.stopping = None;
                 self.wire.events.push_back(Event::Stopped);
+            }
+        }
+    }
+
+    /// The far ends of calls get to know that we are reached elsewhere now (RFC 3261 §12.2), one after the other.
+    fn tell_targets(&mut self, now: Now) {
+        for account in std::mem::take(&mut self.wire.moved) {
+            for call in self.calls.values_mut().filter(|call| call.account() == account) {
+                let pause = LEAST_PAUSE + MORE_PAUSE.mul_f64(self.wire.chance.unit());
+                call.tell_target(now.deadline(pause));
             }
         }
     }

@@ -21,6 +21,7 @@ use crate::sip::line::Line;
 use crate::sip::locate::{Destination, Families, Located, Locator};
 use crate::sip::message::{Request, Response};
 use crate::sip::method::Method;
+use crate::sip::name_addr::NameAddr;
 use crate::sip::network::{LookupError, Output, Transport};
 use crate::sip::registration::{RegistrationState, Step};
 use crate::sip::timers::Timers;
@@ -50,6 +51,8 @@ pub struct Wire {
     /// Names that the room above waits for.
     pub(crate) resolving: Vec<Destination>,
     pub(crate) deliveries: VecDeque<Delivery>,
+    /// Lines that are registered with another Contact than before, until their calls know.
+    pub(crate) moved: Vec<AccountId>,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) counters: Counters,
@@ -129,6 +132,7 @@ impl Wire {
             next_route: FIRST_ROUTE,
             resolving: Vec::new(),
             deliveries: VecDeque::new(),
+            moved: Vec::new(),
             outputs: VecDeque::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
@@ -470,6 +474,17 @@ impl Wire {
         }
     }
 
+    /// A line is registered: where its Contact is another one than before, the far ends of its calls have to know.
+    fn note_target(&mut self, account: AccountId) {
+        let Some(line) = self.lines.get_mut(&account) else { return };
+        let Some(contact) = line.registration.binding().cloned().map(NameAddr::new) else { return };
+        let told = line.registration.outbound().in_dialog(contact, false).to_string();
+        let before = line.told.replace(told);
+        if before.is_some() && before != line.told {
+            self.moved.push(account);
+        }
+    }
+
     /// Carries out what a registration asks for.
     pub(crate) fn follow(&mut self, now: Now, account: AccountId, steps: Vec<Step>) {
         for step in steps {
@@ -486,6 +501,7 @@ impl Wire {
                     };
                     self.events.push_back(Event::Registration { account, state });
                     if let Some(contact) = contact {
+                        self.note_target(account);
                         self.subscribe(now, account, &contact);
                     }
                 }

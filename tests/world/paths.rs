@@ -189,6 +189,71 @@ fn a_public_address_that_changes_in_a_call_is_healed_within_three_seconds() {
 }
 
 #[test]
+fn both_sides_may_move_one_after_the_other() {
+    for (mapping, nat) in [(SOFT, ICE), (HARD, RELAY)] {
+        let (mut world, boxes) = behind(mapping, HARD, nat);
+        called(&mut world);
+        for (side, public) in [(0, "203.0.113.77"), (1, "203.0.113.88"), (0, "203.0.113.99")] {
+            world.network.nat(boxes[side]).readdress(public.parse().unwrap());
+            world.seconds(4);
+            both_heard(&mut world);
+        }
+    }
+}
+
+#[test]
+fn the_far_end_of_a_call_learns_where_a_phone_is_reached_after_a_move() {
+    for nat in ["", "[line.nat]\nstun = [\"198.51.100.7\"]\n"] {
+        let (mut world, boxes) = behind(SOFT, HARD, nat);
+        let now = world.now();
+        let call = world.pbx.call(now, "1001", &[]).expect("registered");
+        world.drain();
+        world.seconds(1);
+        world.tell(0, ANSWER);
+        world.seconds(2);
+        world.network.nat(boxes[0]).readdress("203.0.113.77".parse().unwrap());
+        world.seconds(25);
+        assert_eq!(world.calls(0)[0].state, "active");
+        let trace = world.phones[0].phone.trace(0, None, None);
+        let told: Vec<_> = trace.iter().filter(|one| one.sent && one.text.starts_with("UPDATE")).collect();
+        assert_eq!(told.len(), 1, "told once that it is reached elsewhere");
+        assert!(told[0].text.contains("@203.0.113.77:"), "{}", told[0].text);
+        let now = world.now();
+        world.pbx.hang_up(now, call);
+        world.drain();
+        world.seconds(1);
+        assert!(world.calls(0).is_empty(), "the BYE went where the phone was: {:?}", world.phones[0].told());
+    }
+}
+
+/// How long after its REGISTER phone 0 offers another path, in milliseconds, when its outside changes after this time on
+/// hold.
+fn restart_after_a_register(hold_ms: u64) -> i64 {
+    let (mut world, boxes) = behind(SOFT, HARD, ICE);
+    called(&mut world);
+    world.tell(0, tipring::phone::command::Command::Hold { call: None });
+    world.millis(2_000 + hold_ms);
+    let moved_us = world.now().utc_us;
+    world.network.nat(boxes[0]).readdress("203.0.113.77".parse().unwrap());
+    world.seconds(15);
+    let trace = world.phones[0].phone.trace(0, None, None);
+    let first = |method: &str| {
+        let found =
+            trace.iter().find(|one| one.sent && one.utc_us > moved_us && one.text.starts_with(method));
+        found.unwrap_or_else(|| panic!("no {method} after {hold_ms} ms")).utc_us
+    };
+    (first("INVITE") - first("REGISTER")) / 1_000
+}
+
+#[test]
+fn a_call_on_hold_finds_another_path_as_soon_as_the_stun_server_sees_the_move() {
+    for step in 0..8 {
+        let after_ms = restart_after_a_register(step * 600);
+        assert!(after_ms < 700, "{after_ms} ms after the line knew");
+    }
+}
+
+#[test]
 fn a_relay_that_does_not_answer_costs_the_call_nothing() {
     let (mut world, _) = behind(SOFT, HARD, RELAY);
     world.turn.as_mut().unwrap().silent = true;

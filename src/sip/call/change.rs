@@ -93,6 +93,8 @@ impl Call {
         ask: Ask,
         wire: &mut Wire,
     ) {
+        // Every one of them carries our Contact.
+        self.tell_target_at = None;
         let method = if by == By::Invite { Method::INVITE } else { Method::UPDATE };
         let mut request = self.legs[index].dialog.request(method);
         self.say_supported(&mut request.fields);
@@ -102,6 +104,27 @@ impl Call {
             request.set_body("application/sdp", sdp);
         }
         self.ask(now, index, request, ask, wire);
+    }
+
+    /// Our Contact is another one than the peer knows: it is told at this moment, unless something that is sent before
+    /// tells it anyway.
+    pub(crate) fn tell_target(&mut self, at_us: u64) {
+        if self.stage == Stage::Talking {
+            self.tell_target_at = Some(at_us);
+        }
+    }
+
+    /// Tells the peer our Contact: by UPDATE without description, else the room above is asked for a re-INVITE.
+    pub(super) fn send_target(&mut self, now: Now, wire: &mut Wire) {
+        let Some(index) = self.chosen else { return };
+        if self.is_busy(index).is_some() {
+            // What is under way has left before the Contact changed.
+            self.tell_target_at = Some(now.deadline(SOON));
+        } else if self.legs[index].allows_update {
+            self.send_change(now, index, By::Update, None, Ask::Target, wire);
+        } else {
+            wire.event(self.id, CallEvent::OfferWanted);
+        }
     }
 
     /// Refreshes the session: by UPDATE without description, else the room above is asked for a re-INVITE.
@@ -149,6 +172,7 @@ impl Call {
                 response.set_body("application/sdp", sdp.clone());
                 self.legs[index].dialog.refresh_target(&open.request.fields);
                 self.legs[index].answer(sdp);
+                self.tell_target_at = None;
                 if open.request.method == Method::INVITE {
                     self.succeed(now, index, &open, response, wire);
                 } else {
@@ -328,12 +352,14 @@ impl Call {
             return;
         }
         match ask {
-            Ask::Offer(_) | Ask::Refresh if response.is_success() => {
+            Ask::Offer(_) | Ask::Refresh | Ask::Target if response.is_success() => {
                 self.on_change_taken(now, index, &ask, response, wire)
             }
             Ask::Offer(_) | Ask::Refresh => self.on_change_refused(now, index, &ask, response, wire),
+            // RFC 3261 §12.2.1.2. Anything else is for the next request to find out.
+            Ask::Target if response.status == 481 => self.give_up(now, Ending::PeerGone, 481, wire),
             Ask::Info => wire.event(self.id, CallEvent::InfoResult { status: response.status }),
-            Ask::Prack | Ask::Bye => {}
+            Ask::Prack | Ask::Bye | Ask::Target => {}
         }
     }
 
@@ -343,7 +369,7 @@ impl Call {
         let leg = &mut self.legs[index];
         leg.dialog.refresh_target(&response.fields);
         leg.hear_allow(&response.fields);
-        if *ask == Ask::Refresh {
+        if matches!(ask, Ask::Refresh | Ask::Target) {
             return wire.event(self.id, CallEvent::Refreshed);
         }
         match description_in(&response.fields, &response.body) {
@@ -434,7 +460,7 @@ impl Call {
             Ask::Info => {
                 wire.event(self.id, CallEvent::InfoResult { status: if timed_out { 408 } else { 503 } })
             }
-            Ask::Prack | Ask::Bye => {}
+            Ask::Prack | Ask::Bye | Ask::Target => {}
         }
     }
 

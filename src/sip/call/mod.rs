@@ -84,6 +84,8 @@ enum Ask {
     Prack,
     Offer(By),
     Refresh,
+    /// The peer learns our new Contact.
+    Target,
     Bye,
     Info,
 }
@@ -115,6 +117,8 @@ pub struct Call {
     /// A 2xx of ours that waits for its ACK.
     unacknowledged: Option<Unacknowledged>,
     glare: Glare,
+    /// When the peer is told our new Contact.
+    tell_target_at: Option<u64>,
     /// Until when our re-INVITE may stay unanswered.
     reinvite_until: Option<u64>,
     timer: session_timer::SessionTimer,
@@ -147,6 +151,7 @@ impl Call {
             acks: Vec::new(),
             unacknowledged: None,
             glare: Glare::default(),
+            tell_target_at: None,
             reinvite_until: None,
             timer: session_timer::SessionTimer::new(&settings),
             settings,
@@ -257,6 +262,7 @@ impl Call {
             due = earliest(due, earliest(incoming.reliable.poll_timeout(), incoming.expires_at));
         }
         due = earliest(due, earliest(self.glare.retry_at, self.reinvite_until));
+        due = earliest(due, self.tell_target_at);
         earliest(due, self.timer.poll_timeout())
     }
 
@@ -270,6 +276,9 @@ impl Call {
         self.resend_provisional(now, wire);
         if self.glare.retry_at.take_if(|at| *at <= now.mono_us).is_some() {
             self.want_offer(now, wire);
+        }
+        if self.tell_target_at.take_if(|at| *at <= now.mono_us).is_some() {
+            self.send_target(now, wire);
         }
         if self.reinvite_until.take_if(|until| *until <= now.mono_us).is_some() {
             self.cancel_reinvite(now, wire);
