@@ -276,7 +276,7 @@ fn configure(folder: &Path, address: &str, root: &Path) {
 /// The accounts (password `pw` + number):
 /// 1001–1004 and 1011–1029 friendly, plain RTP · 1101–1104 friendly, SDES · 1201–1204 friendly, and hold is passed on instead of music ·
 /// 1301–1302 friendly, their mailboxes are told to whoever registers · 1303–1304 the same for whoever subscribes ·
-/// 1701–1702 friendly, with ICE ·
+/// 1701–1702 friendly, with ICE · 1711 the same with DTLS-SRTP · 1712 with SDES ·
 /// 1501–1504 hostile but legal · 1505–1506 the same with SDES · 1507 for phones behind NAT, with one contact and never
 /// a second · 1601–1602 friendly, DTLS-SRTP without ICE · 1603 the same with early feedback in the transport's name ·
 /// 1604 the same with a port for RTCP · 1605 the same, and it waits for the phone to begin.
@@ -330,7 +330,11 @@ bind={address}
     ] {
         groups.push((numbers, format!("{friendly}{dtls}{more}"), kind_aor));
     }
-    groups.push((1701..=1702, format!("{friendly}ice_support=yes\n"), kind_aor));
+    for (numbers, keys) in [(1701..=1702, ""), (1711..=1711, dtls), (1712..=1712, "media_encryption=sdes\n")]
+    {
+        let more = if keys == dtls { "dtls_setup=actpass\nrtcp_mux=yes\n" } else { "" };
+        groups.push((numbers, format!("{friendly}ice_support=yes\n{keys}{more}"), kind_aor));
+    }
     for (numbers, endpoint, aor) in groups {
         for n in numbers {
             let (endpoint, aor) = match n {

@@ -17,6 +17,25 @@ pub struct Coturn {
 pub const USER: &str = "lab";
 pub const PASSWORD: &str = "labpass";
 
+/// Keys of a line that uses it as TURN server only.
+pub fn relay() -> String {
+    format!("[line.nat]\n{}", account())
+}
+
+/// Keys of a line that uses it as STUN server, on both addresses, and as TURN server.
+pub fn stun_and_relay() -> String {
+    format!("[line.nat]\nstun = [\"203.0.113.11\", \"203.0.113.12\"]\n{}", account())
+}
+
+/// The same with ICE.
+pub fn ice() -> String {
+    stun_and_relay().replacen('\n', "\nice = true\n", 1)
+}
+
+fn account() -> String {
+    format!("[[line.nat.turn]]\nurl = \"turn:203.0.113.11\"\nusername = {USER:?}\npassword = {PASSWORD:?}")
+}
+
 impl Coturn {
     /// Starts it and waits until it answers.
     pub fn start(lab: &Lab) -> Coturn {

@@ -42,6 +42,7 @@ mod peers_alone;
 mod reach;
 mod registrars;
 mod scripted;
+mod sealed;
 mod secrets;
 mod spoken;
 mod voicemail;

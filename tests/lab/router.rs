@@ -35,7 +35,8 @@ pub enum Nat {
 pub struct Uplink {
     nat: Nat,
     carrier: Option<Nat>,
-    lifetime: u32,
+    /// Seconds after which its routers forget an idle mapping.
+    pub lifetime: u32,
     link: Option<Link>,
 }
 
@@ -273,8 +274,8 @@ fn rules(nat: Nat, lifetime: u32) -> String {
            {helper}
            chain hole {{ type filter hook forward priority -20; }}
            chain count {{ type filter hook forward priority -10;
-             iifname lan0 counter name \"out\"
-             oifname lan0 counter name \"back\"
+             iifname lan0 oifname wan0 counter name \"out\"
+             iifname wan0 oifname lan0 counter name \"back\"
            }}
            chain forward {{ type filter hook forward priority filter; policy drop;
              {gate}
