@@ -16,6 +16,10 @@ use std::collections::VecDeque;
 pub const MAX_STUN: usize = 2;
 /// A socket that waits is asked about so often: shorter than any NAT forgets.
 const KEEP: Duration = Duration::from_secs(15);
+/// A NAT has forgotten it in spite of that: from then on it is asked twice as often, down to this time …
+const LEAST_KEEP: Duration = Duration::from_secs(5);
+/// … and half as often again when it was remembered for so long.
+const REMEMBERED: Duration = Duration::from_secs(3_600);
 
 /// What to gather from.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -72,6 +76,9 @@ pub struct Gathering {
     told: Option<Found>,
     changed: bool,
     round: u32,
+    /// How often a waiting socket is asked about, and since when that has been enough.
+    keep: Duration,
+    enough_us: u64,
     out: VecDeque<(Target, Vec<u8>)>,
     chance: Chance,
 }
@@ -98,6 +105,8 @@ impl Gathering {
             told: None,
             changed: true,
             round: 0,
+            keep: KEEP,
+            enough_us: now.mono_us,
             out: VecDeque::new(),
             chance,
             sources,
@@ -151,8 +160,11 @@ impl Gathering {
                 question.under_way = None;
                 question.settled = true;
                 let mapped = if let Outcome::Mapped { mapped, .. } = outcome { Some(mapped) } else { None };
-                question.mapped = mapped;
+                let before = std::mem::replace(&mut question.mapped, mapped);
                 self.changed = true;
+                if let (Some(before), Some(mapped)) = (before, mapped.filter(|_| mapped != before)) {
+                    self.moved(now, before.ip() == mapped.ip());
+                }
             }
             return true;
         }
@@ -166,6 +178,23 @@ impl Gathering {
                 packet(peer, payload);
                 true
             }
+        }
+    }
+
+    /// The outside sees the socket elsewhere than before: what the TURN server knows may be worthless. At the same address
+    /// it is the NAT that has forgotten.
+    fn moved(&mut self, now: Now, forgotten: bool) {
+        if forgotten && now.since(self.enough_us) > LEAST_KEEP {
+            self.keep_open(now, (self.keep / 2).max(LEAST_KEEP));
+        }
+        self.relay.hurry(now);
+    }
+
+    fn keep_open(&mut self, now: Now, every: Duration) {
+        (self.keep, self.enough_us) = (every, now.mono_us);
+        self.relay.keep_open(every);
+        for question in &mut self.questions {
+            question.next_us = question.next_us.min(now.deadline(every));
         }
     }
 
@@ -266,10 +295,13 @@ impl Gathering {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now) {
+        if self.keep < KEEP && now.since(self.enough_us) >= REMEMBERED {
+            self.keep_open(now, (self.keep * 2).min(KEEP));
+        }
         for question in &mut self.questions {
             let ask = question.under_way.is_none() && question.next_us <= now.mono_us;
             if ask {
-                question.next_us = now.deadline(KEEP);
+                question.next_us = now.deadline(self.keep);
                 let patience = Patience::BRIEF;
                 question.under_way = Some(Binding::new(question.server, None, patience, &mut self.chance));
             }

@@ -1,5 +1,6 @@
 //! Gathering from servers that the test plays.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -171,4 +172,35 @@ fn what_is_released_is_silent() {
     let (_, last) = gathering.poll_transmit().expect("the allocation is given back");
     assert_eq!(TurnMessage::read(&last).unwrap().lifetime_s, Some(0));
     assert_eq!((gathering.poll_transmit(), gathering.poll_timeout()), (None, None));
+}
+
+/// A NAT that forgets after 8 s: it is noticed once, and from then on kept open; the TURN server is asked whether it still
+/// knows us. Hours later, in another network, it costs what it did.
+#[test]
+fn a_nat_that_forgets_soon_is_kept_open_more_often() {
+    let (last, lapses, lifetime) = (Cell::new(0), Cell::new(0u16), Cell::new(8_000_000));
+    let now = Cell::new(at(10));
+    let mapped = |_| {
+        let now_us = now.get().mono_us;
+        lapses.set(lapses.get() + u16::from(now_us - last.replace(now_us) > lifetime.get()));
+        address(&format!("203.0.113.5:{}", 41_000 + lapses.get()))
+    };
+    let (mut gathering, _) = gathered(sources(), &mapped);
+    let mut live_until = |until_s: u64| {
+        let mut sent = 0;
+        while now.get().mono_us < until_s * 1_000_000 {
+            now.set(Now { mono_us: gathering.poll_timeout().unwrap().max(now.get().mono_us), ..now.get() });
+            gathering.handle_timeout(now.get());
+            sent += serve(&mut gathering, now.get(), &mapped);
+        }
+        sent
+    };
+    live_until(600);
+    assert_eq!(lapses.get(), 1, "one is how it is noticed");
+    let often = live_until(1_200);
+    lifetime.set(60_000_000);
+    live_until(12_000);
+    let seldom = live_until(12_600);
+    assert!(seldom * 3 < often * 2, "{often} packets, and {seldom} later");
+    assert_eq!(lapses.get(), 1);
 }

@@ -114,6 +114,8 @@ pub struct Relay {
     retry_us: Option<u64>,
     retry: Duration,
     failure: Option<Failure>,
+    /// How often its mapping in NATs is kept open, where that is oftener than usual.
+    keep: Option<Duration>,
     out: VecDeque<(Target, Vec<u8>)>,
     orders: VecDeque<StreamOrder>,
     chance: Chance,
@@ -131,6 +133,7 @@ impl Relay {
             retry_us: None,
             retry: FIRST_RETRY,
             failure: None,
+            keep: None,
             out: VecDeque::new(),
             orders: VecDeque::new(),
             chance,
@@ -182,6 +185,23 @@ impl Relay {
         }
     }
 
+    /// The NAT on the way forgets who sends nothing for longer than this.
+    pub fn keep_open(&mut self, every: Duration) {
+        self.keep = Some(every);
+        for allocation in self.attempts.iter_mut().filter_map(|attempt| attempt.allocation.as_mut()) {
+            allocation.keep_open(every);
+        }
+    }
+
+    /// Asks for an allocation.
+    fn allocate(&mut self, now: Now, server: Server) -> Allocation {
+        let mut allocation = Allocation::new(now, server, self.chance.fork());
+        if let Some(every) = self.keep {
+            allocation.keep_open(every);
+        }
+        allocation
+    }
+
     fn begin(&mut self, now: Now) {
         self.retry_us = None;
         self.next = 0;
@@ -206,7 +226,7 @@ impl Relay {
     fn attempt(&mut self, now: Now, server: Server, redirections: u8) {
         let stream = server.carriage.is_stream().then(|| StreamId(self.chance.next_u64() >> 1));
         let allocation = match stream {
-            None => Some(Allocation::new(now, server.clone(), self.chance.fork())),
+            None => Some(self.allocate(now, server.clone())),
             Some(stream) => {
                 let carriage = server.carriage.clone();
                 self.orders.push_back(StreamOrder::Open { stream, server: server.address, carriage });
@@ -248,7 +268,10 @@ impl Relay {
         match (input, self.attempts.get_mut(at)) {
             (StreamInput::Open, Some(attempt)) if attempt.allocation.is_none() => {
                 let server = attempt.server.clone();
-                attempt.allocation = Some(Allocation::new(now, server, self.chance.fork()));
+                let allocation = self.allocate(now, server);
+                if let Some(attempt) = self.attempts.get_mut(at) {
+                    attempt.allocation = Some(allocation);
+                }
             }
             (StreamInput::Bytes(octets), Some(attempt)) => attempt.inbox.push(octets),
             (StreamInput::Closed(why), _) => self.failed(now, at, Failure::Unreachable(why.to_owned())),

@@ -212,6 +212,8 @@ pub struct Allocation {
     redirections: u8,
     /// When the server was last sent something.
     sent_us: u64,
+    /// After so long without that a small packet is sent.
+    keep: Duration,
     out: VecDeque<Vec<u8>>,
     events: VecDeque<Event>,
     /// Messages of the server that were not believed.
@@ -232,6 +234,7 @@ impl Allocation {
             next_channel: FIRST_CHANNEL,
             redirections: 0,
             sent_us: now.mono_us,
+            keep: KEEP_ALIVE,
             out: VecDeque::new(),
             events: VecDeque::new(),
             forged: 0,
@@ -280,6 +283,11 @@ impl Allocation {
     /// Messages that were not believed so far.
     pub fn forged(&self) -> u64 {
         self.forged
+    }
+
+    /// The NAT on the way forgets who sends nothing for longer than this.
+    pub fn keep_open(&mut self, every: Duration) {
+        self.keep = every.min(KEEP_ALIVE);
     }
 
     /// Peers may reach us. Those for whom there is no room are left out.
@@ -554,7 +562,7 @@ impl Allocation {
         let State::Alive { refresh_us, .. } = self.state else { return pending };
         let permissions = self.permissions.iter().map(|permission| permission.renew_us).min();
         let channels = self.channels.iter().map(|channel| channel.renew_us).min();
-        let alive = Some(self.sent_us + crate::now::micros(KEEP_ALIVE));
+        let alive = Some(self.sent_us + crate::now::micros(self.keep));
         [Some(refresh_us), permissions, channels, alive].into_iter().fold(pending, earliest)
     }
 
@@ -585,7 +593,7 @@ impl Allocation {
             }
         }
         due.into_iter().for_each(|ask| self.ask(now, ask, 0));
-        if now.since(self.sent_us) >= KEEP_ALIVE {
+        if now.since(self.sent_us) >= self.keep {
             let id = TransactionId::draw(&mut self.chance);
             self.out.push_back(Message::new(stun::Class::Indication, id).write(Seal::Plain));
             self.sent_us = now.mono_us;
