@@ -145,7 +145,8 @@ impl Path {
         events: &mut VecDeque<Event>,
     ) -> Plan {
         self.leg = Some(leg);
-        let sends = plan.direction.sends() && plan.send.is_some();
+        // Under DTLS nothing leaves before the handshake, which may be the far end's to begin.
+        let sends = plan.direction.sends() && plan.send.is_some() && plan.dtls.is_none();
         let direct = plan.ice.is_none() && !plan.relayed;
         let quiet = plan.remote.filter(|_| plan.keep_open && direct && !sends);
         self.keep_open = quiet.map(|remote| (remote.rtp, now.mono_us));

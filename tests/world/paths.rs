@@ -125,6 +125,18 @@ fn two_phones_without_ice_hear_each_other_by_the_relay_alone() {
     }
 }
 
+/// A port-restricted NAT lets in who has been sent something: also while whoever was called begins the handshake.
+#[test]
+fn two_phones_with_public_addresses_hear_each_other_without_ice() {
+    for keys in ["", "srtp = \"required\"\n", "srtp = \"required\"\nsrtp_keys = \"dtls\"\n"] {
+        let stun = "[line.nat]\nstun = [\"198.51.100.7\"]\n";
+        let (mut world, _) = behind(SOFT, HARD, &format!("{keys}{stun}"));
+        let after = called(&mut world);
+        assert!(after.iter().all(|after| *after <= 1_200), "{keys}: {after:?} ms");
+        both_heard(&mut world);
+    }
+}
+
 /// What comes to the socket and not through the relay is nobody's.
 #[test]
 fn what_comes_past_the_relay_is_not_heard() {
