@@ -33,7 +33,8 @@ pub fn ice() -> String {
 }
 
 fn account() -> String {
-    format!("[[line.nat.turn]]\nurl = \"turn:203.0.113.11\"\nusername = {USER:?}\npassword = {PASSWORD:?}")
+    let ways = r#"["turn:203.0.113.11", "turn:203.0.113.11?transport=tcp", "turns:203.0.113.11:443"]"#;
+    format!("[[line.nat.turn]]\nurl = {ways}\nusername = {USER:?}\npassword = {PASSWORD:?}")
 }
 
 impl Coturn {
