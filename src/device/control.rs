@@ -129,6 +129,7 @@ impl Control {
     /// Sends what the lines have to say first; inside the runtime. Nothing else is as urgent: whoever calls this phone is
     /// waiting for it.
     pub fn begin(&mut self) {
+        self.phone.set_addresses(self.surroundings.reached_at(&self.config));
         self.believe();
         self.check_clock(clock::now());
         self.listen_to_the_kernel(clock::now());
@@ -388,7 +389,7 @@ impl Control {
         let seen = Surroundings::look();
         if slept || seen != self.surroundings {
             self.network.network_changed();
-            let addresses = seen.addresses.iter().map(ToString::to_string).collect();
+            let addresses = seen.reached_at(&self.config);
             self.surroundings = seen;
             self.phone.handle(now, Input::NetworkChanged { addresses });
             self.drain();

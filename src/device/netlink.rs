@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ use nix::net::if_::InterfaceFlags;
 use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::net::UdpSocket;
+
+use super::sip_network::local_address;
+use crate::config::Config;
 
 /// After a word of the kernel's, more are waited for: an interface that comes up says a dozen.
 pub const SETTLED_AFTER: Duration = Duration::from_millis(80);
@@ -81,6 +84,21 @@ impl Surroundings {
         let mut routes = default_routes(&table("/proc/net/route"));
         routes.extend(default_routes_v6(&table("/proc/net/ipv6_route")));
         Surroundings { addresses, routes }
+    }
+}
+
+impl Surroundings {
+    /// The addresses that this configuration's sockets are reached at. Of several of IPv6 it is the one that packets
+    /// leave from: answers would come from there whatever was asked.
+    pub fn reached_at(&self, config: &Config) -> Vec<IpAddr> {
+        if let Some(bound) = &config.sip.bind
+            && !bound.0.is_unspecified()
+        {
+            return vec![bound.0];
+        }
+        let source = local_address(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 1).into()).ok();
+        let leaves = |address: &IpAddr| address.is_ipv4() || source.is_none_or(|source| source == *address);
+        self.addresses.iter().copied().filter(leaves).collect()
     }
 }
 

@@ -412,7 +412,7 @@ async fn accept(listener: TcpListener, dscp: u8, reports: Sender<Reported>) {
 }
 
 /// The address that packets to `remote` carry: the kernel's routing says, nothing is sent.
-fn local_address(remote: IpAddr) -> io::Result<IpAddr> {
+pub(super) fn local_address(remote: IpAddr) -> io::Result<IpAddr> {
     let any: IpAddr =
         if remote.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = std::net::UdpSocket::bind((any, 0))?;

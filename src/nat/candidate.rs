@@ -63,6 +63,44 @@ pub struct Candidate {
     pub related: Option<SocketAddr>,
 }
 
+/// Addresses of this machine that one socket is offered at.
+pub const MAX_OWN: usize = 6;
+
+/// The addresses that are offered, the preferred first, where packets to the server of a line leave by `primary`: both
+/// families in turn, IPv6 first (RFC 8421 §4), and none that is of use on one link only (RFC 8445 §5.1.1.1).
+pub fn own_addresses(primary: IpAddr, machine: &[IpAddr]) -> Vec<IpAddr> {
+    let offered = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => {
+            !(ip.is_loopback() || ip.is_link_local() || ip.is_multicast() || ip.is_broadcast())
+                && ip.octets()[0] != 0
+        }
+        IpAddr::V6(ip) => {
+            // Site-local addresses are no longer in use.
+            let site_local = ip.segments()[0] & 0xFFC0 == 0xFEC0;
+            let mapped = ip.to_ipv4_mapped().is_some();
+            let near = ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified();
+            !(near || site_local || mapped || ip.is_multicast())
+        }
+    };
+    let others = machine.iter().copied().filter(|ip| offered(&primary) && offered(ip) && *ip != primary);
+    let (mut six, mut four): (Vec<IpAddr>, Vec<IpAddr>) = others.partition(IpAddr::is_ipv6);
+    if primary.is_ipv6() { &mut six } else { &mut four }.insert(0, primary);
+    let mut own = Vec::new();
+    let (mut six, mut four) = (six.into_iter(), four.into_iter());
+    loop {
+        let (one, other) = (six.next(), four.next());
+        if (one.is_none() && other.is_none()) || own.len() >= MAX_OWN {
+            own.truncate(MAX_OWN);
+            return own;
+        }
+        for ip in one.into_iter().chain(other) {
+            if !own.contains(&ip) {
+                own.push(ip);
+            }
+        }
+    }
+}
+
 /// Whether a candidate that a peer names may be sent to at all: no name of another network leads us to this machine,
 /// this link, everybody or nobody. `own` are our own addresses; beside a loopback one, loopback is allowed.
 pub fn may_be_tried(address: SocketAddr, own: &[IpAddr]) -> bool {
@@ -107,6 +145,37 @@ mod tests {
         assert_eq!(priority(Kind::ServerReflexive, 65_535, 1), 1_694_498_815);
         assert_eq!(priority(Kind::Relayed, 65_535, 2), 16_777_214);
         assert!(priority(Kind::PeerReflexive, 1, 1) > priority(Kind::ServerReflexive, 65_535, 1));
+    }
+
+    #[test]
+    fn both_families_are_offered_in_turn_and_nothing_of_a_single_link() {
+        let ips = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>();
+        let own = |primary: &str, machine: &[&str]| own_addresses(primary.parse().unwrap(), &ips(machine));
+        let machine = [
+            "fe80::1",
+            "169.254.7.7",
+            "127.0.0.1",
+            "::1",
+            "fec0::9",
+            "::ffff:10.0.0.9",
+            "10.0.0.2",
+            "172.16.9.2",
+            "2001:db8::2",
+            "fd00::2",
+            "10.0.0.2",
+        ];
+        let both = ips(&["2001:db8::2", "10.0.0.2", "fd00::2", "172.16.9.2"]);
+        assert_eq!(own("10.0.0.2", &machine), both);
+        assert_eq!(own("fd00::2", &machine)[..2], ips(&["fd00::2", "10.0.0.2"]));
+        assert_eq!(own("10.0.0.2", &[]), ips(&["10.0.0.2"]));
+        assert_eq!(
+            own("127.0.0.1", &machine),
+            ips(&["127.0.0.1"]),
+            "a phone that speaks with its own machine"
+        );
+        let many: Vec<IpAddr> = (0..200u8).map(|last| IpAddr::from([10, 1, 1, last])).collect();
+        let own = own_addresses("10.0.0.2".parse().unwrap(), &many);
+        assert_eq!((own.len(), own[0]), (MAX_OWN, "10.0.0.2".parse().unwrap()));
     }
 
     #[test]

@@ -34,6 +34,29 @@ pub struct Sources {
     pub turn: Vec<Server>,
 }
 
+impl Sources {
+    /// What is known without asking anybody: the addresses of the machine.
+    pub fn hosts(&self) -> Vec<Candidate> {
+        let host = |(at, own): (usize, &IpAddr)| {
+            let preference = FIRST_PREFERENCE.saturating_sub(u16::try_from(at).unwrap_or(u16::MAX));
+            candidate(Kind::Host, SocketAddr::new(*own, self.port), preference, 0, None)
+        };
+        self.own.iter().enumerate().map(host).collect()
+    }
+}
+
+fn candidate(
+    kind: Kind,
+    address: SocketAddr,
+    preference: u16,
+    server: u8,
+    related: Option<SocketAddr>,
+) -> Candidate {
+    let family = if address.is_ipv4() { 4 } else { 6 };
+    let foundation = format!("{}{family}{}{server}", kind.preference_digit(), 65_535 - preference);
+    Candidate { foundation, component: 1, priority: priority(kind, preference, 1), address, kind, related }
+}
+
 /// What has been found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Found {
@@ -239,20 +262,12 @@ impl Gathering {
     }
 
     fn found(&self) -> Found {
-        let mut candidates: Vec<Candidate> = Vec::new();
-        let mut add = |kind: Kind, address: SocketAddr, preference: u16, server: u8, related| {
+        let mut candidates = self.sources.hosts();
+        let mut add = |kind: Kind, address: SocketAddr, server: u8, related| {
             if !candidates.iter().any(|known| known.address == address) {
-                let family = if address.is_ipv4() { 4 } else { 6 };
-                let foundation =
-                    format!("{}{family}{}{server}", kind.preference_digit(), 65_535 - preference);
-                let priority = priority(kind, preference, 1);
-                candidates.push(Candidate { foundation, component: 1, priority, address, kind, related });
+                candidates.push(candidate(kind, address, FIRST_PREFERENCE, server, related));
             }
         };
-        for (at, own) in self.sources.own.iter().enumerate() {
-            let preference = FIRST_PREFERENCE.saturating_sub(u16::try_from(at).unwrap_or(u16::MAX));
-            add(Kind::Host, SocketAddr::new(*own, self.sources.port), preference, 0, None);
-        }
         let base = |of: SocketAddr| {
             let own = self.sources.own.iter().find(|own| own.is_ipv4() == of.is_ipv4());
             own.map(|own| SocketAddr::new(*own, self.sources.port))
@@ -261,11 +276,11 @@ impl Gathering {
         for (at, question) in self.questions.iter().enumerate() {
             if let Some(mapped) = question.mapped.filter(outside) {
                 let server = u8::try_from(at).unwrap_or(9);
-                add(Kind::ServerReflexive, mapped, FIRST_PREFERENCE, server, base(mapped));
+                add(Kind::ServerReflexive, mapped, server, base(mapped));
             }
         }
         if let Some(relayed) = self.relayed() {
-            add(Kind::Relayed, relayed, FIRST_PREFERENCE, 0, Some(relayed));
+            add(Kind::Relayed, relayed, 0, Some(relayed));
         }
         candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.priority));
         let mut mapped = self.questions.iter().filter_map(|question| question.mapped);

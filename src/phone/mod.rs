@@ -38,6 +38,7 @@ mod tones;
 pub mod trace;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use call::Call;
@@ -129,7 +130,7 @@ pub enum Input<'a> {
     /// The addresses of the machine have changed.
     NetworkChanged {
         /// All of them.
-        addresses: Vec<String>,
+        addresses: Vec<IpAddr>,
     },
     /// End in order.
     Stop,
@@ -213,6 +214,8 @@ pub struct Phone {
     stopped: bool,
     /// SHA-256 of the certificate that handshakes of media show.
     fingerprint: [u8; 32],
+    /// The addresses of the machine that calls may be reached at.
+    addresses: Vec<IpAddr>,
 }
 
 impl Phone {
@@ -257,6 +260,7 @@ impl Phone {
             stop_by: None,
             stopped: false,
             fingerprint: [0; 32],
+            addresses: Vec::new(),
             config,
         };
         phone.tell(
@@ -284,6 +288,11 @@ impl Phone {
         self.fingerprint = fingerprint;
     }
 
+    /// The addresses of the machine at the start; changes come with [`Input::NetworkChanged`].
+    pub fn set_addresses(&mut self, addresses: Vec<IpAddr>) {
+        self.addresses = addresses;
+    }
+
     /// Takes what the machine says.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         match input {
@@ -307,7 +316,9 @@ impl Phone {
                 self.tell(now, Event::new(kind));
             }
             Input::NetworkChanged { addresses } => {
-                self.tell(now, Event::new(Kind::NetworkChanged { addresses }));
+                let told = addresses.iter().map(ToString::to_string).collect();
+                self.addresses = addresses;
+                self.tell(now, Event::new(Kind::NetworkChanged { addresses: told }));
                 self.agent.network_changed(now);
                 self.reach.handle_network_changed(now);
                 self.restart_paths(now, None);

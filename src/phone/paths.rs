@@ -13,7 +13,7 @@ use super::reach::stun_server;
 use super::{Output, Phone};
 use crate::config::{self, NatMode, TurnTransport, TurnUrl};
 use crate::media::{self, Command, LegId, PortId};
-use crate::nat::candidate::{Candidate, FIRST_PREFERENCE, Kind, is_inside, priority};
+use crate::nat::candidate::{Candidate, Kind, is_inside, own_addresses};
 use crate::nat::gathering::{Found, Sources};
 use crate::nat::ice::{Credentials, Event, Peer};
 use crate::nat::stun;
@@ -116,16 +116,8 @@ fn names(line: &config::Line) -> impl Iterator<Item = ServerName> {
 }
 
 /// What is known without asking anybody.
-fn host_alone(address: IpAddr, number: u16) -> Found {
-    let host = Candidate {
-        foundation: "1".into(),
-        component: 1,
-        priority: priority(Kind::Host, FIRST_PREFERENCE, 1),
-        address: SocketAddr::new(address, number),
-        kind: Kind::Host,
-        related: None,
-    };
-    Found { candidates: vec![host], ..Found::default() }
+fn hosts_alone(sources: &Sources) -> Found {
+    Found { candidates: sources.hosts(), ..Found::default() }
 }
 
 /// The address at the TURN server, where nothing nearer is known to hold for everybody: what RFC 8445 §5.1.4 recommends
@@ -135,6 +127,12 @@ fn relayed(found: &Found, address: IpAddr) -> Option<SocketAddr> {
     let relayed = relayed.find(|candidate| candidate.address.is_ipv4() == address.is_ipv4())?;
     let no_nat = found.mapped.is_some_and(|mapped| is_own(found, mapped));
     (!found.steady && !no_nat).then_some(relayed.address)
+}
+
+/// The address of the machine that leads to the PBX, of the family that is told.
+fn host(found: &Found, told: IpAddr) -> Option<SocketAddr> {
+    let hosts = found.candidates.iter().filter(|candidate| candidate.kind == Kind::Host);
+    hosts.map(|candidate| candidate.address).find(|address| address.is_ipv4() == told.is_ipv4())
 }
 
 /// Whether this is the address of the machine itself.
@@ -157,9 +155,9 @@ pub(super) fn describe(
     if let Some(outside) = outside.filter(|_| server.is_none_or(|server| !is_inside(server))) {
         capability.address = outside.ip();
         capability.port = outside.port();
-    } else if let Some(host) = found.candidates.iter().find(|candidate| candidate.kind == Kind::Host) {
-        capability.address = host.address.ip();
-        capability.port = host.address.port();
+    } else if let Some(host) = host(found, capability.address) {
+        capability.address = host.ip();
+        capability.port = host.port();
     }
     if line.nat.ice && line.nat.mode == NatMode::Auto {
         let candidates = found.candidates.iter().map(written).collect();
@@ -239,7 +237,7 @@ impl Phone {
             })
         });
         Sources {
-            own: vec![address],
+            own: own_addresses(address, &self.addresses),
             port: number,
             stun: nat.stun.iter().filter_map(|server| one(stun_server(server))).collect(),
             turn: turn.collect(),
@@ -303,15 +301,15 @@ impl Phone {
         match known {
             Some(known) if known.sources == sources => return,
             Some(known) => {
+                known.found = hosts_alone(&sources);
                 known.sources = sources.clone();
-                known.found = host_alone(address, number);
             }
             None => self.paths.waiting.push(Waiting {
                 line: name,
                 port,
                 number,
+                found: hosts_alone(&sources),
                 sources: sources.clone(),
-                found: host_alone(address, number),
             }),
         }
         self.outputs.push_back(Output::Media(Command::Gather { port, sources: Some(Box::new(sources)) }));
@@ -334,7 +332,7 @@ impl Phone {
         let (port, number) = self.ports.pop_front()?;
         let line = self.line(name).filter(|line| gathers(&line.config));
         let sources = line.map(|line| Box::new(self.sources(line, address, number)));
-        let found = sources.as_ref().map(|_| host_alone(address, number));
+        let found = sources.as_deref().map(hosts_alone);
         if sources.is_some() {
             self.outputs.push_back(Output::Media(Command::Gather { port, sources }));
         }

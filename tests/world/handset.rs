@@ -30,6 +30,8 @@ const AHEAD: u16 = 6;
 /// One phone.
 pub struct Handset {
     pub address: IpAddr,
+    /// Further addresses, each on a link of its own that reaches its neighbours directly.
+    pub also: Vec<IpAddr>,
     /// The address that it has in its own eyes; another office may have the same.
     pub own: IpAddr,
     pub phone: Phone,
@@ -79,6 +81,7 @@ impl Handset {
         phone.set_fingerprint(fingerprint);
         let mut handset = Handset {
             address,
+            also: Vec::new(),
             own,
             phone,
             engine,
@@ -97,6 +100,28 @@ impl Handset {
         }
         handset.phone.handle(now, Input::Part { part: "sound", trouble: None });
         handset
+    }
+
+    /// Another interface comes up.
+    pub fn add_address(&mut self, now: Now, address: IpAddr) {
+        self.also.push(address);
+        let addresses = [&[self.own][..], &self.also].concat();
+        self.phone.handle(now, Input::NetworkChanged { addresses });
+    }
+
+    /// Whether it has this address.
+    pub fn is_at(&self, address: IpAddr) -> bool {
+        self.address == address || self.also.contains(&address)
+    }
+
+    /// Where packets to this address leave from: a neighbour's by the link to it.
+    fn source(&self, to: IpAddr) -> IpAddr {
+        let is_near = |own: &&IpAddr| match (own, to) {
+            (IpAddr::V4(own), IpAddr::V4(to)) => own.octets()[..3] == to.octets()[..3],
+            (IpAddr::V6(_), IpAddr::V6(_)) => true,
+            _ => false,
+        };
+        self.also.iter().find(is_near).copied().unwrap_or(self.address)
     }
 
     fn open_port(&mut self, now: Now) {
@@ -173,7 +198,7 @@ impl Handset {
                 }
                 let Some(rtp) = self.ports.get(&transmit.port.0) else { continue };
                 let port = rtp + u16::from(transmit.component == Component::Rtcp);
-                let from = SocketAddr::new(self.address, port);
+                let from = SocketAddr::new(self.source(transmit.to.ip()), port);
                 network.send(now.mono_us, from, transmit.to, packet[..transmit.len].to_vec());
             }
             while let Some((port, order)) = self.engine.poll_stream() {

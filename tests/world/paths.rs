@@ -201,6 +201,28 @@ fn a_public_address_that_changes_in_a_call_is_healed_within_three_seconds() {
 }
 
 #[test]
+fn another_interface_or_ipv6_leads_where_the_nats_let_nothing_through() {
+    for [one, two] in [["2001:db8:1::2", "2001:db8:2::2"], ["172.16.9.2", "172.16.9.3"]] {
+        let (mut world, _) = behind(HARD, HARD, ICE);
+        let now = world.now();
+        for (phone, address) in [one, two].into_iter().enumerate() {
+            world.phones[phone].add_address(now, address.parse().unwrap());
+            // What only one link knows is not offered.
+            world.phones[phone].add_address(now, "fe80::1".parse().unwrap());
+        }
+        world.drain();
+        world.seconds(3);
+        let after = called(&mut world);
+        assert!(after.iter().all(|after| *after <= 300), "{one}: {after:?} ms");
+        both_heard(&mut world);
+        let trace = world.phones[0].phone.trace(0, None, None);
+        let invite = trace.iter().find(|one| one.sent && one.text.starts_with("INVITE")).expect("an INVITE");
+        assert!(invite.text.contains("c=IN IP4 ") && invite.text.contains(one), "{}", invite.text);
+        assert!(!invite.text.contains("fe80"), "{}", invite.text);
+    }
+}
+
+#[test]
 fn both_sides_may_move_one_after_the_other() {
     for (mapping, nat) in [(SOFT, ICE), (HARD, RELAY)] {
         let (mut world, boxes) = behind(mapping, HARD, nat);

@@ -209,7 +209,7 @@ fn a_full_list_of_contacts_is_no_obstacle_to_a_new_address() {
 fn a_changed_network_of_our_own_registers_at_once() {
     let mut world = behind(AddressAndPortDependent, 120, Stun::Nobody, 6);
     world.network.nat(0).reboot();
-    world.input(0, Input::NetworkChanged { addresses: vec![PHONE.to_owned()] });
+    world.input(0, Input::NetworkChanged { addresses: vec![PHONE.parse().unwrap()] });
     world.millis(100);
     assert!(world.rings());
     assert!(world.phones[0].has("device.network.changed"));

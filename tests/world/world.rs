@@ -227,7 +227,7 @@ impl World {
                 self.pbx.handle(now, input);
             } else if to.ip() == PBX {
                 self.pbx.handle_rtp(to.port(), from, &datagram.bytes);
-            } else if let Some(phone) = self.phones.iter_mut().find(|phone| phone.address == to.ip()) {
+            } else if let Some(phone) = self.phones.iter_mut().find(|phone| phone.is_at(to.ip())) {
                 phone.receive(now, from, to.port(), datagram.bytes);
             }
             self.drain();
@@ -487,5 +487,5 @@ fn pbx(now: Now, chance: Chance) -> Pbx {
 }
 
 fn is_phone(phones: &[Handset], address: SocketAddr) -> bool {
-    phones.iter().any(|phone| phone.address == address.ip())
+    phones.iter().any(|phone| phone.is_at(address.ip()))
 }
