@@ -5,17 +5,18 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
-use tipring::admin::cli::client::{Client, Place};
+use tipring::admin::cli::client::{Client, ClientError, Place};
 use tipring::admin::cli::table::Paint;
 use tipring::admin::cli::{self, DONE, FAILED, Terminal, WRONG};
 use tipring::admin::{Office, serve};
 use tipring::config::Finding;
 use tipring::device::inspect::inspect;
 use tipring::device::settings::{self, Reading, SettingsError};
-use tipring::device::{Appliance, Handles, Progress, clock, tls};
+use tipring::device::{Appliance, Handles, Progress, clock, doctor, tls};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -62,6 +63,15 @@ enum Command {
         #[arg(long)]
         resolve: bool,
     },
+    /// What stands between this device and its PBX: findings, worst first, each with a cure; exit 0 if there are none
+    Doctor {
+        /// The configuration file; an appliance that runs with it is asked, else it is looked at from the file alone
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Also find out how long an idle mapping of the NAT lives, up to so many seconds; takes as long
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=600))]
+        lifetime: Option<u64>,
+    },
     #[command(flatten)]
     Appliance(cli::Command),
     /// Print the version
@@ -99,7 +109,17 @@ fn main() -> ExitCode {
         Command::Run(Run { config }) => run(settings::file(config)),
         Command::Demo { seconds } => tipring::demo::run(tipring::demo::Options { seconds, json }),
         Command::Check { config, resolve } => check(&settings::file(config), resolve, json),
-        Command::Appliance(command) => match reach(api, token, ca) {
+        Command::Doctor { config, lifetime } => {
+            let (alone, file) = (api.is_none(), settings::file(config));
+            match reach(api, token, ca, &file) {
+                Ok(client) => {
+                    let terminal = Terminal { client, json, paint: Paint::detect() };
+                    examine(&terminal, alone.then_some(&file), lifetime)
+                }
+                Err(code) => code,
+            }
+        }
+        Command::Appliance(command) => match reach(api, token, ca, &settings::file(None)) {
             Ok(client) => cli::run(command, &Terminal { client, json, paint: Paint::detect() }),
             Err(code) => code,
         },
@@ -248,14 +268,40 @@ fn check(file: &Path, resolve: bool, json: bool) -> u8 {
     if right { DONE } else { WRONG }
 }
 
+/// Asks the appliance that runs; without one, looks from the configuration in `file`, if that is given.
+fn examine(terminal: &Terminal, file: Option<&PathBuf>, lifetime: Option<u64>) -> u8 {
+    let absent = match cli::doctor::ask(&terminal.client, lifetime) {
+        Ok(diagnosis) => return cli::doctor::print(terminal, &diagnosis),
+        Err(error) => error,
+    };
+    let Some(file) = file.filter(|_| matches!(absent, ClientError::Absent { .. })) else {
+        eprintln!("{}", cli::table::clean_lines(&absent.to_string()));
+        return absent.code();
+    };
+    let config = match settings::load(file) {
+        Ok(settings) => settings.config,
+        Err(error) => {
+            eprintln!("{error}");
+            return WRONG;
+        }
+    };
+    match doctor::examine(&config, lifetime.map(Duration::from_secs)) {
+        Ok(diagnosis) => cli::doctor::print(terminal, &json!(diagnosis)),
+        Err(error) => {
+            eprintln!("{error}");
+            FAILED
+        }
+    }
+}
+
 /// The way to a running appliance, or the exit code when what was given is no way.
-fn reach(api: Option<String>, token: Option<String>, ca: Option<PathBuf>) -> Result<Client, u8> {
+fn reach(api: Option<String>, token: Option<String>, ca: Option<PathBuf>, file: &Path) -> Result<Client, u8> {
     let place = match api {
         Some(api) => Place::parse(&api).map_err(|error| {
             eprintln!("{error}");
             error.code()
         })?,
-        None => Place::Socket(socket()),
+        None => Place::Socket(socket(file)),
     };
     let believed = match &place {
         Place::Secure(_) => Some(tls::command(ca.as_deref()).map_err(|error| {
@@ -273,7 +319,7 @@ fn reach(api: Option<String>, token: Option<String>, ca: Option<PathBuf>) -> Res
 }
 
 /// The local socket: that of the configuration, where this user can read it.
-fn socket() -> PathBuf {
-    let config = settings::read(&settings::file(None)).ok().and_then(|reading| reading.config);
+fn socket(file: &Path) -> PathBuf {
+    let config = settings::read(file).ok().and_then(|reading| reading.config);
     config.map_or_else(|| SOCKET.into(), |config| config.admin.socket.into())
 }

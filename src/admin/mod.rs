@@ -18,6 +18,7 @@ mod attempts;
 mod calls;
 pub mod cli;
 mod connection;
+mod doctor;
 mod entrance;
 mod idempotency;
 mod journal;

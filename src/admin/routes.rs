@@ -7,7 +7,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 
 use super::answer::Problem;
-use super::{App, access, calls, journal, lines, metrics, monitor, openapi, settings, stream, trace};
+use super::{App, access, calls, doctor, journal, lines, metrics, monitor, openapi, settings, stream, trace};
 use crate::config::Role;
 
 /// A path with its method.
@@ -124,6 +124,15 @@ pub const ROUTES: &[Route] = &[
         ..act("/api/v1/reload", "Read the configuration again; with a mistake the old one stays")
     },
     Route {
+        body: &[(
+            "lifetime_s",
+            "integer",
+            false,
+            "5 to 600: how long an idle mapping of the NAT lives, up to this",
+        )],
+        ..act("/api/v1/doctor", "What stands between this device and its PBX; takes 5 to 15 seconds")
+    },
+    Route {
         query: &[
             ("line", "of this line"),
             ("call", "of this call"),
@@ -167,6 +176,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/journal/{id}", delete(journal::erase_call))
         .route("/api/v1/config", get(settings::config))
         .route("/api/v1/reload", post(settings::reload))
+        .route("/api/v1/doctor", post(doctor::doctor))
         .route("/api/v1/trace", get(trace::trace))
         .route("/api/v1/openapi.json", get(openapi::openapi))
         .fallback(async |request: Request| Problem::no_path(request.uri().path()))

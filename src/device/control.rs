@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::media_thread::{self, MediaThread, PortRange};
 use super::netlink::{LOOK_EVERY, Netlink, SETTLED_AFTER, Sleep, Surroundings};
@@ -16,13 +16,15 @@ use super::settings::{self, Settings, SettingsError};
 use super::sip_network::{Reported, SipNetwork};
 use super::sound_thread::{self, SoundThread};
 use super::store_thread::{self, StoreThread};
-use super::{clock, notify, relay_stream};
+use super::{clock, doctor, notify, relay_stream};
 use crate::config::Config;
 use crate::events::Kind;
 use crate::events::store::Write;
 use crate::media;
 use crate::now::Now;
+use crate::phone::command::{Blame, Refusal};
 use crate::phone::desk::Wish;
+use crate::phone::diagnosis::Diagnosis;
 use crate::phone::{Input, Output, Phone};
 use crate::sip::network;
 
@@ -81,6 +83,8 @@ pub(super) struct Control {
     /// The clock was never set.
     pub clock_wrong: bool,
     pub told: Option<Progress>,
+    /// A diagnosis that is under way.
+    pub examination: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// What the system asks of a service.
@@ -271,11 +275,36 @@ impl Control {
             Wish::Intruder { interface, from, user } => {
                 self.phone.handle(clock::now(), Input::Intruder { interface, from, user });
             }
+            Wish::Examine { lifetime, reply } => self.examine(lifetime, reply),
             Wish::Reload { reply } => {
                 let _ = reply.send(self.reload());
             }
             Wish::Stop => self.stop(),
         }
+    }
+
+    /// Looks for what stands between this device and its PBX, beside everything else.
+    fn examine(
+        &mut self,
+        lifetime: Option<Duration>,
+        reply: oneshot::Sender<Result<Box<Diagnosis>, Refusal>>,
+    ) {
+        if self.examination.as_ref().is_some_and(|task| !task.is_finished()) {
+            let what = "a diagnosis is under way";
+            let refusal = Refusal::new(Blame::State, "busy", what, "wait until it is done, and ask again");
+            let _ = reply.send(Err(refusal));
+            return;
+        }
+        let (config, told) = (self.config.clone(), self.phone.told(clock::now()));
+        self.examination = Some(tokio::spawn(async move {
+            let found = doctor::diagnose(&config, lifetime, Some(told)).await;
+            let found = found.map(Box::new).map_err(|error| {
+                let hint = "end programs that use the ports, or see the log of the system";
+                Refusal::new(Blame::Environment, "no_sockets", error.to_string(), hint)
+            });
+            // Who asked may have gone away meanwhile.
+            let _ = reply.send(found);
+        }));
     }
 
     /// Reads the configuration again; with mistakes in it, the last good one stays.

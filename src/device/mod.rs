@@ -18,6 +18,7 @@
 pub mod certificate;
 pub mod clock;
 pub mod control;
+pub mod doctor;
 pub mod inspect;
 pub mod media_thread;
 pub mod netlink;
@@ -189,6 +190,7 @@ impl Appliance {
             sleep: netlink::Sleep::new(),
             clock_wrong: false,
             told: None,
+            examination: None,
         });
         runtime.block_on(async { control.begin() });
         Ok(Appliance { control, runtime, sound: sound_thread, handles })

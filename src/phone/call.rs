@@ -1,8 +1,10 @@
 //! One call: what is known of it, where it stands, and what its media do.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 
 use super::auto_answer::Automatic;
+use super::diagnosis::Talk;
 use super::media_plan::DigitsBy;
 use super::paths::Restart;
 use super::snapshot::CallView;
@@ -78,6 +80,10 @@ pub(super) struct Path {
     pub room: Room,
     /// When the far end was heard first.
     pub heard: Option<Now>,
+    /// Where it was heard from last.
+    pub source: Option<SocketAddr>,
+    /// Whether packets came that failed SRTP's authentication.
+    pub unauthentic: bool,
     /// The profile of SRTP whose keys came from a handshake.
     pub shaken: Option<Profile>,
     pub digits: DigitsBy,
@@ -221,6 +227,28 @@ impl Call {
         self.path.report.as_ref().map(quality)
     }
 
+    /// What its audio tells of the way, once it is over.
+    pub fn talk(&self, ended: Now, talk_us: u64) -> Talk {
+        let report = self.path.report.clone().unwrap_or_default();
+        let plan = self.path.plan.as_ref();
+        let ours = self.negotiation.capability();
+        Talk {
+            call: self.id.clone(),
+            line: self.facts.line.clone(),
+            ended: rfc3339(ended.utc_us),
+            talk_us,
+            advertised: Some(SocketAddr::new(ours.address, ours.port)),
+            expected: plan.and_then(|plan| plan.remote).map(|remote| remote.rtp),
+            source: self.path.source,
+            ice: plan.is_some_and(|plan| plan.ice.is_some()),
+            packets_sent: report.packets_sent,
+            packets_received: report.packets_received,
+            packets_refused: report.packets_refused,
+            unauthentic: self.path.unauthentic,
+            remote_loss_percent: report.remote_loss_percent.map(f64::from),
+        }
+    }
+
     pub fn view(&self, now: Now) -> CallView {
         let far_end = match self.facts.direction {
             Direction::In => &self.facts.caller,
@@ -271,6 +299,8 @@ impl Path {
             plan: None,
             room: Room::Apart,
             heard: None,
+            source: None,
+            unauthentic: false,
             shaken: None,
             digits: DigitsBy::Media,
             silent: false,

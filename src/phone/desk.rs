@@ -1,9 +1,12 @@
 //! The counter at which other threads ask the phone for something. Wishes travel as plain values through a bounded queue
 //! to the thread that owns the [`Phone`](super::Phone), and their outcome comes back.
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, oneshot};
 
 use super::command::{Blame, Command, Outcome, Refusal};
+use super::diagnosis::Diagnosis;
 use super::trace::Traced;
 use crate::events::Origin;
 
@@ -42,6 +45,13 @@ pub enum Wish {
         /// The name that was given.
         user: Option<String>,
     },
+    /// Look for what stands between this device and its PBX.
+    Examine {
+        /// Up to which age of an idle mapping its lifetime is looked for.
+        lifetime: Option<Duration>,
+        /// Where the outcome goes.
+        reply: oneshot::Sender<Result<Box<Diagnosis>, Refusal>>,
+    },
     /// Read the configuration again; the answer is the findings, if it was refused.
     Reload {
         /// Where the outcome goes.
@@ -76,6 +86,16 @@ impl Desk {
             Ok(()) => traced.await.unwrap_or_default(),
             Err(_) => Vec::new(),
         }
+    }
+
+    /// Looks for what stands between this device and its PBX; it takes some seconds.
+    ///
+    /// # Errors
+    /// [`Refusal`] while somebody else looks, or if the machine gives no sockets.
+    pub async fn examine(&self, lifetime: Option<Duration>) -> Result<Box<Diagnosis>, Refusal> {
+        let (reply, outcome) = oneshot::channel();
+        self.0.try_send(Wish::Examine { lifetime, reply }).map_err(|_| busy())?;
+        outcome.await.unwrap_or_else(|_| Err(busy()))
     }
 
     /// Reports that somebody was refused at the API.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::call::{Call, Phase};
 use super::command::{Blame, Outcome, Refusal, Reply};
+use super::diagnosis::MOST_TALKS;
 use super::{Output, Phone};
 use crate::events::store::{Entry, Write};
 use crate::events::{CallResult, Cause, Direction, EndedBy, Event, Kind, Leg};
@@ -134,6 +135,10 @@ impl Phone {
         };
         let total_us = at.mono_us.saturating_sub(call.began.mono_us);
         let talk_us = answered.map_or(0, |since| at.mono_us.saturating_sub(since.mono_us));
+        if answered.is_some() {
+            self.talks.truncate(MOST_TALKS - 1);
+            self.talks.push_front(call.talk(at, talk_us));
+        }
         let entry = Entry {
             answered_utc_us: answered.map(|since| since.utc_us),
             ended_utc_us: Some(at.utc_us),

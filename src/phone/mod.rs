@@ -12,13 +12,14 @@
 //!   `auto_answer` when nobody has to take it;
 //! * `tones` what the person at the device hears besides the calls;
 //! * `limits` the one guard that every call passes;
-//! * [`inspection`] the look at lines and their servers before there is a phone;
+//! * [`inspection`] the look at lines and their servers before there is a phone, [`diagnosis`] what stands between both;
 //! * `media_plan` the words of SDP turned into those of the engine; [`trace`] the last SIP messages.
 
 mod auto_answer;
 mod call;
 pub mod command;
 pub mod desk;
+pub mod diagnosis;
 mod dial_string;
 mod ending;
 mod features;
@@ -203,6 +204,8 @@ pub struct Phone {
     next_number: u64,
     /// RTP packets that were dropped in calls that are over.
     refused_rtp: u64,
+    /// The last calls that were talked, newest first.
+    talks: VecDeque<diagnosis::Talk>,
     started: Now,
     parts: BTreeMap<&'static str, (String, String)>,
     /// Parts that have said whether they work.
@@ -252,6 +255,7 @@ impl Phone {
             outputs: kept.into_iter().map(Output::Keep).collect(),
             next_number: 1,
             refused_rtp: 0,
+            talks: VecDeque::new(),
             started: now,
             parts: BTreeMap::new(),
             heard_of: BTreeSet::new(),
@@ -379,6 +383,15 @@ impl Phone {
             calls: self.calls.iter().map(|call| call.view(now)).collect(),
             degraded: self.degraded(),
             dropped: self.dropped(),
+        }
+    }
+
+    /// What a diagnosis wants to know of a running phone.
+    pub fn told(&self, now: Now) -> diagnosis::Told {
+        let lines = self.lines.iter().map(|line| line.view(now, &self.agent, &self.reach));
+        diagnosis::Told {
+            lines: lines.map(|view| (view.name.clone(), (&view).into())).collect(),
+            calls: self.talks.iter().cloned().collect(),
         }
     }
 

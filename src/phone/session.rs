@@ -282,9 +282,10 @@ impl Phone {
 
     pub(super) fn handle_media(&mut self, now: Now, event: media::Event) {
         match event {
-            media::Event::FirstPacket { leg, .. } => {
+            media::Event::FirstPacket { leg, from, .. } => {
                 let Some(index) = self.call_of_leg(leg) else { return };
                 let call = &mut self.calls[index];
+                call.path.source = Some(from);
                 call.path.heard.get_or_insert(now);
                 if let Phase::Proceeding { tone_at } = &mut call.phase {
                     *tone_at = None;
@@ -335,10 +336,17 @@ impl Phone {
             }
             media::Event::Gathered { port, found } => self.path_found(now, port, *found),
             media::Event::Path { leg, event } => self.path_event(now, leg, event),
-            media::Event::Latched { .. }
-            | media::Event::Codec { .. }
-            | media::Event::DtmfSent { .. }
-            | media::Event::Unauthentic { .. } => {}
+            media::Event::Latched { leg, remote } => {
+                if let Some(index) = self.call_of_leg(leg) {
+                    self.calls[index].path.source = Some(remote);
+                }
+            }
+            media::Event::Unauthentic { leg } => {
+                if let Some(index) = self.call_of_leg(leg) {
+                    self.calls[index].path.unauthentic = true;
+                }
+            }
+            media::Event::Codec { .. } | media::Event::DtmfSent { .. } => {}
         }
     }
 

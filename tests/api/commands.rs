@@ -222,3 +222,46 @@ fn check_names_every_mistake_in_words_and_in_json() {
         serde_json::from_str(&alone(&["check", "--config", &path, "--json"]).out).expect("JSON");
     assert_eq!((json["right"].as_bool(), json["findings"].as_array().map(Vec::len)), (Some(false), Some(2)));
 }
+
+#[test]
+fn the_doctor_speaks_to_people_and_to_programs() {
+    let paper = Paper::open("doctor");
+    let people = at(&paper, &["doctor", "--lifetime", "30"]);
+    assert_eq!((people.code, people.err.as_str()), (Some(1), ""));
+    assert_eq!(paper.asked(), [Asked::Examine(Some(std::time::Duration::from_secs(30)))]);
+    let expected = "error    main\u{fffd}[2J: the registrar is down: the host of 192.0.2.10:5060 answers that nobody \
+                    listens there\n         → start the PBX, or write the port that it listens at\n\n";
+    assert!(people.out.starts_with(expected), "{}", people.out);
+    for row in [
+        "clock          2026-11-21 08:00:00 UTC, nobody to compare it with\n",
+        "NAT            unknown: no STUN server to ask\n",
+        "  udp          192.0.2.10:5060 nobody listens\n",
+    ] {
+        assert!(people.out.contains(row), "{row:?} is not in\n{}", people.out);
+    }
+    let programs = at(&paper, &["doctor", "--json"]);
+    assert_eq!(programs.code, Some(1));
+    let told: serde_json::Value = serde_json::from_str(&programs.out).expect("JSON");
+    assert_eq!((&told["healthy"], &told["findings"][0]["code"]), (&false.into(), &"registrar_down".into()));
+    let api = paper.local("POST", "/api/v1/doctor", Some("{}"));
+    assert_eq!((api.status, api.json()), (200, told), "the same over the API");
+    for (body, words) in [
+        ("{\"lifetime_s\":4}", "out of range"),
+        ("{\"lifetime_s\":601}", "out of range"),
+        ("{\"age\":9}", "age"),
+    ] {
+        let wrong = paper.local("POST", "/api/v1/doctor", Some(body));
+        assert_eq!((wrong.status, wrong.code()), (400, "bad_request".to_owned()));
+        assert!(wrong.text.contains(words), "{}", wrong.text);
+    }
+    assert_eq!(at(&paper, &["doctor", "--lifetime", "3"]).code, Some(2));
+    // Nobody runs, and there is no configuration to look at instead.
+    let alone = alone(&["doctor", "--config", "/nonexistent/t.toml"]);
+    assert_eq!(
+        (alone.code, alone.err.contains("/nonexistent/t.toml: can't be read")),
+        (Some(2), true),
+        "{}",
+        alone.err
+    );
+    assert_eq!(self::alone(&["--api", "unix:///nonexistent/t.sock", "doctor"]).code, Some(3));
+}

@@ -20,6 +20,7 @@ use tipring::events::{Event, Recorder};
 use tipring::now::Now;
 use tipring::phone::command::{Blame, Command, Outcome, Refusal, Reply};
 use tipring::phone::desk::{Desk, Wish};
+use tipring::phone::diagnosis::{Diagnosis, Facts, Line, Reached, Way};
 use tipring::phone::snapshot::{CallView, LineView, Snapshot};
 use tipring::phone::trace::{Border, Tracer};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -36,6 +37,7 @@ pub enum Asked {
     Command(Command, tipring::events::Origin),
     Intruder { interface: String, user: Option<String> },
     Reload,
+    Examine(Option<Duration>),
 }
 
 pub struct Paper {
@@ -134,6 +136,30 @@ fn obey(command: Command, sequence: u64, dialled: &mut u32) -> Outcome {
     }
 }
 
+/// A line whose registrar is gone, under a name that a terminal would obey.
+fn facts() -> Facts {
+    let way = Way {
+        transport: "udp",
+        configured: true,
+        address: "192.0.2.10:5060".parse().expect("an address"),
+        reached: Reached::Refused,
+        status: None,
+        why: None,
+        certificate_until_utc_us: None,
+    };
+    let line = Line {
+        name: "main\x1b[2J".into(),
+        destination: "pbx.example".into(),
+        ways: vec![way],
+        password: "not_asked",
+        ..Line::default()
+    };
+    let mut facts = Facts { running: true, lines: vec![line], ..Facts::default() };
+    facts.time = "2026-11-21T08:00:00.000000Z".into();
+    facts.clock.set = true;
+    facts
+}
+
 fn desk_thread(
     mut wishes: mpsc::Receiver<Wish>,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -167,6 +193,10 @@ fn desk_thread(
                 }
                 Wish::Intruder { interface, user, .. } => {
                     asked.lock().expect("a lock").push(Asked::Intruder { interface, user });
+                }
+                Wish::Examine { lifetime, reply } => {
+                    asked.lock().expect("a lock").push(Asked::Examine(lifetime));
+                    let _ = reply.send(Ok(Box::new(Diagnosis::of(facts()))));
                 }
                 Wish::Reload { reply } => {
                     asked.lock().expect("a lock").push(Asked::Reload);

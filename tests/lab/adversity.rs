@@ -194,7 +194,7 @@ fn a_sound_device_that_vanishes_in_a_call_comes_back_into_it() {
 }
 
 /// libfaketime's library, by the name that its package has for this machine.
-fn faketime() -> Option<std::path::PathBuf> {
+pub fn faketime() -> Option<std::path::PathBuf> {
     let folders = fs::read_dir("/usr/lib").ok()?.flatten();
     folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists())
 }

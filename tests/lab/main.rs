@@ -28,6 +28,7 @@ mod abuse;
 mod adversity;
 mod appliance;
 mod check;
+mod doctor;
 mod dtls;
 mod families;
 mod friendly;

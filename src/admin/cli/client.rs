@@ -154,6 +154,8 @@ pub struct Client {
     token: Option<String>,
     /// Whose certificates are believed at a [`Place::Secure`].
     believed: Option<Arc<ClientConfig>>,
+    /// How long an answer may take.
+    patience: Duration,
 }
 
 impl std::fmt::Debug for Client {
@@ -166,7 +168,7 @@ impl std::fmt::Debug for Client {
 impl Client {
     /// Asks at this place, with a token where one is wanted; at a [`Place::Secure`], `believed` says whom to believe.
     pub fn new(place: Place, token: Option<String>, believed: Option<Arc<ClientConfig>>) -> Client {
-        Client { place, token, believed }
+        Client { place, token, believed, patience: ANSWERING }
     }
 
     /// The JSON at a path.
@@ -183,6 +185,17 @@ impl Client {
     /// What a POST leads to.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
         self.json("POST", path, Some(body)).await
+    }
+
+    /// The same where the answer takes its time.
+    pub async fn post_within(
+        &self,
+        path: &str,
+        body: &Value,
+        within: Duration,
+    ) -> Result<Value, ClientError> {
+        let patient = Client { patience: within, ..self.clone() };
+        patient.json("POST", path, Some(body)).await
     }
 
     async fn json(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, ClientError> {
@@ -272,9 +285,12 @@ impl Client {
             |error: hyper::Error| ClientError::Broken(format!("{} gives no answer: {error}", place()));
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
-        match timeout(ANSWERING, sender.send_request(request)).await {
+        match timeout(self.patience, sender.send_request(request)).await {
             Ok(response) => response.map_err(broken),
-            Err(_) => Err(ClientError::Broken(format!("{} gives no answer within 40 seconds", place()))),
+            Err(_) => {
+                let seconds = self.patience.as_secs();
+                Err(ClientError::Broken(format!("{} gives no answer within {seconds} seconds", place())))
+            }
         }
     }
 }

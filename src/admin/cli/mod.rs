@@ -5,6 +5,7 @@
 //! terminal.
 
 pub mod client;
+pub mod doctor;
 mod follow;
 pub mod ladder;
 pub mod pcap;

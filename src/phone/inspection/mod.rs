@@ -24,9 +24,9 @@ use crate::sip::locate::{Destination, Target};
 use crate::sip::message::{Request, Response};
 use crate::sip::method::Method;
 use crate::sip::name_addr::NameAddr;
-use crate::sip::network::{Input, LookupError, Output, Question, RecordData};
+use crate::sip::network::{Input, LookupError, Output, Question, RecordData, Transport};
 use crate::sip::ua_event::{Event, Failure};
-use crate::sip::uri::Uri;
+use crate::sip::uri::{SipUri, Uri};
 use crate::sip::user_agent::UserAgent;
 
 /// How long an answer to one question is waited for.
@@ -35,6 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_SERVERS: usize = 8;
 /// Lines that are looked at together: a PBX with many lines is not to be flooded by a check.
 const TOGETHER: usize = 8;
+/// Lines whose other ways are looked at.
+const MOST_OTHERS: usize = 8;
 /// Names of servers that are remembered.
 const MOST_NAMES: usize = 1024;
 
@@ -78,15 +80,41 @@ enum Step {
 
 impl Inspection {
     /// Begins with the enabled lines. `udp` is the SIP socket as bound.
-    pub fn new(now: Now, config: &Config, udp: SocketAddr, mut chance: Chance) -> Inspection {
+    pub fn new(now: Now, config: &Config, udp: SocketAddr, chance: Chance) -> Inspection {
+        let lines = config.line.iter().enumerate().filter(|(_, line)| line.enabled);
+        let lines = lines.map(|(index, line)| (index, line, line::account(line, &config.sip.trusted)));
+        Inspection::of(now, config, lines.collect(), udp, chance)
+    }
+
+    /// Begins with the ways that the enabled lines may not use: the reports have no password in them, and there may be
+    /// two of one line.
+    pub fn of_other_ways(now: Now, config: &Config, udp: SocketAddr, chance: Chance) -> Inspection {
+        let lines = config.line.iter().enumerate().filter(|(_, line)| line.enabled).take(MOST_OTHERS);
+        let others = lines.flat_map(|(index, line)| {
+            let account = line::account(line, &config.sip.trusted);
+            [false, true].into_iter().filter_map(move |secure| {
+                let line = config::Line { register: false, ..line.clone() };
+                Some((index, line, other_ways(&account, secure)?))
+            })
+        });
+        let others: Vec<_> = others.collect();
+        let lines = others.iter().map(|(index, line, account)| (*index, line, account.clone()));
+        Inspection::of(now, config, lines.collect(), udp, chance)
+    }
+
+    fn of(
+        now: Now,
+        config: &Config,
+        lines: Vec<(usize, &config::Line, Account)>,
+        udp: SocketAddr,
+        mut chance: Chance,
+    ) -> Inspection {
         let settings = Settings {
             user_agent: config.sip.user_agent.clone().unwrap_or_else(|| Settings::default().user_agent),
             udp: vec![udp],
             ..Settings::default()
         };
-        let lines = config.line.iter().enumerate().filter(|(_, line)| line.enabled);
-        let lines = lines.map(|(index, line)| {
-            let mut settings = line::account(line, &config.sip.trusted);
+        let lines = lines.into_iter().map(|(index, line, mut settings)| {
             settings.register = false;
             let destination = shown(&settings.destination());
             Inspected {
@@ -147,7 +175,7 @@ impl Inspection {
                 Step::Asking { until, .. } if *until <= now.mono_us => self.fetch(now, index),
                 Step::Fetching { until, server, .. } if *until <= now.mono_us => {
                     let server = *server;
-                    self.fetched(index, server, None, Err(Failure::Timeout));
+                    self.fetched(now, index, server, None, Err(Failure::Timeout));
                 }
                 _ => {}
             }
@@ -171,6 +199,22 @@ impl Inspection {
             self.asked.insert(*query, name.clone());
         }
         Some(output)
+    }
+
+    /// Nobody waits any longer: who has not answered by now is taken for silent.
+    pub fn give_up(&mut self, now: Now) {
+        for line in &mut self.lines {
+            match std::mem::replace(&mut line.step, Step::Done) {
+                Step::Waiting | Step::Locating => line.report.unlocated = Some(LookupError::Timeout),
+                Step::Asking { .. } => {
+                    for server in &mut line.report.servers {
+                        server.answer.get_or_insert(Answer::Failure(Failure::Timeout));
+                    }
+                }
+                Step::Fetching { .. } | Step::Done => {}
+            }
+        }
+        self.settle(now);
     }
 
     /// What came of it, in the order of the file; `None` until everything has been asked.
@@ -240,6 +284,7 @@ impl Inspection {
                 name: names.get(&target.remote.ip()).cloned(),
                 answer: None,
                 certificate_until_utc_us: None,
+                ahead_s: None,
                 target: target.clone(),
             })
             .collect();
@@ -266,6 +311,7 @@ impl Inspection {
                     let (_, server) = requests.remove(at);
                     let over = requests.is_empty();
                     if let Some(server) = self.lines[index].report.servers.get_mut(server) {
+                        server.note_time(now, &result);
                         server.answer = Some(match result {
                             Ok(response) => Answer::Status(response.status),
                             Err(failure) => Answer::Failure(failure),
@@ -278,7 +324,7 @@ impl Inspection {
                 }
                 Step::Fetching { request, server, refused, .. } if *request == id => {
                     let (server, refused) = (*server, refused.take());
-                    self.fetched(index, server, refused, result);
+                    self.fetched(now, index, server, refused, result);
                     return;
                 }
                 _ => {}
@@ -313,6 +359,7 @@ impl Inspection {
 
     fn fetched(
         &mut self,
+        now: Now,
         index: usize,
         server: usize,
         refused: Option<String>,
@@ -320,6 +367,9 @@ impl Inspection {
     ) {
         let line = &mut self.lines[index];
         line.step = Step::Done;
+        if let Some(server) = line.report.servers.get_mut(server) {
+            server.note_time(now, &result);
+        }
         let Ok(response) = result else { return };
         if let Some(server) = line.report.servers.get_mut(server) {
             server.answer = Some(Answer::Status(response.status));
@@ -337,6 +387,31 @@ impl Inspection {
             _ => Password::Untested(answer()),
         };
     }
+}
+
+/// The address of record of a line.
+pub fn address_of(line: &config::Line) -> SipUri {
+    line::address(&line.user, &line.domain)
+}
+
+/// The account of a line for the transports of one kind that the line may not use; `None` if it may use them all.
+fn other_ways(account: &Account, secure: bool) -> Option<Account> {
+    let is_own = |transport: &Transport| account.transports.contains(transport);
+    let mut others: Vec<Transport> =
+        Transport::ALL.into_iter().filter(|transport| transport.is_secure() == secure).collect();
+    // Where a WebSocket is can't be guessed.
+    others.retain(|transport| {
+        !is_own(transport) && (*transport != Transport::Wss || account.websocket.is_some())
+    });
+    // A port that is named is that of the transports it was written for.
+    let same_kind = account.transports.iter().any(|transport| transport.is_secure() == secure);
+    let mut other = Account { transports: others, credentials: None, ..account.clone() };
+    let uris = [other.outbound_proxy.as_mut(), other.registrar.as_mut(), Some(&mut other.aor)];
+    for uri in uris.into_iter().flatten() {
+        uri.secure = false;
+        uri.port = uri.port.filter(|_| same_kind);
+    }
+    (!other.transports.is_empty()).then_some(other)
 }
 
 /// The first CSeq number of a request.

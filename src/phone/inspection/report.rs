@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 
 use crate::config::{self, Finding, Place, Places, Severity};
 use crate::events::cloud_event::rfc3339;
+use crate::now::Now;
 use crate::phone::line::cure;
 use crate::sip::locate::Target;
+use crate::sip::message::Response;
 use crate::sip::network::{LookupError, Transport};
 use crate::sip::ua_event::Failure;
 
@@ -44,6 +46,8 @@ pub struct ServerReport {
     pub answer: Option<Answer>,
     /// When its certificate ends, under TLS and WebSocket (UTC, microseconds).
     pub certificate_until_utc_us: Option<i64>,
+    /// By how much this device's clock is ahead of the server's (Date, RFC 3261 §20.17), in seconds.
+    pub ahead_s: Option<i64>,
     pub(super) target: Target,
 }
 
@@ -206,6 +210,15 @@ impl LineReport {
 }
 
 impl ServerReport {
+    /// Compares the clocks, where the server tells its own.
+    pub(super) fn note_time(&mut self, now: Now, result: &Result<Box<Response>, Failure>) {
+        let Ok(response) = result else { return };
+        let date = response.fields.text("Date").and_then(|date| parse_date(&date));
+        if let Some(theirs) = date {
+            self.ahead_s = Some(now.utc_us.div_euclid(1_000_000) - theirs);
+        }
+    }
+
     /// Address, transport and, where DNS led somewhere else, the name: `192.0.2.1:5060 udp (a.example.com)`.
     fn shown(&self, of: &LineReport) -> String {
         let name = self.name.as_ref().filter(|name| !of.destination.starts_with(name.as_str()));
@@ -225,6 +238,13 @@ fn explain(failure: &Failure) -> (String, String) {
         },
         other => (format!("can't be used: {other}"), running.to_owned()),
     }
+}
+
+/// A date of RFC 3261 §20.17, in seconds since 1970.
+fn parse_date(text: &str) -> Option<i64> {
+    let text = text.trim().strip_suffix("GMT")?.trim_end();
+    let date = jiff::civil::DateTime::strptime("%a, %d %b %Y %H:%M:%S", text).ok()?;
+    Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
 }
 
 fn date(utc_us: i64) -> String {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::config::Places;
 use crate::sip::message::Message;
-use crate::sip::network::{Record, Transport};
+use crate::sip::network::Record;
 use crate::sip::reader::read_datagram;
 
 const CHALLENGE: &str = "Digest realm=\"pbx\", nonce=\"n1\", algorithm=MD5, qop=\"auth\"";
@@ -313,4 +313,60 @@ fn many_lines_are_asked_a_few_at_a_time() {
     assert_eq!(world.sent.len(), 40, "one OPTIONS each");
     assert!(world.inspection.reports().expect("all").iter().all(|report| report.answers()));
     assert_eq!(world.report().servers[0].transport, Transport::Udp);
+}
+
+#[test]
+fn the_clock_of_a_server_is_compared_with_ours() {
+    // World begins at 2026-11-21T08:00:00Z.
+    let registrar: Manner = |request| match request.method {
+        Method::OPTIONS => Some((200, vec![])),
+        _ => Some((200, vec![("Date", "Sat, 21 Nov 2026 09:00:00 GMT")])),
+    };
+    let world = world("", &[("192.0.2.1", registrar)]);
+    let reports = world.inspection.reports().expect("all was asked");
+    let ahead = reports[0].servers[0].ahead_s;
+    // The second server was waited for before the first one was asked about the user.
+    assert_eq!(ahead, Some(5 - 3_600));
+}
+
+#[test]
+fn other_ways_are_those_that_the_line_may_not_use_and_nobody_is_registered_over_them() {
+    for (keys, expected) in [
+        ("", &["tcp 192.0.2.1:5070", "tls 192.0.2.1:5061"][..]),
+        ("transport = \"tls\"\n", &["tcp 192.0.2.1:5060", "udp 192.0.2.1:5060"]),
+        (
+            "transport = [\"udp\", \"tcp\"]\nwebsocket = \"wss://192.0.2.1:8089/ws\"\n",
+            &["tls 192.0.2.1:5061", "wss 192.0.2.1:8089"],
+        ),
+        ("transport = \"auto\"\n", &[]),
+    ] {
+        let line =
+            "[[line]]\nname = \"office\"\nuser = \"101\"\ndomain = \"192.0.2.1:5070\"\npassword = \"x\"\n";
+        let config = Config::parse(&format!("{line}{keys}"), "t.toml").expect("a configuration");
+        let now = Now { mono_us: 1_000_000, utc_us: 1_795_248_000_000_000 };
+        let local = "0.0.0.0:40000".parse().expect("an address");
+        let mut inspection = Inspection::of_other_ways(now, &config, local, Chance::from_number(3));
+        let mut tried = Vec::new();
+        while let Some(output) = inspection.poll_output() {
+            match output {
+                Output::Connect { transport, remote, .. } => tried.push(format!("{transport} {remote}")),
+                Output::Datagram { remote, bytes, .. } => {
+                    assert!(bytes.starts_with(b"OPTIONS "), "{}", String::from_utf8_lossy(&bytes));
+                    tried.push(format!("udp {remote}"));
+                }
+                Output::RouteTo { query, .. } => {
+                    inspection.handle(now, Input::LocalAddress { query, result: Ok([192, 0, 2, 9].into()) });
+                }
+                _ => {}
+            }
+        }
+        tried.sort();
+        assert_eq!(tried, expected, "{keys}");
+        // Nobody answers, and nobody waits for it any longer.
+        inspection.give_up(now);
+        let reports = inspection.reports().expect("it is over");
+        let servers = reports.iter().flat_map(|report| &report.servers);
+        assert!(servers.clone().all(|server| server.answer == Some(Answer::Failure(Failure::Timeout))));
+        assert_eq!(servers.count(), expected.len(), "{keys}");
+    }
 }

@@ -23,6 +23,7 @@ use tipring::sip::uri::Uri;
 use tipring::sip::via::Via;
 
 pub const TARGETS: &[Target] = &[
+    Target { name: "sip_reflection", run: reflection, seeds: &[REFLECTED], dictionary: &[b"received=", b"rport=", b"SIP/2.0 "] },
     Target { name: "sip_datagram", run: datagram, seeds: MESSAGES, dictionary: WORDS },
     Target { name: "sip_stream", run: stream, seeds: STREAMS, dictionary: WORDS },
     Target { name: "sip_websocket", run: websocket, seeds: MESSAGES, dictionary: WORDS },
