@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
 
 use rustix::event::epoll;
 use rustls::ClientConnection;
@@ -44,8 +43,7 @@ async fn connect(server: SocketAddr, carriage: Carriage, dscp: u8) -> Result<Rel
     let stream = open_tcp(server, dscp).await.map_err(|error| error.to_string())?;
     let (stream, tls) = match carriage {
         Carriage::Tls(trust) => {
-            let belief = Belief { ca_file: trust.ca_file.map(PathBuf::from), anyone: !trust.verify };
-            let (stream, tls) = secure(stream, &belief, &trust.name).await?.into_inner();
+            let (stream, tls) = secure(stream, &Belief::from(&trust), &trust.name).await?.into_inner();
             (stream, Some(tls))
         }
         Carriage::Udp | Carriage::Tcp => (stream, None),

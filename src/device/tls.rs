@@ -12,6 +12,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, S
 use super::{certificate, clock};
 use crate::config;
 use crate::events::cloud_event::rfc3339;
+use crate::nat::turn::Trust;
 use crate::now::Now;
 
 /// Whose certificates a line believes.
@@ -27,6 +28,12 @@ impl Belief {
     /// What the settings of a line say.
     pub fn of(line: &config::Line) -> Belief {
         Belief { ca_file: line.ca_file.as_ref().map(PathBuf::from), anyone: !line.tls_verify }
+    }
+}
+
+impl From<&Trust> for Belief {
+    fn from(trust: &Trust) -> Belief {
+        Belief { ca_file: trust.ca_file.as_ref().map(PathBuf::from), anyone: !trust.verify }
     }
 }
 

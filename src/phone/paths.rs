@@ -87,7 +87,7 @@ fn gathers(line: &config::Line) -> bool {
 }
 
 /// The name of a TURN server of the configuration, and how it is looked for (RFC 5928 §3).
-fn turn_server(url: &TurnUrl) -> ServerName {
+pub(super) fn turn_server(url: &TurnUrl) -> ServerName {
     let (label, port) = match url.transport {
         TurnTransport::Udp => ("_turn._udp", stun::DEFAULT_PORT),
         TurnTransport::Tcp => ("_turn._tcp", stun::DEFAULT_PORT),
@@ -97,7 +97,7 @@ fn turn_server(url: &TurnUrl) -> ServerName {
 }
 
 /// How a TURN server is reached, and whom this line believes there.
-fn carriage(line: &config::Line, url: &TurnUrl) -> Carriage {
+pub(super) fn carriage(line: &config::Line, url: &TurnUrl) -> Carriage {
     match url.transport {
         TurnTransport::Udp => Carriage::Udp,
         TurnTransport::Tcp => Carriage::Tcp,

@@ -94,7 +94,7 @@ fn facts(facts: &Value, paint: Paint) -> String {
         let ways: Vec<String> =
             ways.map(|way| format!("{} {}", said(&way["transport"]), word(&way["reached"]))).collect();
         let ways = if ways.is_empty() { said(&turn["lookup"]["what"]) } else { ways.join(", ") };
-        row(&said(&turn["url"]), ways);
+        row(&format!("TURN {}", said(&turn["server"])), ways);
     }
     for talk in facts["calls"].as_array().into_iter().flatten().take(CALLS) {
         row(&format!("call {}", said(&talk["call"])), heard(talk));

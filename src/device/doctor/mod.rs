@@ -1,6 +1,7 @@
 //! Gathers the facts of a diagnosis: asks registrars, STUN and TURN servers with sockets of its own, so that a phone that
 //! runs is not disturbed, and within a bounded time.
 
+mod names;
 mod outside;
 mod relay;
 
@@ -11,18 +12,17 @@ use super::inspect::ask;
 use super::resolver::Resolver;
 use super::{StartError, clock, control};
 use crate::chance::Chance;
-use crate::config::{Config, NatMode};
+use crate::config::Config;
 use crate::events::cloud_event::rfc3339;
 use crate::now::micros;
-use crate::phone::diagnosis::{self, Clock, Diagnosis, Facts, Line, Lookup, Surroundings, Told};
+use crate::phone::diagnosis::servers::stun_servers;
+use crate::phone::diagnosis::{self, Clock, Diagnosis, Facts, Line, Surroundings, Told};
 use crate::phone::inspection::{Inspection, LineReport, ServerReport};
-use crate::sip::network::{LookupError, Question, RecordData};
+use names::look_up;
 use outside::Outside;
 
 /// How long registrars are asked.
 const REGISTRARS_WITHIN: Duration = Duration::from_secs(9);
-/// How long a name is looked up.
-const LOOK_UP_WITHIN: Duration = Duration::from_secs(4);
 /// The ages, in seconds, that an idle mapping is tried at, up to what was asked for.
 const AGES: [u64; 14] = [5, 10, 15, 20, 25, 30, 45, 60, 90, 120, 180, 240, 300, 600];
 
@@ -61,10 +61,10 @@ pub async fn diagnose(
     let own = ask(config, Inspection::new, chance.fork(), REGISTRARS_WITHIN);
     let others = ask(config, Inspection::of_other_ways, chance.fork(), REGISTRARS_WITHIN);
     let resolver = Resolver::from_system().ok();
-    let seed = chance.fork();
+    let mut fork = chance.fork();
     let stun = async {
-        let (servers, unresolved) = stun_servers(config, resolver.as_ref()).await;
-        (Outside::explore(binding, &servers, ages, seed).await, unresolved)
+        let (servers, unresolved) = stun_addresses(config, resolver.as_ref(), &mut fork).await;
+        (Outside::explore(binding, &servers, ages, fork).await, unresolved)
     };
     let relays = relay::try_all(config, resolver.as_ref(), binding, chance.fork());
     let (own, others, (mut outside, unresolved), turn) = tokio::join!(own, others, stun, relays);
@@ -142,49 +142,20 @@ async fn look_closer(config: &Config, facts: &mut Facts, outside: &mut Option<Ou
 }
 
 /// The addresses of the STUN servers of all lines, and the names that lead nowhere.
-async fn stun_servers(
+async fn stun_addresses(
     config: &Config,
     resolver: Option<&Resolver>,
+    chance: &mut Chance,
 ) -> (Vec<SocketAddr>, Vec<(String, String)>) {
-    let lines = config.line.iter().filter(|line| line.enabled && line.nat.mode == NatMode::Auto);
-    let mut names: Vec<(String, u16)> = Vec::new();
-    for server in lines.flat_map(|line| &line.nat.stun) {
-        let name = (server.host.clone(), server.port.unwrap_or(crate::nat::stun::DEFAULT_PORT));
-        if !names.contains(&name) && names.len() < crate::nat::discovery::MOST_SERVERS {
-            names.push(name);
-        }
-    }
     let (mut found, mut unresolved) = (Vec::new(), Vec::new());
-    for (host, port) in names {
-        match look_up(resolver, &host).await {
-            Ok(address) => found.push(SocketAddr::new(address, port)),
-            Err(lookup) => unresolved.push((host, lookup.what)),
+    for name in stun_servers(config) {
+        match look_up(resolver, &name, chance.fork()).await {
+            Ok(addresses) => {
+                let v4 = addresses.iter().find(|address| address.is_ipv4());
+                found.extend(v4.or(addresses.first()).copied());
+            }
+            Err(lookup) => unresolved.push((name.host, lookup.what)),
         }
     }
     (found, unresolved)
-}
-
-/// The first IPv4 address of a host, else its first IPv6 one.
-async fn look_up(resolver: Option<&Resolver>, host: &str) -> Result<std::net::IpAddr, Lookup> {
-    if let Ok(address) = host.parse() {
-        return Ok(address);
-    }
-    let failed = |error: LookupError| Lookup::from(&error);
-    let resolver = resolver
-        .ok_or_else(|| failed(LookupError::Failed("there is none; check /etc/resolv.conf".into())))?;
-    let asked = async {
-        for question in [Question::A(host.to_owned()), Question::Aaaa(host.to_owned())] {
-            let records = resolver.ask(&question).await?;
-            let address = records.into_iter().find_map(|record| match record.data {
-                RecordData::Address(address) => Some(address),
-                _ => None,
-            });
-            if let Some(address) = address {
-                return Ok(address);
-            }
-        }
-        Err(LookupError::NoAddress)
-    };
-    let answered = tokio::time::timeout(LOOK_UP_WITHIN, asked).await;
-    answered.unwrap_or(Err(LookupError::Timeout)).map_err(failed)
 }

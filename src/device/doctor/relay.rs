@@ -7,28 +7,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
-use super::look_up;
+use super::names::look_up;
 use crate::chance::Chance;
-use crate::config::{Config, NatMode, TurnServer};
+use crate::config::Config;
 use crate::device::clock;
 use crate::device::resolver::Resolver;
 use crate::device::rtp_port::{Binding, mapped, udp_socket};
 use crate::device::sip_network::{Stream, open_tcp, secure};
 use crate::device::tls::Belief;
-use crate::nat::stun::{DEFAULT_PORT, MAX_MESSAGE};
-use crate::nat::turn::{Allocation, Event, Failure, Server};
-use crate::nat::turn_message::next_of_stream;
+use crate::nat::stun::MAX_MESSAGE;
+use crate::nat::turn::{Allocation, Carriage, Event, Failure, Server};
+use crate::nat::turn_stream::Inbox;
+use crate::phone::diagnosis::servers::{Relay, RelayWay, relays};
 use crate::phone::diagnosis::{Turn, TurnReached, TurnWay};
 
-/// TURN servers that are tried.
-const MOST_SERVERS: usize = 8;
 /// How long one way may take, with connection and handshake.
 const WITHIN: Duration = Duration::from_secs(9);
-/// The port of TURN over TLS where none is named (RFC 8656 §3.1).
-const TLS_PORT: u16 = 5349;
-
-/// The ways to try.
-const WAYS: [&str; 3] = ["udp", "tcp", "tls"];
 
 /// Tries the TURN servers of all lines at once.
 pub(super) async fn try_all(
@@ -37,70 +31,42 @@ pub(super) async fn try_all(
     binding: Binding,
     mut chance: Chance,
 ) -> Vec<Turn> {
-    let lines = config.line.iter().filter(|line| line.enabled && line.nat.mode == NatMode::Auto);
-    let mut wanted: Vec<(&TurnServer, Belief)> = Vec::new();
-    for line in lines {
-        for server in &line.nat.turn {
-            if wanted.len() < MOST_SERVERS && !wanted.iter().any(|(known, _)| *known == server) {
-                wanted.push((server, Belief::of(line)));
-            }
-        }
-    }
     let mut tried = JoinSet::new();
     let mut found = Vec::new();
-    for (index, (server, belief)) in wanted.into_iter().enumerate() {
-        let port = server.url.port.map(|port| format!(":{port}")).unwrap_or_default();
-        let url = format!("turn:{}{port}", server.url.host);
-        let mut turn = Turn { url, lookup: None, ways: Vec::new() };
-        match look_up(resolver, &server.url.host).await {
-            Err(lookup) => turn.lookup = Some(lookup),
-            Ok(address) => {
-                for transport in WAYS {
-                    let named = server.url.port;
-                    let port =
-                        if transport == "tls" { named.filter(|port| *port != DEFAULT_PORT) } else { named };
-                    let usual = if transport == "tls" { TLS_PORT } else { DEFAULT_PORT };
-                    let account = Server {
-                        address: SocketAddr::new(address, port.unwrap_or(usual)),
-                        username: server.username.clone(),
-                        password: server.password.reveal().to_owned(),
-                        stream: transport != "udp",
-                    };
-                    let (belief, host) = (belief.clone(), server.url.host.clone());
+    for (index, Relay { host, username, password, ways }) in relays(config).into_iter().enumerate() {
+        let mut turn = Turn { server: host, lookup: None, ways: Vec::new() };
+        for (rank, RelayWay { name, carriage, configured }) in ways.into_iter().enumerate() {
+            match look_up(resolver, &name, chance.fork()).await {
+                Err(lookup) if configured => turn.lookup = turn.lookup.or(Some(lookup)),
+                Err(_) => {}
+                Ok(addresses) => {
+                    let Some(address) = addresses.first().copied() else { continue };
+                    let (username, password) = (username.clone(), password.clone());
+                    let server = Server { address, username, password, carriage };
                     let chance = chance.fork();
-                    tried.spawn(async move {
-                        (index, one(transport, account, &host, &belief, binding, chance).await)
-                    });
+                    tried.spawn(async move { (index, rank, one(server, configured, binding, chance).await) });
                 }
             }
         }
         found.push(turn);
     }
+    let mut ways = Vec::new();
     while let Some(done) = tried.join_next().await {
-        if let Ok((index, way)) = done
-            && let Some(turn) = found.get_mut(index)
-        {
+        ways.extend(done);
+    }
+    ways.sort_by_key(|(_, rank, _)| *rank);
+    for (index, _, way) in ways {
+        if let Some(turn) = found.get_mut(index) {
             turn.ways.push(way);
         }
-    }
-    for turn in &mut found {
-        let rank = |way: &TurnWay| WAYS.iter().position(|transport| *transport == way.transport);
-        turn.ways.sort_by_key(|way| (!way.configured, rank(way)));
     }
     found
 }
 
-async fn one(
-    transport: &'static str,
-    server: Server,
-    host: &str,
-    belief: &Belief,
-    binding: Binding,
-    chance: Chance,
-) -> TurnWay {
-    let address = server.address;
+async fn one(server: Server, configured: bool, binding: Binding, chance: Chance) -> TurnWay {
+    let (address, transport) = (server.address, server.carriage.word());
     let trying = async {
-        let carrier = Carrier::open(transport, address, host, belief, binding).await?;
+        let carrier = Carrier::open(&server, binding).await?;
         Ok(allocate(carrier, server, chance).await)
     };
     let silent = || Err("it does not answer".to_owned());
@@ -109,7 +75,7 @@ async fn one(
         Err(why) => (TurnReached::No, None, Some(why)),
     };
     let (reached, relayed, why) = ended;
-    TurnWay { transport, configured: transport == "udp", address, reached, relayed, why }
+    TurnWay { transport, configured, address, reached, relayed, why }
 }
 
 type Ended = (TurnReached, Option<SocketAddr>, Option<String>);
@@ -136,7 +102,7 @@ async fn allocate(mut carrier: Carrier, server: Server, chance: Chance) -> Ended
             Some(Event::Failed(failure)) => {
                 let reached = match &failure {
                     Failure::Unauthorized => TurnReached::Unauthorized,
-                    Failure::NoAnswer => TurnReached::No,
+                    Failure::NoAnswer | Failure::Unreachable(_) => TurnReached::No,
                     Failure::Refused(_) | Failure::Impossible | Failure::Elsewhere(_) => TurnReached::Refused,
                 };
                 return (reached, None, Some(failure.to_string()));
@@ -157,29 +123,23 @@ async fn allocate(mut carrier: Carrier, server: Server, chance: Chance) -> Ended
 /// What carries messages to the server.
 enum Carrier {
     Datagrams { socket: UdpSocket, server: SocketAddr },
-    Bytes { stream: Box<dyn Stream>, read: Vec<u8> },
+    Bytes { stream: Box<dyn Stream>, read: Inbox },
 }
 
 impl Carrier {
-    async fn open(
-        transport: &str,
-        server: SocketAddr,
-        host: &str,
-        belief: &Belief,
-        binding: Binding,
-    ) -> Result<Carrier, String> {
+    async fn open(server: &Server, binding: Binding) -> Result<Carrier, String> {
         let words = |error: std::io::Error| error.to_string();
-        if transport == "udp" {
+        if server.carriage == Carriage::Udp {
             let (socket, dual) = udp_socket(binding, 0).map_err(words)?;
-            let server = if dual { mapped(server) } else { server };
+            let server = if dual { mapped(server.address) } else { server.address };
             return Ok(Carrier::Datagrams { socket: UdpSocket::from_std(socket).map_err(words)?, server });
         }
-        let stream = open_tcp(server, binding.dscp).await.map_err(words)?;
-        let stream: Box<dyn Stream> = match transport {
-            "tls" => Box::new(secure(stream, belief, host).await?),
-            _ => Box::new(stream),
+        let stream = open_tcp(server.address, binding.dscp).await.map_err(words)?;
+        let stream: Box<dyn Stream> = match &server.carriage {
+            Carriage::Tls(trust) => Box::new(secure(stream, &Belief::from(trust), &trust.name).await?),
+            Carriage::Udp | Carriage::Tcp => Box::new(stream),
         };
-        Ok(Carrier::Bytes { stream, read: Vec::new() })
+        Ok(Carrier::Bytes { stream, read: Inbox::default() })
     }
 
     async fn send(&mut self, message: &[u8]) -> Result<(), String> {
@@ -211,15 +171,14 @@ impl Carrier {
                 }
             },
             Carrier::Bytes { stream, read } => loop {
-                let next =
-                    next_of_stream(read).map_err(|_| "what answers there is no TURN server".to_owned())?;
-                if let Some(length) = next {
-                    let rest = read.split_off(length.min(read.len()));
-                    return Ok(std::mem::replace(read, rest));
+                let next = read.pop().map_err(|_| "what answers there is no TURN server".to_owned())?;
+                if let Some(message) = next {
+                    return Ok(message);
                 }
-                match stream.read_buf(read).await {
+                let mut buffer = [0; MAX_MESSAGE];
+                match stream.read(&mut buffer).await {
                     Ok(0) => return Err("the server closed the connection".to_owned()),
-                    Ok(_) => {}
+                    Ok(length) => read.push(buffer.get(..length).unwrap_or_default()),
                     Err(error) => return Err(error.to_string()),
                 }
             },

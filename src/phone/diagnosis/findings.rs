@@ -438,7 +438,7 @@ fn stun(facts: &Facts, nat: &Discovered, found: &mut Vec<Finding>) {
         .to_owned();
     if !relayed {
         let severity = if depends { Warning } else { Note };
-        let cure = "name a TURN server in [[line.nat.turn]] and write ice = true; a PBX that answers audio where it came \
+        let cure = "name a TURN server in [[line.nat.turn]], best with ice = true; a PBX that answers audio where it came \
                     from (symmetric RTP) is heard without";
         found.push(Finding::new(severity, "symmetric_nat", Network, what, cure));
     }
@@ -446,9 +446,9 @@ fn stun(facts: &Facts, nat: &Discovered, found: &mut Vec<Finding>) {
 
 fn relay(server: &Turn, found: &mut Vec<Finding>) {
     let mut tell = |severity, code, blame, what: String, cure: &str| {
-        found.push(Finding::new(severity, code, blame, what, cure).about(&server.url));
+        found.push(Finding::new(severity, code, blame, what, cure).about(&server.server));
     };
-    if let Some(lookup) = &server.lookup {
+    if let Some(lookup) = server.lookup.as_ref().filter(|_| !server.ways.iter().any(|way| way.configured)) {
         let what = lookup.what.split_once("; ").map_or(lookup.what.as_str(), |(what, _)| what);
         return tell(
             Error,
@@ -470,7 +470,7 @@ fn relay(server: &Turn, found: &mut Vec<Finding>) {
             "check username and password of [[line.nat.turn]]",
         );
     }
-    if configured.is_some_and(|way| way.reached == TurnReached::Yes) {
+    if server.ways.iter().any(|way| way.configured && way.reached == TurnReached::Yes) {
         return;
     }
     let why = configured.and_then(|way| way.why.clone()).unwrap_or_else(|| "it does not answer".to_owned());
@@ -479,12 +479,13 @@ fn relay(server: &Turn, found: &mut Vec<Finding>) {
             let over = configured.map_or("udp", |way| way.transport);
             let what =
                 format!("the TURN server is not reached over {over} ({why}), over {} it is", other.transport);
-            let cure = match other.transport {
-                "tls" => "write it as url = \"turns:…\"",
-                "tcp" => "write ?transport=tcp behind its url",
-                _ => "write it as url = \"turn:…\"",
+            let uri = match other.transport {
+                "tls" => format!("turns:{}:{}", server.server, other.address.port()),
+                "tcp" => format!("turn:{}:{}?transport=tcp", server.server, other.address.port()),
+                _ => format!("turn:{}:{}", server.server, other.address.port()),
             };
-            tell(Warning, "turn_other_way", Network, what, cure);
+            let cure = format!("add {uri:?} to its url, which may be a list");
+            tell(Warning, "turn_other_way", Network, what, &cure);
         }
         None if with(TurnReached::Refused).is_some() => {
             let what = format!("the TURN server gives no relay: {why}");

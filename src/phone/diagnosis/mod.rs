@@ -6,6 +6,7 @@
 
 mod calls;
 mod findings;
+pub mod servers;
 #[cfg(test)]
 mod tests;
 
@@ -298,11 +299,11 @@ impl Reflection {
 /// One TURN server.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Turn {
-    /// As configured.
-    pub url: String,
+    /// Its host, as configured.
+    pub server: String,
     /// Why its name leads nowhere.
     pub lookup: Option<Lookup>,
-    /// The ways to it that were tried, that of the configuration first.
+    /// The ways to it that were tried, those of the configuration first.
     pub ways: Vec<TurnWay>,
 }
 
@@ -311,7 +312,7 @@ pub struct Turn {
 pub struct TurnWay {
     /// `udp`, `tcp` or `tls`.
     pub transport: &'static str,
-    /// Whether it is that of the configuration.
+    /// Whether the configuration says so.
     pub configured: bool,
     /// Where.
     pub address: SocketAddr,

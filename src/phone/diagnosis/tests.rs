@@ -52,7 +52,7 @@ fn relay(reached: [TurnReached; 3]) -> Turn {
         relayed: None,
         why: None,
     });
-    Turn { url: "turn:203.0.113.11".into(), lookup: None, ways: ways.collect() }
+    Turn { server: "203.0.113.11".into(), lookup: None, ways: ways.collect() }
 }
 
 /// A phone behind a port-restricted NAT with which all is well.
@@ -357,7 +357,7 @@ const FAULTS: &[Fault] = &[
         |it| it.turn.push(relay([TurnReached::No, TurnReached::No, TurnReached::Yes])),
         &["warning turn_other_way"],
         Blame::Network,
-        &["not reached over udp", "over tls it is", "turns:"],
+        &["not reached over udp", "over tls it is", "turns:203.0.113.11:3478"],
     ),
     (
         "relay is full",
@@ -534,7 +534,7 @@ fn programs_find_the_same_names_for_ever() {
         &json!({
             "severity": "error",
             "code": "turn_password",
-            "subject": "turn:203.0.113.11",
+            "subject": "203.0.113.11",
             "blame": "configuration",
             "what": "the TURN server does not take user name or password",
             "cure": "check username and password of [[line.nat.turn]]",

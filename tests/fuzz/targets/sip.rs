@@ -1,6 +1,8 @@
 //! The parsers of SIP.
 
 use super::Target;
+use tipring::chance::Chance;
+use tipring::now::Now;
 use tipring::sip::alert_info::answer_after;
 use tipring::sip::auth::AuthenticationInfo;
 use tipring::sip::digest::{Question, answer, strongest, verify};
@@ -16,6 +18,7 @@ use tipring::sip::privacy::Privacy;
 use tipring::sip::rack::{RAck, RSeq};
 use tipring::sip::reader::{MAX_LINE, read_datagram};
 use tipring::sip::reason::Reason;
+use tipring::sip::reflection::{Reflected, Reflection};
 use tipring::sip::replaces::Replaces;
 use tipring::sip::retry_after::RetryAfter;
 use tipring::sip::session_expires::{MinSe, SessionExpires};
@@ -23,8 +26,8 @@ use tipring::sip::uri::Uri;
 use tipring::sip::via::Via;
 
 pub const TARGETS: &[Target] = &[
-    Target { name: "sip_reflection", run: reflection, seeds: &[REFLECTED], dictionary: &[b"received=", b"rport=", b"SIP/2.0 "] },
     Target { name: "sip_datagram", run: datagram, seeds: MESSAGES, dictionary: WORDS },
+    Target { name: "sip_reflection", run: reflection, seeds: MESSAGES, dictionary: WORDS },
     Target { name: "sip_stream", run: stream, seeds: STREAMS, dictionary: WORDS },
     Target { name: "sip_websocket", run: websocket, seeds: MESSAGES, dictionary: WORDS },
     Target { name: "sip_uri", run: uri, seeds: URIS, dictionary: WORDS },
@@ -54,6 +57,33 @@ fn datagram(octets: &[u8]) {
             }
         }
     }
+}
+
+/// Nobody who has not seen the question answers it, whatever is said in its words; and it ends.
+fn reflection(octets: &[u8]) {
+    let aor = Uri::parse("sip:1001@pbx.example").expect("a URI").as_sip().expect("of SIP").clone();
+    let (local, remote) =
+        ("192.0.2.9:5060".parse().expect("an address"), "192.0.2.1:5060".parse().expect("an address"));
+    let mut now = Now::default();
+    let mut asking = Reflection::new(now, local, remote, &aor, Chance::from_number(1));
+    let mut answered = false;
+    while asking.found(now).is_none() {
+        let sent: Vec<Vec<u8>> =
+            std::iter::from_fn(|| asking.poll_transmit(now).map(|it| it.1.to_vec())).collect();
+        assert!(sent.len() <= 2 && !asking.handle_datagram(remote, octets));
+        // The same as if whoever answers had seen the branch.
+        let branch = sent.iter().find_map(|sent| {
+            let text = std::str::from_utf8(sent).ok()?;
+            Some(text.split_once("branch=")?.1.split(';').next()?.to_owned())
+        });
+        let text =
+            String::from_utf8_lossy(octets).replace("z9hG4bK", &format!("{};x=", branch.unwrap_or_default()));
+        answered |= asking.handle_datagram(remote, text.as_bytes());
+        let Some(due) = asking.poll_timeout() else { break };
+        now = now.plus(std::time::Duration::from_micros(due.saturating_sub(now.mono_us)));
+    }
+    let found = asking.found(now).expect("it ends");
+    assert!(answered || found == Reflected::default());
 }
 
 fn is_stable(message: &Message) {
