@@ -143,6 +143,10 @@ pub struct KeepAlive {
     refresh_at: Option<u64>,
     outside: Outside,
     watched: bool,
+    /// From an answer to the next question.
+    pace: Option<Duration>,
+    /// When the registrar was heard last.
+    heard_at: Option<u64>,
     /// Octets of the last question and its answer.
     cost: u32,
     /// Until when the network's word that the registrar can't be reached is not believed.
@@ -161,6 +165,8 @@ impl KeepAlive {
             refresh_at: None,
             outside: Outside::default(),
             watched: false,
+            pace: None,
+            heard_at: None,
             cost: 0,
             deaf_until: 0,
             chance,
@@ -178,6 +184,16 @@ impl KeepAlive {
         self.flow.as_ref()
     }
 
+    /// How long after an answer the registrar is asked again.
+    pub fn pace(&self) -> Option<Duration> {
+        self.pace
+    }
+
+    /// When the registrar was heard last: it answered a question, or took the registration.
+    pub fn heard_at(&self) -> Option<u64> {
+        self.heard_at
+    }
+
     /// Whether the registrar is being waited for.
     pub fn is_searching(&self) -> bool {
         matches!(self.state, State::Searching { .. })
@@ -190,6 +206,7 @@ impl KeepAlive {
             (old.carriage, old.peer, old.number) == (flow.carriage, flow.peer, flow.number)
         });
         self.flow = Some(flow);
+        self.heard_at = Some(now.mono_us);
         if same && matches!(self.state, State::Resting { .. } | State::Asking { .. }) {
             if self.way != Some(Way::Stun) {
                 self.outside.settle(flow.seen);
@@ -198,6 +215,7 @@ impl KeepAlive {
         }
         self.outside = Outside::default();
         self.way = known;
+        self.pace = None;
         if known != Some(Way::Stun) {
             self.outside.settle(flow.seen);
         }
@@ -317,6 +335,7 @@ impl KeepAlive {
 
     fn answered(&mut self, now: Now, way: Way, seen: Option<SocketAddr>) {
         self.way = Some(way);
+        self.heard_at = Some(now.mono_us);
         self.rest(now);
         if let Some(seen) = seen
             && self.outside.note(seen)
@@ -326,8 +345,9 @@ impl KeepAlive {
     }
 
     fn rest(&mut self, now: Now) {
-        let until = now.deadline(self.interval());
-        self.state = State::Resting { until };
+        let pace = self.interval();
+        self.pace = Some(pace);
+        self.state = State::Resting { until: now.deadline(pace) };
     }
 
     /// How long after an answer the flow is asked again.

@@ -94,13 +94,16 @@ impl Line {
             }
             _ => None,
         };
+        let kept = reach.kept(now, self.account);
         LineView {
             name: self.config.name.clone(),
             aor: format!("sip:{}", self.config.address()),
             state,
             reason: self.refused.clone().or(reason),
             via: agent.server(self.account).map(|(transport, address)| format!("{transport}:{address}")),
-            keep_alive: reach.way(self.account),
+            keep_alive: kept.way,
+            keep_alive_s: kept.every.map(|every| (every.as_secs_f64() * 10.0).round() / 10.0),
+            heard_s: kept.heard.map(|heard| heard.as_secs()),
             expires_s,
             dnd: self.dnd,
             voicemail: self.mailbox.clone(),

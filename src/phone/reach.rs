@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::chance::Chance;
 use crate::config::{Nat, NatMode, StunServer};
@@ -20,7 +21,7 @@ use crate::sip::user_agent::UserAgent;
 /// Registrars that are remembered with the way they answer.
 const MOST_REGISTRARS: usize = 64;
 /// The names of STUN servers are looked up again after this time.
-const LOOK_UP_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
+const LOOK_UP_EVERY: Duration = Duration::from_secs(600);
 
 /// How a STUN server is looked for (RFC 8489 §8).
 const STUN: Service = Service { label: "_stun._udp", port: stun::DEFAULT_PORT };
@@ -28,6 +29,17 @@ const STUN: Service = Service { label: "_stun._udp", port: stun::DEFAULT_PORT };
 /// The name of a STUN server of the configuration.
 pub(super) fn stun_server(server: &StunServer) -> ServerName {
     ServerName::new(&server.host, server.port, STUN)
+}
+
+/// How a line's way to its registrar is kept open, as people see it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Kept {
+    /// How the registrar is asked, once that is known, and whether STUN servers are watched.
+    pub way: Option<&'static str>,
+    /// From an answer to the next question.
+    pub every: Option<Duration>,
+    /// Since the registrar was heard.
+    pub heard: Option<Duration>,
 }
 
 /// What keeps all lines reachable.
@@ -112,18 +124,20 @@ impl Reach {
         self.set_stun(now, account, &[]);
     }
 
-    /// How a line's registrar is asked, for people.
-    pub fn way(&self, account: AccountId) -> Option<&'static str> {
-        let keeper = self.keepers.get(&account)?;
-        keeper.flow()?;
-        Some(match (keeper.way()?, self.is_watched(account)) {
+    /// How a line's way to its registrar is kept open, for people.
+    pub fn kept(&self, now: Now, account: AccountId) -> Kept {
+        let Some(keeper) = self.keepers.get(&account).filter(|keeper| keeper.flow().is_some()) else {
+            return Kept::default();
+        };
+        let way = keeper.way().map(|way| match (way, self.is_watched(account)) {
             (Way::Stun, false) => "stun",
             (Way::Stun, true) => "watch stun",
             (Way::Ping, false) => "crlf",
             (Way::Ping, true) => "watch crlf",
             (Way::Ask, false) => "options",
             (Way::Ask, true) => "watch options",
-        })
+        });
+        Kept { way, every: way.and(keeper.pace()), heard: keeper.heard_at().map(|at| now.since(at)) }
     }
 
     /// Datagrams of STUN that belonged to no question.

@@ -43,6 +43,10 @@ pub struct LineView {
     /// How its registrar is asked whether it still reaches us: `stun`, `crlf` or `options`; `watch` before it where STUN
     /// servers tell of changes.
     pub keep_alive: Option<&'static str>,
+    /// Seconds from its answer to the next question, in tenths.
+    pub keep_alive_s: Option<f64>,
+    /// Seconds since the registrar was heard last.
+    pub heard_s: Option<u64>,
     /// Seconds until the registration has to be renewed, as granted.
     pub expires_s: Option<u64>,
     /// Does the line refuse calls?

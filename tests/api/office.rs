@@ -99,6 +99,8 @@ fn snapshot(sequence: u64) -> Snapshot {
         reason: None,
         via: Some("udp:192.0.2.10:5060".into()),
         keep_alive: Some("options"),
+        keep_alive_s: Some(9.8),
+        heard_s: Some(4),
         expires_s: Some(300),
         dnd: false,
         voicemail: Some(tipring::events::Mailbox { waiting: true, new: Some(2), ..Default::default() }),

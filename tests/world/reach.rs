@@ -76,6 +76,9 @@ fn short_mappings_are_kept_open() {
                     assert!(world.rings(), "{stun:?}, {lifetime} s, {mapping:?}, after {idle} s");
                 }
                 assert_eq!(way(&world), Some(expected));
+                let line = &world.snapshot(0).lines[0];
+                let (every, heard) = (line.keep_alive_s.expect("a pace"), line.heard_s.expect("an answer"));
+                assert!(every >= 3.7 && heard as f64 <= every + 4.0, "{stun:?}: {every} s, {heard} s ago");
                 assert!(!world.phones[0].has("line.unregistered"));
             }
         }

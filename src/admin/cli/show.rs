@@ -53,7 +53,8 @@ pub(super) fn status(status: &Value, paint: Paint) -> String {
 
 /// Lines with their registration.
 pub(super) fn lines(lines: &[Value], paint: Paint) -> String {
-    let mut table = Table::new(&["LINE", "ADDRESS", "STATE", "VIA", "EXPIRES", "DND", "VOICEMAIL", "REASON"]);
+    let mut table =
+        Table::new(&["LINE", "ADDRESS", "STATE", "VIA", "EXPIRES", "KEPT BY", "DND", "VOICEMAIL", "REASON"]);
     for line in lines {
         let state = cell(&line["state"]);
         let mood = match state.as_str() {
@@ -71,12 +72,26 @@ pub(super) fn lines(lines: &[Value], paint: Paint) -> String {
             (state, Some(mood)),
             (cell(&line["via"]), None),
             (expires, None),
+            (kept(line), None),
             dnd,
             voicemail(&line["voicemail"]),
             (cell(&line["reason"]), None),
         ]);
     }
     table.text(paint)
+}
+
+/// How a line's way is kept open: what is asked, how often, and when that was answered last.
+fn kept(line: &Value) -> String {
+    let Some(way) = line["keep_alive"].as_str() else { return NOTHING.to_owned() };
+    let mut text = way.to_owned();
+    if let Some(every) = line["keep_alive_s"].as_f64() {
+        text.push_str(&format!(" / {every:.0} s"));
+    }
+    if let Some(heard) = line["heard_s"].as_u64() {
+        text.push_str(&format!(", {heard} s ago"));
+    }
+    text
 }
 
 /// What waits in a mailbox, in two words.
@@ -372,6 +387,7 @@ mod tests {
                 "started": "2026-11-21T08:00:00.000000Z",
                 "lines": [{ "name": "main", "aor": "sip:1001@pbx", "state": "registered",
                             "via": "udp:192.0.2.1:5060", "expires_s": 300, "dnd": false, "reason": null,
+                            "keep_alive": "watch options", "keep_alive_s": 61.4, "heard_s": 17,
                             "voicemail": { "waiting": true, "new": 2, "old": 5 } }],
                 "calls": [{ "id": "c1", "line": "main", "direction": "in", "number": "1002",
                             "name": "Anna\x1b[2J", "state": "active", "muted": true, "recording": "on", "duration_us": 61_000_000,
@@ -386,12 +402,18 @@ mod tests {
         );
         assert!(
             shown
-                .contains("main  sip:1001@pbx  registered  udp:192.0.2.1:5060  300 s    off  2 new      -\n"),
+                .contains("main  sip:1001@pbx  registered  udp:192.0.2.1:5060  300 s    watch options / 61 s, 17 s ago  off  2 new      -\n"),
             "{shown}"
         );
         assert!(shown.contains("active, muted, recording  1:01  opus/48000  4.21\n"), "{shown}");
         assert!(shown.contains("degraded: sound: no device; plug one in\n"), "{shown}");
         assert!(!shown.contains('\x1b'), "a display name reached the terminal");
+    }
+
+    #[test]
+    fn a_way_that_nobody_keeps_is_told_by_nothing() {
+        assert_eq!(kept(&json!({ "keep_alive": null, "heard_s": 3 })), "-");
+        assert_eq!(kept(&json!({ "keep_alive": "crlf", "keep_alive_s": 8.2 })), "crlf / 8 s");
     }
 
     #[test]
