@@ -1,9 +1,12 @@
 //! How soon a phone behind NAT can be called again after what networks do to it, beside Debian's baresip in the same run: real
 //! routers in namespaces, a real Asterisk, a real STUN server. Prints the table of benches/README.md; `--full` repeats
-//! the events and takes the long rows, `--only ROW` (address, restart, pbx, mapping, call, cost) measures one.
+//! the events and takes the long rows, `--only ROW` (address, restart, pbx, mapping, relay, ice, dtls, moved, call, cost)
+//! measures one.
 // Measuring is about real time, real sockets and real processes.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+#[path = "nat/audio.rs"]
+mod audio;
 #[path = "nat/fleet.rs"]
 mod fleet;
 #[path = "nat/lab.rs"]
@@ -18,7 +21,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 // The files of the lab name each other by these.
-use lab::{asterisk, baresip, coturn, http, impair, netns, phone, pki, process, router, sound};
+use lab::{asterisk, baresip, coturn, http, impair, kamailio, netns, phone, pki, process, router, sound};
 use rows::Amount;
 use table::Row;
 
@@ -48,11 +51,15 @@ fn measure() -> Result<(), String> {
         }
     }
     type Measure = fn(Amount) -> Option<Vec<Row>>;
-    let all: [(&str, Measure); 6] = [
+    let all: [(&str, Measure); 10] = [
         ("address", rows::address),
         ("restart", rows::restart),
         ("pbx", rows::pbx),
         ("mapping", rows::mapping),
+        ("relay", audio::relay),
+        ("ice", audio::ice),
+        ("dtls", audio::dtls),
+        ("moved", audio::moved),
         ("call", rows::call),
         ("cost", rows::cost),
     ];

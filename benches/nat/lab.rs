@@ -11,6 +11,8 @@ pub mod coturn;
 pub mod http;
 #[path = "../../tests/lab/impair.rs"]
 pub mod impair;
+#[path = "../../tests/lab/kamailio.rs"]
+pub mod kamailio;
 #[path = "../../tests/lab/netns.rs"]
 pub mod netns;
 #[path = "../../tests/lab/phone.rs"]

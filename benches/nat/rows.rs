@@ -41,7 +41,8 @@ fn text(rounds: &[Option<f64>]) -> String {
     each.collect::<Vec<_>>().join(" / ") + " s"
 }
 
-fn row(what: String, ours: String, theirs: String, target: String, reached: bool, field: &str) -> Row {
+/// A row that says whether the figure is reached.
+pub fn row(what: String, ours: String, theirs: String, target: String, reached: bool, field: &str) -> Row {
     Row { what, ours, theirs, target, reached: Some(reached), field: field.to_owned() }
 }
 

@@ -279,7 +279,8 @@ fn configure(folder: &Path, address: &str, root: &Path) {
 /// 1701–1702 friendly, with ICE · 1711 the same with DTLS-SRTP · 1712 with SDES ·
 /// 1501–1504 hostile but legal · 1505–1506 the same with SDES · 1507 for phones behind NAT, with one contact and never
 /// a second · 1601–1602 friendly, DTLS-SRTP without ICE · 1603 the same with early feedback in the transport's name ·
-/// 1604 the same with a port for RTCP · 1605 the same, and it waits for the phone to begin.
+/// 1604 the same with a port for RTCP · 1605 the same, and it waits for the phone to begin ·
+/// 1801 friendly, DTLS-SRTP with ICE · 1802 the same with early feedback.
 fn accounts(address: &str) -> String {
     let mut text = format!(
         "[global]\ntype=global\nuser_agent=LabPBX\nkeep_alive_interval=30\n\n\
@@ -327,6 +328,8 @@ bind={address}
         (1603..=1603, "dtls_setup=actpass\nrtcp_mux=yes\nuse_avpf=yes\n"),
         (1604..=1604, "dtls_setup=actpass\nrtcp_mux=no\n"),
         (1605..=1605, "dtls_setup=passive\nrtcp_mux=yes\n"),
+        (1801..=1801, "dtls_setup=actpass\nrtcp_mux=yes\nice_support=yes\n"),
+        (1802..=1802, "dtls_setup=actpass\nrtcp_mux=yes\nice_support=yes\nuse_avpf=yes\n"),
     ] {
         groups.push((numbers, format!("{friendly}{dtls}{more}"), kind_aor));
     }

@@ -30,9 +30,10 @@ impl Baresip {
             .find(|path| std::path::Path::new(path).exists())
             .unwrap_or("/usr/lib/baresip/modules");
         let config = format!(
-            "sip_listen {address}:5060\nmodule_path {modules}\nmodule account.so\nmodule stdio.so\nmodule uuid.so\n\
+            "sip_listen {address}:5060\nmodule_path {modules}\nmodule stdio.so\nmodule uuid.so\n\
              module g711.so\nmodule g722.so\nmodule opus.so\nmodule auconv.so\nmodule auresamp.so\nmodule ausine.so\n\
-             module aufile.so\nmodule sndfile.so\nmodule srtp.so\nmodule ctrl_tcp.so\nmodule_app menu.so\n\
+             module aufile.so\nmodule sndfile.so\nmodule srtp.so\nmodule dtls_srtp.so\n\
+             module stun.so\nmodule turn.so\nmodule ice.so\nmodule ctrl_tcp.so\nmodule_app account.so\nmodule_app menu.so\n\
              audio_source ausine,880\naudio_player aufile,{folder}/unused.wav\naudio_alert aufile,/dev/null\n\
              ausrc_srate 48000\nauplay_srate 48000\nausrc_channels 2\nauplay_channels 2\n\
              audio_level no\njitter_buffer_type fixed\njitter_buffer_delay 2-8\n\
@@ -87,7 +88,14 @@ impl Baresip {
         }
     }
 
-    /// What it has heard, of the last call.
+    /// Waits until it has printed this.
+    #[track_caller]
+    pub fn says(&self, text: &str) {
+        let what = format!("baresip says {text:?}");
+        within(&what, Duration::from_secs(30), || self.process.output().contains(text).then_some(()));
+    }
+
+    /// What it has heard, of the last call; nothing if it had nothing to write.
     pub fn heard(&self) -> Wav {
         let mut files: Vec<PathBuf> = fs::read_dir(&self.folder)
             .expect("its folder")
@@ -101,6 +109,6 @@ impl Baresip {
             })
             .collect();
         files.sort();
-        Wav::read(&files.pop().expect("baresip wrote what it heard"))
+        files.pop().map_or(Wav::new(8000, Vec::new()), |file| Wav::read(&file))
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::asterisk::Asterisk;
-use crate::coturn::{Coturn, PASSWORD, USER};
+use crate::coturn::{self, Coturn, PASSWORD, USER};
 use crate::friendly::tone_call;
 use crate::kamailio::Kamailio;
 use crate::netns::Lab;
@@ -17,12 +17,9 @@ use crate::sound::{Wav, sine};
 
 const PBX: &str = "203.0.113.10";
 
-/// ICE with coturn as STUN and TURN server.
+/// ICE, with coturn.
 fn with_ice(account: &str) -> Setup {
-    Setup::new(account, PBX).line(r#"codecs = ["PCMU"]"#).line(&format!(
-        "[line.nat]\nstun = [\"203.0.113.11\", \"203.0.113.12\"]\nice = true\n\
-         [[line.nat.turn]]\nurl = \"turn:203.0.113.11\"\nusername = {USER:?}\npassword = {PASSWORD:?}"
-    ))
+    Setup::new(account, PBX).line(r#"codecs = ["PCMU"]"#).line(&coturn::ice())
 }
 
 /// The same where coturn is reached in each of these ways.

@@ -61,6 +61,7 @@ fn baresip_calls_asterisk_and_both_hear() {
     let baresip = Baresip::start(&lab, &host, "1002", "203.0.113.10", ";audio_codecs=PCMU/8000/1");
     asterisk.registered("1002");
     baresip.command("dial", "sip:603@203.0.113.10");
+    baresip.says("Call established");
     std::thread::sleep(Duration::from_secs(3));
     baresip.command("hangup", "");
     asterisk.idle();
