@@ -5,6 +5,8 @@
 //! is never sent as a datagram (RFC 5626 §4.4.1). An answer shows how the registrar sees us; another address than before
 //! means that the binding it has leads nowhere.
 //!
+//! A registrar that asks by itself, and no longer does, may have forgotten us: it is asked, and registered with once more.
+//!
 //! While a registrar is silent, it is asked in steps that grow with the length of the outage: whoever was away for a
 //! minute is found again within seconds, and thousands of devices do not wear out a network whose registrar is gone
 //! for a day.
@@ -16,6 +18,7 @@ use std::time::Duration;
 use crate::chance::Chance;
 use crate::nat::binding::{Binding, Outcome, Patience};
 use crate::nat::outside::Outside;
+use crate::nat::visits::Visits;
 use crate::now::{Now, earliest};
 
 /// What carries a flow.
@@ -73,6 +76,8 @@ pub enum Output {
     Retry,
     /// The registrar answers again: register now.
     Found,
+    /// The registrar answers, and seems to know nothing of the line: register now, on the flow that there is.
+    Forgotten,
 }
 
 /// What keeps a mapping open and is answered by nobody: four zeros, as SIP servers send them to phones.
@@ -143,6 +148,9 @@ pub struct KeepAlive {
     refresh_at: Option<u64>,
     outside: Outside,
     watched: bool,
+    visits: Visits,
+    /// The registrar does not ask any more as it used to.
+    missed: bool,
     /// From an answer to the next question.
     pace: Option<Duration>,
     /// When the registrar was heard last.
@@ -165,6 +173,8 @@ impl KeepAlive {
             refresh_at: None,
             outside: Outside::default(),
             watched: false,
+            visits: Visits::default(),
+            missed: false,
             pace: None,
             heard_at: None,
             cost: 0,
@@ -214,6 +224,8 @@ impl KeepAlive {
             return;
         }
         self.outside = Outside::default();
+        self.visits = Visits::default();
+        self.missed = false;
         self.way = known;
         self.pace = None;
         if known != Some(Way::Stun) {
@@ -225,6 +237,12 @@ impl KeepAlive {
             None => self.ask(now, Way::Ping),
         }
         self.refresh_later(now);
+    }
+
+    /// The registrar has asked by itself whether we are there.
+    pub fn handle_visit(&mut self, now: Now) {
+        self.visits.note(now);
+        self.missed = false;
     }
 
     /// The line is not registered, and that is as it should be.
@@ -337,6 +355,9 @@ impl KeepAlive {
         self.way = Some(way);
         self.heard_at = Some(now.mono_us);
         self.rest(now);
+        if std::mem::take(&mut self.missed) {
+            self.outputs.push_back(Output::Forgotten);
+        }
         if let Some(seen) = seen
             && self.outside.note(seen)
         {
@@ -426,8 +447,9 @@ impl KeepAlive {
     pub fn poll_timeout(&self) -> Option<u64> {
         let own = match &self.state {
             State::Off | State::Lost => None,
-            State::Resting { until } => Some(*until),
-            State::Asking { next, .. } | State::Searching { next, .. } => Some(*next),
+            State::Resting { until } => self.visits.with(Some(*until)),
+            State::Asking { next, .. } => self.visits.with(Some(*next)),
+            State::Searching { next, .. } => Some(*next),
         };
         earliest(own, self.refresh_at)
     }
@@ -437,6 +459,12 @@ impl KeepAlive {
         if self.refresh_at.is_some_and(|at| at <= now.mono_us) {
             self.outputs.push_back(Output::Datagram(REFRESH.to_vec()));
             self.refresh_later(now);
+        }
+        if matches!(self.state, State::Resting { .. } | State::Asking { .. })
+            && self.visits.handle_timeout(now)
+        {
+            self.missed = true;
+            self.doubt(now);
         }
         match &mut self.state {
             State::Resting { until } if *until <= now.mono_us => {

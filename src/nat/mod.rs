@@ -31,4 +31,5 @@ pub mod turn_message;
 pub mod turn_stream;
 #[cfg(test)]
 mod turn_tests;
+pub mod visits;
 pub mod watch;

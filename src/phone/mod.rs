@@ -448,6 +448,7 @@ impl Phone {
             | ua_event::Event::Servers { .. }
             | ua_event::Event::Answered { .. }
             | ua_event::Event::Pong { .. }
+            | ua_event::Event::Asked { .. }
             | ua_event::Event::Unreachable { .. }
             | ua_event::Event::Stun { .. }
             | ua_event::Event::Request { .. }

@@ -167,6 +167,11 @@ impl Reach {
                 }
                 self.drain(now, *account, agent);
             }
+            Event::Asked { account } => {
+                if let Some(keeper) = self.keepers.get_mut(account) {
+                    keeper.handle_visit(now);
+                }
+            }
             Event::Unreachable { account } => {
                 if let Some(keeper) = self.keepers.get_mut(account) {
                     keeper.handle_unreachable(now);
@@ -324,6 +329,7 @@ impl Reach {
                 Output::Ask { again } => agent.ask(now, account, again),
                 Output::Retry => agent.retry(now, account, false),
                 Output::Found => agent.retry(now, account, true),
+                Output::Forgotten => agent.register(now, account),
                 Output::Moved(seen) => agent.flow_moved(now, account, seen),
                 Output::Dead => {
                     self.forget(account);

@@ -237,6 +237,9 @@ impl UserAgent {
                     _ => options::capabilities(&self.wire.settings, &request),
                 };
                 self.respond(now, transaction, answer);
+                if let Some(account) = account {
+                    self.note_visit(account, flow);
+                }
             }
             // BYE, PRACK, UPDATE, INFO: there is no dialog that they could be for.
             _ => self.refuse(now, transaction, Response::to(&request, 481)),

@@ -181,6 +181,14 @@ impl UserAgent {
         }
     }
 
+    /// OPTIONS for a line came; from the server that it is registered at?
+    pub(crate) fn note_visit(&mut self, account: AccountId, flow: &Flow) {
+        let own = self.wire.lines.get(&account).and_then(|line| line.flow.as_ref());
+        if own.is_some_and(|own| own.remote.ip() == flow.remote.ip()) {
+            self.wire.events.push_back(Event::Asked { account });
+        }
+    }
+
     /// A pong on a connection.
     pub(crate) fn handle_pong(&mut self, connection: u64) {
         for (account, line) in &self.wire.lines {

@@ -103,6 +103,11 @@ pub enum Event {
         /// The line.
         account: AccountId,
     },
+    /// The server of a line has asked by OPTIONS whether the line is there; it has been answered.
+    Asked {
+        /// The line.
+        account: AccountId,
+    },
     /// The network says that datagrams do not reach the server of a line (ICMP).
     Unreachable {
         /// The line.

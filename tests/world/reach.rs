@@ -267,6 +267,43 @@ fn an_idle_connection_behind_a_short_mapping_stays_open() {
     }
 }
 
+/// The PBX asks each of its phones for some minutes, every half minute, whether it is there.
+fn visited(seed: u64, visits: u64) -> World {
+    let mut world = behind(AddressAndPortDependent, 120, Stun::Server, seed);
+    for visit in 0..visits {
+        let (now, server) = (world.now(), SocketAddr::new(PBX, 5060));
+        for phone in world.pbx.registrar().sources(now, "1001") {
+            let options = format!(
+                "OPTIONS sip:1001@{phone} SIP/2.0\r\nVia: SIP/2.0/UDP {server};branch=z9hG4bKvisit{visit}\r\n\
+                 Max-Forwards: 70\r\nFrom: <sip:{server}>;tag=v\r\nTo: <sip:1001@{phone}>\r\n\
+                 Call-ID: visit{visit}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+            );
+            world.network.send(now.mono_us, server, phone, options.into_bytes());
+        }
+        world.seconds(30);
+    }
+    world
+}
+
+#[test]
+fn a_pbx_that_no_longer_asks_for_a_phone_gets_its_registration_again() {
+    for (visits, found) in [(5, true), (0, false)] {
+        // It is back at once, answers everybody, and knows nobody.
+        let mut world = visited(12, visits);
+        world.restart_pbx();
+        let took = world.reached_within(60);
+        assert_eq!(took.is_some_and(|took| took <= 40_000), found, "{visits} visits, forgotten: {took:?}");
+        assert!(!world.phones[0].has("line.unregistered"), "nothing was lost that a call would need");
+        // It is gone without a word, and comes back as its absence is about to be noticed by the visits that are missing.
+        let mut world = visited(13, visits);
+        world.pbx.silent = true;
+        world.seconds(42);
+        world.restart_pbx();
+        let took = world.reached_within(60);
+        assert_eq!(took.is_some_and(|took| took <= 6_000), found, "{visits} visits, vanished: {took:?}");
+    }
+}
+
 #[test]
 fn beside_a_watch_a_pbx_whose_whole_machine_was_away_is_found_after_minutes() {
     let mut world = behind(AddressAndPortDependent, 120, Stun::Server, 9);
