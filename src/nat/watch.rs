@@ -22,6 +22,8 @@ const OVERHEAD: u32 = 2 * 28 + 20;
 /// Between two questions, as far as the budget allows.
 const LEAST: Duration = Duration::from_millis(4_100);
 const MOST: Duration = Duration::from_secs(8);
+/// The same where every registrar tells by itself, and as often, where it sees us.
+const SPARE: Duration = Duration::from_secs(60);
 /// While nobody answers, the wait is this part of the silence, up to [`LONGEST`].
 const SILENCE_SHARE: u32 = 20;
 const LONGEST: Duration = Duration::from_secs(60);
@@ -60,6 +62,7 @@ pub struct Watch {
     /// Since when nobody answers.
     silent_since: Option<u64>,
     answers: bool,
+    spare: bool,
     cost: u32,
     chance: Chance,
     outputs: VecDeque<Output>,
@@ -74,6 +77,7 @@ impl Watch {
             next: None,
             silent_since: None,
             answers: false,
+            spare: false,
             cost: 0,
             chance,
             outputs: VecDeque::new(),
@@ -103,6 +107,13 @@ impl Watch {
     /// Whether a server answered when it was asked last.
     pub fn is_answered(&self) -> bool {
         self.answers
+    }
+
+    /// Whether others tell the same and as often: then it is asked rarely.
+    pub fn set_spare(&mut self, now: Now, spare: bool) {
+        if std::mem::replace(&mut self.spare, spare) && !spare {
+            self.hurry(now);
+        }
     }
 
     /// Asks now: something has happened to the network.
@@ -136,7 +147,8 @@ impl Watch {
             }
             self.answers = true;
             let affordable = Duration::from_millis(u64::from(self.cost) * 3_600_000 / BUDGET);
-            let wait = affordable.clamp(LEAST, MOST).mul_f64(1.0 + 0.04 * self.chance.unit());
+            let usual = if self.spare { SPARE } else { affordable.clamp(LEAST, MOST) };
+            let wait = usual.mul_f64(1.0 + 0.04 * self.chance.unit());
             self.next = Some(now.deadline(wait));
             return;
         }

@@ -338,6 +338,19 @@ impl Reach {
             }
         }
         self.remember(account, agent);
+        self.spare(now);
+    }
+
+    /// Where every line's registrar answers STUN on the flow itself, other servers need not be asked as well.
+    fn spare(&mut self, now: Now) {
+        let tells = |account: &AccountId| {
+            let keeper = self.keepers.get(account);
+            keeper.is_some_and(|keeper| keeper.way() == Some(Way::Stun) && !keeper.is_searching())
+        };
+        for watching in &mut self.watches {
+            let spare = watching.accounts.iter().all(tells);
+            watching.watch.set_spare(now, spare);
+        }
     }
 
     fn waits(&self, account: AccountId) -> bool {

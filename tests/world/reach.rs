@@ -28,6 +28,8 @@ enum Stun {
     Registrar,
     /// A server that the line names.
     Server,
+    /// Both of them.
+    Both,
 }
 
 /// A registered phone behind a box.
@@ -40,18 +42,15 @@ fn behind_over(transport: &str, mapping: Dependence, lifetime: u64, stun: Stun, 
     let mut nat = Nat::new(ip("203.0.113.1"), mapping, AddressAndPortDependent);
     nat.lifetime = Duration::from_secs(lifetime);
     world.network.put_behind(ip(PHONE), nat);
-    let line = match stun {
-        Stun::Nobody => "",
-        Stun::Registrar => {
-            world.stun.push(SocketAddr::new(PBX, 5060));
-            ""
-        }
-        Stun::Server => {
-            world.stun.push(at(STUN));
-            world.names.add_address("stun.example", at(STUN).ip());
-            "[line.nat]\nstun = [\"stun.example\"]"
-        }
-    };
+    if matches!(stun, Stun::Registrar | Stun::Both) {
+        world.stun.push(SocketAddr::new(PBX, 5060));
+    }
+    let mut line = "";
+    if matches!(stun, Stun::Server | Stun::Both) {
+        world.stun.push(at(STUN));
+        world.names.add_address("stun.example", at(STUN).ip());
+        line = "[line.nat]\nstun = [\"stun.example\"]";
+    }
     let line = format!("transport = {transport:?}\n{line}");
     world.add_phone_at(ip(PHONE), config("1001", &line, ""), 0.0);
     world.seconds(10);
@@ -108,6 +107,7 @@ fn a_new_public_address_is_followed() {
     comes_back("udp", Stun::Nobody, 13_000, 100, readdress);
     comes_back("udp", Stun::Registrar, 5_000, 200, readdress);
     comes_back("udp", Stun::Server, 5_000, 300, readdress);
+    comes_back("udp", Stun::Both, 5_000, 350, readdress);
     comes_back("tcp", Stun::Nobody, 15_000, 400, readdress);
     comes_back("tcp", Stun::Server, 5_000, 500, readdress);
     comes_back("tls", Stun::Nobody, 15_000, 600, readdress);
@@ -179,7 +179,9 @@ fn after_an_outage_of_an_hour_the_way_back_takes_minutes_and_little_traffic() {
 
 #[test]
 fn being_reachable_costs_little() {
-    for (stun, most) in [(Stun::Nobody, 400_000), (Stun::Registrar, 200_000), (Stun::Server, 200_000)] {
+    let most_of =
+        [(Stun::Nobody, 400_000), (Stun::Registrar, 200_000), (Stun::Server, 200_000), (Stun::Both, 200_000)];
+    for (stun, most) in most_of {
         let mut world = behind(AddressAndPortDependent, 30, stun, 3);
         let before = world.network.octets[&ip(PHONE)];
         world.seconds(3600);
