@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::cause::{CallResult, Cause};
-use super::leg::{Direction, Leg, Origin, Party, Quality, Side};
+use super::leg::{Direction, Leg, Origin, Party, Quality, Side, Way};
 use super::mailbox::Mailbox;
 use super::number::Number;
 
@@ -160,6 +160,9 @@ pub enum Kind {
         /// The name of the SRTP profile, if the audio is encrypted.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         srtp: Option<String>,
+        /// The way that it takes.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        way: Option<Way>,
         /// From the answer to the first packet; zero if it came before.
         after_answer_us: u64,
     },

@@ -103,6 +103,19 @@ pub struct Leg {
     pub connected: Option<Party>,
 }
 
+/// The way that a leg's audio takes. Places are named as candidates are (RFC 8839 §5.1): `host`, an address of the
+/// machine; `srflx`, its address outside of a NAT; `prflx`, one that only the other end sees; `relay`, one at a TURN server.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Way {
+    /// Where this end is reached.
+    pub local: String,
+    /// Where the other end is; absent without ICE.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub remote: Option<String>,
+    /// What carries it from here: `udp`; to a TURN server also `tcp` or `tls`.
+    pub transport: String,
+}
+
 /// How a leg's audio was: since the last report, or of the whole leg at its end.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Quality {
@@ -125,6 +138,12 @@ pub struct Quality {
     /// Packets that were dropped: malformed, of a third party, not authentic, of a payload type that nobody agreed on.
     #[serde(default)]
     pub packets_refused: u64,
+    /// STUN and TURN messages that were not believed: without the right password, or answers to nothing that was asked.
+    #[serde(default)]
+    pub stun_refused: u64,
+    /// The way that the audio takes now, or took last; absent before it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub way: Option<Way>,
     /// The part of the heard time that was made up, 0–100.
     pub concealed_percent: f64,
     /// Interarrival jitter (RFC 3550 §6.4.1).

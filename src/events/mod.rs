@@ -19,7 +19,7 @@ pub mod store;
 pub use catalogue::{Event, Kind};
 pub use cause::{CallResult, Cause, EndedBy};
 pub use cloud_event::{CloudEvent, Recorded, Recorder};
-pub use leg::{Direction, Leg, Origin, Party, Quality, Side};
+pub use leg::{Direction, Leg, Origin, Party, Quality, Side, Way};
 pub use mailbox::Mailbox;
 pub use number::Number;
 

@@ -44,6 +44,7 @@ fn all_kinds() -> Vec<Kind> {
         mos_scale: Some("G.107".into()),
         ..Quality::default()
     };
+    let way = Way { local: "srflx".into(), remote: Some("relay".into()), transport: "udp".into() };
     let text = || "x".to_owned();
     vec![
         Kind::DeviceStarted { version: text(), serial: text(), name: None, clean: true },
@@ -64,7 +65,13 @@ fn all_kinds() -> Vec<Kind> {
         Kind::CallRinging { leg: leg() },
         Kind::CallEarly { leg: leg() },
         Kind::CallAnswered { leg: leg(), ring_us: 4_200_000, automatic: None },
-        Kind::CallMedia { leg: leg(), codec: "opus".into(), srtp: None, after_answer_us: 20_000 },
+        Kind::CallMedia {
+            leg: leg(),
+            codec: "opus".into(),
+            srtp: None,
+            way: Some(way),
+            after_answer_us: 20_000,
+        },
         Kind::CallHeld { leg: leg(), by: Side::Remote },
         Kind::CallResumed { leg: leg(), by: Side::Local },
         Kind::CallDtmf {

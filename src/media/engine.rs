@@ -11,6 +11,7 @@ use super::leg::{Leg, Outlet};
 use super::path::{Arrival, FAR_END, Path};
 use super::plan::Plan;
 use super::recording::Recordings;
+use super::report::PathCounts;
 use super::terminal::Sound;
 use super::transmit::{Component, Outbox, Transmit};
 use crate::audio::mix::Mixer;
@@ -238,6 +239,15 @@ impl Engine {
         let Some(at) = self.legs.iter().position(|open| open.id == leg) else { return };
         self.legs.swap_remove(at);
         let port = self.ports.swap_remove(at);
+        let counts = self.path_counts(port);
+        for event in self.events.iter_mut().rev() {
+            if let Event::Closed { leg: closed, report, .. } = event
+                && *closed == leg
+            {
+                report.path = counts;
+                break;
+            }
+        }
         if self.paths.iter().any(|path| path.port == port) {
             self.with_path(port, |path, _| path.close(now));
         }
@@ -250,6 +260,11 @@ impl Engine {
     fn terminal(&mut self, now: Now, terminal: Terminal) {
         self.sound.replace(terminal, self.legs.len(), &mut self.recordings);
         self.regroup(now);
+    }
+
+    /// What the path of a port has refused.
+    fn path_counts(&self, port: PortId) -> PathCounts {
+        self.paths.iter().find(|path| path.port == port).map(Path::counts).unwrap_or_default()
     }
 
     /// Works on the path of a port, which begins here if need be and ends when nobody needs it.
@@ -625,7 +640,13 @@ impl Engine {
 
     /// The next event; `None` when there is none.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let mut event = self.events.pop_front();
+        if let Some(Event::Quality { leg, report }) = &mut event
+            && let Some(open) = self.legs.iter().find(|open| open.id == *leg)
+        {
+            report.path = self.path_counts(open.port);
+        }
+        event
     }
 
     /// The next piece of a recording; samples are put into `samples`. `None` when there is none.

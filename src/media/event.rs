@@ -116,6 +116,8 @@ pub enum Event {
         leg: LegId,
         /// What it says.
         event: ice::Event,
+        /// Whence the far end sees us come on the route there is now.
+        seen_as: Option<SocketAddr>,
     },
     /// The leg is closed, its port free.
     Closed {

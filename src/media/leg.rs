@@ -11,7 +11,7 @@ use super::handshake::{Handshake, Outcome};
 use super::plan::{DtmfPath, Plan};
 use super::receive::Receiving;
 use super::recording::{Recordings, Tap};
-use super::report::Report;
+use super::report::{PathCounts, Report};
 use super::send::{Sending, Wire};
 use super::tone::Sounding;
 use super::transmit::{Component, Outbox};
@@ -558,6 +558,7 @@ impl Leg {
             packets_late: whole.discarded,
             packets_duplicate: whole.duplicates,
             packets_refused: whole.refused,
+            path: PathCounts::default(),
             loss_percent: span.loss_percent as f32,
             jitter_ms: ms(span.jitter_us),
             jitter_max_ms: self.jitter_max_ms,

@@ -52,5 +52,5 @@ pub use command::{
 pub use engine::{Engine, Settings};
 pub use event::{DtmfSource, Event, Recorded};
 pub use plan::{Direction, Dtls, DtmfPath, Format, Ice, Plan, Remote, Srtp, TelephoneEvent};
-pub use report::Report;
+pub use report::{PathCounts, Report};
 pub use transmit::{Component, Transmit};

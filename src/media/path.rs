@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::command::{LegId, PortId};
 use super::event::Event;
 use super::plan::{Ice, Plan, Remote};
+use super::report::PathCounts;
 use crate::chance::Chance;
 use crate::nat::gathering::{Gathering, Sources};
 use crate::nat::ice::{self, Agent, Credentials, Route, Way};
@@ -61,8 +62,8 @@ pub(super) struct Path {
     unsent: VecDeque<Vec<u8>>,
     /// Those of the far end that came before our own check of their route came back.
     early: VecDeque<(Route, Vec<u8>)>,
-    /// Packets by no checked route so far.
-    pub(super) refused: u64,
+    /// What was refused so far, but by the agent and the gathering of now.
+    refused: PathCounts,
     chance: Chance,
 }
 
@@ -80,8 +81,27 @@ impl Path {
             orders: VecDeque::new(),
             unsent: VecDeque::new(),
             early: VecDeque::new(),
-            refused: 0,
+            refused: PathCounts::default(),
             chance,
+        }
+    }
+
+    /// What was refused so far.
+    pub(super) fn counts(&self) -> PathCounts {
+        let mut counts = self.refused;
+        if let Some(agent) = &self.agent {
+            counts.forged += agent.counters().forged;
+            counts.candidates += agent.counters().refused_candidates;
+        }
+        counts.forged += self.gathering.as_ref().map_or(0, Gathering::forged);
+        counts
+    }
+
+    /// Replaces the agent; what the one of before has counted stays.
+    fn set_agent(&mut self, agent: Option<Agent>) {
+        if let Some(before) = std::mem::replace(&mut self.agent, agent) {
+            self.refused.forged += before.counters().forged;
+            self.refused.candidates += before.counters().refused_candidates;
         }
     }
 
@@ -102,6 +122,7 @@ impl Path {
             return self.drain(now, events);
         }
         if let Some(mut before) = self.gathering.take() {
+            self.refused.forged += before.forged();
             before.release(now);
             self.out.extend(std::iter::from_fn(|| before.poll_transmit()));
             self.orders.extend(std::iter::from_fn(|| before.poll_order()));
@@ -153,7 +174,7 @@ impl Path {
         self.relayed = None;
         match plan.ice.take() {
             None => {
-                self.agent = None;
+                self.set_agent(None);
                 if let Some(remote) = plan.remote.as_mut().filter(|_| plan.relayed) {
                     self.relayed = Some(std::mem::replace(&mut remote.rtp, FAR_END));
                     plan.signalling = None;
@@ -188,7 +209,7 @@ impl Path {
             let before = self.agent.as_ref().and_then(Agent::route);
             let mut agent = self.new_agent(ice.local, ice.controlling);
             agent.keep_route(before);
-            self.agent = Some(agent);
+            self.set_agent(Some(agent));
         }
         if let Some((allocation, _)) = self.gathering.as_mut().and_then(Gathering::allocation) {
             let mut wanted = ice.peer.candidates.clone();
@@ -204,7 +225,7 @@ impl Path {
     /// The leg is closed: the socket goes with it.
     pub(super) fn close(&mut self, now: Now) {
         self.leg = None;
-        self.agent = None;
+        self.set_agent(None);
         self.relayed = None;
         self.keep_open = None;
         self.unsent.clear();
@@ -253,7 +274,7 @@ impl Path {
                     Arrival::Media(range, FAR_END)
                 }
                 Some(_) => {
-                    self.refused += 1;
+                    self.refused.unchecked += 1;
                     Arrival::Refused
                 }
             };
@@ -269,7 +290,7 @@ impl Path {
                 self.early.push_back((route, inner.to_vec()));
                 return Arrival::Done;
             }
-            self.refused += 1;
+            self.refused.unchecked += 1;
             return Arrival::Refused;
         }
         self.heard_us = Some(now.mono_us);
@@ -382,7 +403,8 @@ impl Path {
                     allocation.bind(now, to);
                 }
                 if let Some(leg) = self.leg {
-                    super::engine::push_event(events, Event::Path { leg, event });
+                    let seen_as = agent.mapped();
+                    super::engine::push_event(events, Event::Path { leg, event, seen_as });
                 }
             }
             while let Some(transmit) = agent.poll_transmit() {

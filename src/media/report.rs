@@ -2,6 +2,17 @@
 
 use crate::audio::codec::Codec;
 
+/// What the path of a leg refused before it reached the leg.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PathCounts {
+    /// Packets by a route that no check has confirmed.
+    pub unchecked: u64,
+    /// STUN and TURN messages without the right password, or of no transaction of ours.
+    pub forged: u64,
+    /// Candidates that may not be tried, or are too many.
+    pub candidates: u64,
+}
+
 /// What a leg has carried so far and how good it was. Counts are since the leg opened.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Report {
@@ -29,6 +40,8 @@ pub struct Report {
     pub packets_duplicate: u64,
     /// Packets that were refused: malformed, from a third party, not authentic, of an unknown payload type.
     pub packets_refused: u64,
+    /// What the path of the leg refused.
+    pub path: PathCounts,
     /// Packets lost in percent of those expected.
     pub loss_percent: f32,
     /// Interarrival jitter (RFC 3550 §6.4.1) in milliseconds, now.

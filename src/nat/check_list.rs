@@ -68,6 +68,8 @@ pub(super) struct Pair {
     pub worked: bool,
     /// The peer, controlling, has nominated it.
     pub nominated: bool,
+    /// Whence the peer has seen a check of it come.
+    pub mapped: Option<SocketAddr>,
 }
 
 impl Pair {
@@ -157,6 +159,7 @@ impl CheckList {
             progress: Progress::Waiting,
             worked: false,
             nominated: false,
+            mapped: None,
         };
         if self.pairs.len() >= MAX_PAIRS {
             let worst = self.pairs.iter().rposition(|pair| !pair.worked && !pair.nominated);
@@ -256,6 +259,7 @@ mod tests {
             progress: Progress::Waiting,
             worked: false,
             nominated: false,
+            mapped: None,
         };
         assert_eq!(pair(7, 5).priority(true), pair(5, 7).priority(false));
         assert_ne!(pair(7, 5).priority(true), pair(5, 7).priority(true));

@@ -227,6 +227,11 @@ impl Gathering {
         self.relay.handle_stream(now, stream, input)
     }
 
+    /// Messages of TURN servers that were not believed so far.
+    pub fn forged(&self) -> u64 {
+        self.relay.forged()
+    }
+
     /// The next packet of a peer that came on a stream, and who sent it.
     pub fn poll_packet(&mut self, now: Now) -> Option<(SocketAddr, Vec<u8>)> {
         self.relay.poll_packet(now)

@@ -213,6 +213,11 @@ impl Agent {
         if self.over { None } else { self.route.or(self.before) }
     }
 
+    /// Whence the peer has seen us come on the route there is now.
+    pub fn mapped(&self) -> Option<SocketAddr> {
+        self.list.get(self.route?)?.mapped
+    }
+
     /// Whether a packet of media that came this way may be from the peer: a check of this pair has worked, or it is the
     /// route of before.
     pub fn may_come(&self, route: Route) -> bool {
@@ -430,6 +435,7 @@ impl Agent {
                 pair.progress = Progress::Valid;
                 pair.worked = true;
                 pair.nominated |= nominates;
+                pair.mapped = message.mapped;
                 self.first_valid_us.get_or_insert(now.mono_us);
                 self.choose(now);
             }

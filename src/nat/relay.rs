@@ -114,6 +114,8 @@ pub struct Relay {
     retry_us: Option<u64>,
     retry: Duration,
     failure: Option<Failure>,
+    /// What allocations of before did not believe.
+    forged: u64,
     /// How often its mapping in NATs is kept open, where that is oftener than usual.
     keep: Option<Duration>,
     out: VecDeque<(Target, Vec<u8>)>,
@@ -133,6 +135,7 @@ impl Relay {
             retry_us: None,
             retry: FIRST_RETRY,
             failure: None,
+            forged: 0,
             keep: None,
             out: VecDeque::new(),
             orders: VecDeque::new(),
@@ -166,6 +169,12 @@ impl Relay {
     /// Why there is no allocation, as far as that is known.
     pub fn failure(&self) -> Option<&Failure> {
         self.failure.as_ref().filter(|_| self.chosen().is_none())
+    }
+
+    /// Messages of servers that were not believed so far.
+    pub fn forged(&self) -> u64 {
+        let now = self.attempts.iter().filter_map(|attempt| attempt.allocation.as_ref());
+        self.forged + now.map(Allocation::forged).sum::<u64>()
     }
 
     /// Whether nothing is under way.
@@ -369,6 +378,7 @@ impl Relay {
 
     fn remove(&mut self, at: usize) -> Option<Attempt> {
         let removed = (at < self.attempts.len()).then(|| self.attempts.remove(at))?;
+        self.forged += removed.allocation.as_ref().map_or(0, Allocation::forged);
         self.orders.extend(removed.stream.map(|stream| StreamOrder::Close { stream }));
         Some(removed)
     }

@@ -10,10 +10,11 @@ use super::paths::Restart;
 use super::snapshot::CallView;
 use crate::events::cloud_event::rfc3339;
 use crate::events::store::Entry;
-use crate::events::{CallResult, Cause, Direction, Leg, Quality};
+use crate::events::{CallResult, Cause, Direction, Leg, Quality, Way};
 use crate::media::{LegId, Plan, PortId, RecordingId, Report, Room};
 use crate::nat::candidate::{Candidate, Kind};
 use crate::nat::gathering::Found;
+use crate::nat::ice;
 use crate::now::{Now, earliest};
 use crate::rtp::srtp::Profile;
 use crate::sip::call::DialogKey;
@@ -95,10 +96,34 @@ pub(super) struct Path {
     pub found: Option<Found>,
     /// Whether the outside sees the port elsewhere than before.
     pub moved: bool,
+    /// The route that the agent of the leg has found, and whence the far end sees us come on it.
+    pub route: Option<(ice::Route, Option<SocketAddr>)>,
+    /// Where we are as the far end was told, when both agreed last.
+    pub told: Option<SocketAddr>,
+    /// How often the far end no longer consented to be sent to.
+    pub consents_lost: u64,
     /// Whether nothing comes back on the path, as far as its agent has said.
     pub broken: bool,
     /// The search for another path, while it goes on.
     pub restart: Option<Restart>,
+}
+
+/// What was dropped of calls, by what it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Dropped {
+    pub rtp: u64,
+    pub stun: u64,
+    pub candidates: u64,
+    pub consents: u64,
+}
+
+impl std::ops::AddAssign for Dropped {
+    fn add_assign(&mut self, other: Dropped) {
+        self.rtp += other.rtp;
+        self.stun += other.stun;
+        self.candidates += other.candidates;
+        self.consents += other.consents;
+    }
 }
 
 /// A recording that runs.
@@ -224,7 +249,7 @@ impl Call {
     }
 
     pub fn quality(&self) -> Option<Quality> {
-        self.path.report.as_ref().map(quality)
+        self.path.report.as_ref().map(|report| Quality { way: self.path.way(), ..quality(report) })
     }
 
     /// What its audio tells of the way, once it is over.
@@ -272,6 +297,7 @@ impl Call {
             },
             codec: codec.map(|format| format!("{}/{}", format.codec.name, format.codec.clock_rate)),
             srtp: self.path.profile().is_some(),
+            way: self.path.way(),
             started: rfc3339(self.began.utc_us),
             duration_us: self.answered().map(|since| now.mono_us.saturating_sub(since.mono_us)),
             quality: self.quality(),
@@ -307,6 +333,9 @@ impl Path {
             report: None,
             found: None,
             moved: false,
+            route: None,
+            told: None,
+            consents_lost: 0,
             broken: false,
             restart: None,
         }
@@ -326,9 +355,42 @@ impl Path {
         if plan.dtls.is_some() { self.shaken } else { told }
     }
 
-    /// Packets of other people and broken ones that were dropped.
-    pub fn refused(&self) -> u64 {
-        self.report.as_ref().map_or(0, |report| report.packets_refused)
+    /// The way that the audio takes, once it has one.
+    pub fn way(&self) -> Option<Way> {
+        let plan = self.plan.as_ref()?;
+        let own = |at: SocketAddr| {
+            let known = self.found.iter().flat_map(|found| &found.candidates);
+            known.filter(|candidate| candidate.address == at).map(|candidate| candidate.kind).next()
+        };
+        let (local, remote) = match &plan.ice {
+            Some(ice) => {
+                let (route, seen_as) = self.route?;
+                let known = ice.peer.candidates.iter().find(|candidate| candidate.address == route.to);
+                let remote = known.map_or(Kind::PeerReflexive, |candidate| candidate.kind);
+                let direct = seen_as.map_or(Kind::Host, |at| own(at).unwrap_or(Kind::PeerReflexive));
+                (if route.way == ice::Way::Relayed { Kind::Relayed } else { direct }, Some(remote))
+            }
+            None if plan.relayed => (Kind::Relayed, None),
+            None => (self.told.and_then(own).unwrap_or(Kind::Host), None),
+        };
+        let carriage = self.found.as_ref().and_then(|found| found.relay).filter(|_| local == Kind::Relayed);
+        Some(Way {
+            local: local.word().to_owned(),
+            remote: remote.map(|kind| kind.word().to_owned()),
+            transport: carriage.unwrap_or("udp").to_owned(),
+        })
+    }
+
+    /// What of other people, and what was broken, was dropped.
+    pub fn refused(&self) -> Dropped {
+        let report = self.report.as_ref();
+        let path = report.map(|report| report.path).unwrap_or_default();
+        Dropped {
+            rtp: report.map_or(0, |report| report.packets_refused) + path.unchecked,
+            stun: path.forged,
+            candidates: path.candidates,
+            consents: self.consents_lost,
+        }
     }
 }
 
@@ -348,7 +410,9 @@ pub(super) fn quality(report: &Report) -> Quality {
         packets_received: report.packets_received,
         packets_lost: report.packets_lost,
         packets_late: report.packets_late,
-        packets_refused: report.packets_refused,
+        packets_refused: report.packets_refused + report.path.unchecked,
+        stun_refused: report.path.forged,
+        way: None,
         concealed_percent: (report.concealed_ms as f64 * 100.0 / heard_ms).min(100.0),
         jitter_us: us(report.jitter_ms),
         buffer_us: us(report.buffer_ms),

@@ -128,7 +128,7 @@ impl Phone {
     /// Tells the rest of a call's story and forgets the call.
     pub(super) fn finish_call(&mut self, now: Now, index: usize) {
         let call = self.calls.remove(index);
-        self.refused_rtp += call.path.refused();
+        self.refused += call.path.refused();
         let (result, cause, at, answered) = match &call.phase {
             Phase::Ending { result, cause, at, answered, .. } => (*result, cause.clone(), *at, *answered),
             _ => (CallResult::Failed, Cause::local("the phone ended"), now, None),

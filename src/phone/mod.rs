@@ -202,8 +202,8 @@ pub struct Phone {
     chance: Chance,
     outputs: VecDeque<Output>,
     next_number: u64,
-    /// RTP packets that were dropped in calls that are over.
-    refused_rtp: u64,
+    /// What was dropped of calls that are over.
+    refused: call::Dropped,
     /// The last calls that were talked, newest first.
     talks: VecDeque<diagnosis::Talk>,
     started: Now,
@@ -254,7 +254,7 @@ impl Phone {
             chance,
             outputs: kept.into_iter().map(Output::Keep).collect(),
             next_number: 1,
-            refused_rtp: 0,
+            refused: call::Dropped::default(),
             talks: VecDeque::new(),
             started: now,
             parts: BTreeMap::new(),
@@ -554,6 +554,8 @@ impl Phone {
 
     fn dropped(&self) -> BTreeMap<String, u64> {
         let counters = self.agent.counters();
+        let mut refused = self.refused;
+        self.calls.iter().for_each(|call| refused += call.path.refused());
         [
             ("unreadable", counters.unreadable),
             ("untrusted", counters.untrusted),
@@ -564,7 +566,10 @@ impl Phone {
             ("unanswered_challenges", counters.unanswered_challenges),
             ("refused_requests", counters.refused_requests),
             ("stray_stun", self.reach.strays()),
-            ("rtp", self.refused_rtp + self.calls.iter().map(|call| call.path.refused()).sum::<u64>()),
+            ("rtp", refused.rtp),
+            ("forged_stun", refused.stun),
+            ("refused_candidates", refused.candidates),
+            ("lost_consents", refused.consents),
         ]
         .into_iter()
         .map(|(name, count)| (name.to_owned(), count))

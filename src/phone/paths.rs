@@ -447,11 +447,16 @@ impl Phone {
     }
 
     /// What the agent of a leg says.
-    pub(super) fn path_event(&mut self, now: Now, leg: LegId, event: Event) {
+    pub(super) fn path_event(&mut self, now: Now, leg: LegId, event: Event, seen_as: Option<SocketAddr>) {
         let Some(index) = self.calls.iter().position(|call| call.path.leg == leg && !call.is_over()) else {
             return;
         };
         let call = &mut self.calls[index];
+        match event {
+            Event::Route(route) => call.path.route = Some((route, seen_as)),
+            Event::ConsentLost => call.path.consents_lost += 1,
+            _ => {}
+        }
         call.path.broken = !matches!(event, Event::Route(_) | Event::Mended);
         match event {
             Event::Route(_) | Event::Mended => {

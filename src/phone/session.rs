@@ -259,6 +259,7 @@ impl Phone {
             call.path.restart = None;
         }
         call.path.digits = digits;
+        call.path.told = Some(agreed.local_rtp);
         let changed = call.path.plan.as_ref() != Some(&plan);
         let opened = call.path.plan.replace(plan.clone()).is_some();
         let plan = Box::new(plan);
@@ -335,7 +336,7 @@ impl Phone {
                 }
             }
             media::Event::Gathered { port, found } => self.path_found(now, port, *found),
-            media::Event::Path { leg, event } => self.path_event(now, leg, event),
+            media::Event::Path { leg, event, seen_as } => self.path_event(now, leg, event, seen_as),
             media::Event::Latched { leg, remote } => {
                 if let Some(index) = self.call_of_leg(leg) {
                     self.calls[index].path.source = Some(remote);
@@ -360,9 +361,10 @@ impl Phone {
         let codec =
             plan.and_then(|plan| plan.send).map(|format| format.codec.name.to_owned()).unwrap_or_default();
         let srtp = call.path.profile().map(|profile| profile.as_str().to_owned());
+        let way = call.path.way();
         let after_answer_us = heard.mono_us.saturating_sub(since.mono_us);
         let (id, leg) = (call.id.clone(), call.facts.clone());
-        self.tell(now, Event::of_call(id, Kind::CallMedia { leg, codec, srtp, after_answer_us }));
+        self.tell(now, Event::of_call(id, Kind::CallMedia { leg, codec, srtp, way, after_answer_us }));
     }
 
     /// A real sound device has one pair of ears: whoever is talked to waits while another call is taken or made.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::events::{Mailbox, Quality};
+use crate::events::{Mailbox, Quality, Way};
 
 /// The whole phone at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -82,6 +82,8 @@ pub struct CallView {
     pub codec: Option<String>,
     /// Is the media encrypted?
     pub srtp: bool,
+    /// The way that the media takes, once it has one.
+    pub way: Option<Way>,
     /// When it began, RFC 3339.
     pub started: String,
     /// Microseconds since it was answered.

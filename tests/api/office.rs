@@ -85,6 +85,7 @@ pub fn call(id: &str, state: &'static str) -> CallView {
         recording: "off",
         codec: None,
         srtp: false,
+        way: None,
         started: "2026-11-21T08:00:00.000000Z".into(),
         duration_us: None,
         quality: None,

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use tipring::events::Kind;
+use tipring::events::{Kind, Way};
 use tipring::nat::stun::{Class, Message, Role, Seal, TransactionId};
 
 use crate::gateway::Blocks;
@@ -64,6 +64,19 @@ fn called(world: &mut World) -> [u64; 2] {
     })
 }
 
+/// The way of each phone's audio, as its calls, its events and its figures tell.
+fn ways(world: &World) -> [Way; 2] {
+    [0, 1].map(|phone| {
+        let shown = world.calls(phone)[0].way.clone().expect("a way");
+        let quality = world.calls(phone)[0].quality.clone().expect("figures");
+        assert_eq!(quality.way.as_ref(), Some(&shown));
+        let told = world.phones[phone].all("call.media");
+        let Some(Kind::CallMedia { way: Some(first), .. }) = told.last() else { panic!("{told:?}") };
+        assert_eq!(first.transport, shown.transport);
+        shown
+    })
+}
+
 fn both_heard(world: &mut World) {
     world.talk(10);
     world.assert_heard(0, 1);
@@ -82,6 +95,9 @@ fn two_phones_behind_symmetric_nats_hear_each_other_by_the_relay_within_300_ms()
     assert!(after.iter().all(|after| *after <= 300), "{after:?} ms");
     both_heard(&mut world);
     assert!(world.turn.as_ref().unwrap().relayed > 200);
+    let [one, two] = ways(&world);
+    assert!(one.local == "relay" || one.remote.as_deref() == Some("relay"), "{one:?}");
+    assert!(two.local == "relay" || two.remote.as_deref() == Some("relay"), "{two:?}");
     world.tell(0, HANG_UP);
     world.seconds(2);
     assert!(world.calls(0).is_empty() && world.calls(1).is_empty());
@@ -154,6 +170,10 @@ fn behind_softer_nats_they_speak_directly() {
         assert!(after.iter().all(|after| *after <= 300), "{mapping:?} {filtering:?}: {after:?} ms");
         both_heard(&mut world);
         assert_eq!(world.turn.as_ref().unwrap().relayed, 0);
+        for way in ways(&world) {
+            let remote = way.remote.as_deref().unwrap_or_default();
+            assert_eq!((way.local.as_str(), remote, way.transport.as_str()), ("srflx", "srflx", "udp"));
+        }
     }
 }
 
@@ -334,6 +354,10 @@ fn what_is_forged_in_a_call_under_ice_moves_nothing() {
     called(&mut world);
     let attacker = forge(&mut world);
     both_heard(&mut world);
+    let shown = world.snapshot(1).dropped;
+    assert!(shown["forged_stun"] >= 200 && shown["rtp"] >= 200, "{shown:?}");
+    let quality = world.calls(1)[0].quality.clone().expect("figures");
+    assert!(quality.stun_refused >= 200 && quality.packets_refused >= 200, "{quality:?}");
     world.mailbox = Some(Vec::new());
     world.seconds(2);
     let strays = world.mailbox.take().unwrap();
@@ -378,6 +402,10 @@ fn where_no_datagram_gets_out_the_relay_is_reached_by_a_connection() {
         let after = called(&mut world);
         assert!(after.iter().all(|after| *after <= 300), "{blocks:?}: {after:?} ms");
         both_heard(&mut world);
+        let carriage = if blocks == Blocks::AllButTheWeb { "tls" } else { "tcp" };
+        for way in ways(&world) {
+            assert_eq!((way.local.as_str(), way.transport.as_str()), ("relay", carriage));
+        }
         world.tell(0, HANG_UP);
         world.seconds(3);
         let turn = world.turn.as_ref().unwrap();

@@ -20,6 +20,17 @@ fn cell(value: &Value) -> String {
     }
 }
 
+/// The way that media take, as in `srflx to host by udp`.
+fn way(way: &Value) -> String {
+    match (&way["local"], &way["remote"], &way["transport"]) {
+        (Value::Null, ..) => NOTHING.to_owned(),
+        (local, Value::Null, transport) => format!("{} by {}", cell(local), cell(transport)),
+        (local, remote, transport) => {
+            format!("{} to {} by {}", cell(local), cell(remote), cell(transport))
+        }
+    }
+}
+
 /// The whole state.
 pub(super) fn status(status: &Value, paint: Paint) -> String {
     let name = clean(&cell(&status["name"]));
@@ -252,6 +263,7 @@ pub(super) fn story(call: &Value, paint: Paint) -> String {
                     .unwrap_or_default(),
             );
             say("encrypted", cell(&quality["srtp"]));
+            say("way", way(&quality["way"]));
         }
         say("recording", cell(&leg["recording_id"]));
         say("Call-ID", cell(&leg["sip_call_id"]));
