@@ -25,8 +25,8 @@ use lab::{asterisk, baresip, coturn, http, impair, kamailio, netns, phone, pki, 
 use rows::Amount;
 use table::Row;
 
-const SHORT: Amount = Amount { rounds: 1, count: 120, idle: &[45] };
-const FULL: Amount = Amount { rounds: 3, count: 900, idle: &[45, 600] };
+const SHORT: Amount = Amount { rounds: 1, count: 120, idle: &[45], patience: 75 };
+const FULL: Amount = Amount { rounds: 3, count: 900, idle: &[45, 600], patience: 150 };
 
 fn main() -> ExitCode {
     match measure() {

@@ -17,13 +17,13 @@ pub struct Amount {
     pub count: u64,
     /// Seconds of idleness before a call.
     pub idle: &'static [u64],
+    /// Who is not back after so many seconds is not waited for.
+    pub patience: u64,
 }
 
 const TRANSPORTS: [&str; 3] = ["udp", "tcp", "tls"];
 /// As in the measurements that are given as today's: what baresip was asked for then.
 const BARESIP: Make = Make::Baresip { refresh: 60 };
-/// Who is not back after so many seconds is not waited for.
-const PATIENCE: u64 = 150;
 
 /// Each transport with each make.
 fn all(makes: &[Make]) -> Vec<Wish> {
@@ -36,8 +36,9 @@ fn pause(seconds: u64) {
 }
 
 /// The figures of all rounds.
-fn text(rounds: &[Option<f64>]) -> String {
-    let each = rounds.iter().map(|it| it.map_or(format!("not within {PATIENCE}"), |it| format!("{it:.1}")));
+fn text(rounds: &[Option<f64>], amount: Amount) -> String {
+    let none = || format!("not within {}", amount.patience);
+    let each = rounds.iter().map(|it| it.map_or_else(none, |it| format!("{it:.1}")));
     each.collect::<Vec<_>>().join(" / ") + " s"
 }
 
@@ -58,7 +59,7 @@ fn after(what: &str, amount: Amount, field: [&str; 3], happens: impl Fn(&Fleet, 
         pause(8);
         let begun = Instant::now();
         happens(&fleet, round);
-        for (took, answered) in took.iter_mut().zip(fleet.answered(begun, PATIENCE)) {
+        for (took, answered) in took.iter_mut().zip(fleet.answered(begun, amount.patience)) {
             took.push(answered);
         }
     }
@@ -70,7 +71,7 @@ fn after(what: &str, amount: Amount, field: [&str; 3], happens: impl Fn(&Fleet, 
                 let reached = took[at].iter().all(|it| it.is_some_and(|it| it <= limits[at]));
                 let what = format!("{what}, {}, {}: reachable again", transport.to_uppercase(), words[at]);
                 let target = format!("≤ {} s", limits[at]);
-                row(what, text(&took[at]), text(&took[2]), target, reached, field)
+                row(what, text(&took[at], amount), text(&took[2], amount), target, reached, field)
             })
         });
     Some(rows.collect())
@@ -131,7 +132,7 @@ pub fn pbx(amount: Amount) -> Option<Vec<Row>> {
             fleet.asterisk.up(true);
             back.join().expect("the watcher")
         });
-        for (took, answered) in took.iter_mut().zip(fleet.answered(begun, PATIENCE)) {
+        for (took, answered) in took.iter_mut().zip(fleet.answered(begun, amount.patience)) {
             took.push(answered);
         }
     }
@@ -139,31 +140,35 @@ pub fn pbx(amount: Amount) -> Option<Vec<Row>> {
     let rows = TRANSPORTS.into_iter().zip(took.chunks(2)).zip(field).map(|((transport, took), field)| {
         let reached = took[0].iter().all(|it| it.is_some_and(|it| it <= 5.0));
         let what = format!("{what}, {}: reachable, from its first answer", transport.to_uppercase());
-        row(what, text(&took[0]), text(&took[1]), "≤ 5 s".to_owned(), reached, field)
+        row(what, text(&took[0], amount), text(&took[1], amount), "≤ 5 s".to_owned(), reached, field)
     });
     Some(rows.collect())
 }
 
-/// Mappings of 30 s, and nobody calls for longer than that.
+/// Mappings of 30 s, and nobody calls for longer than that; both kinds of router at once, each in a lab of its own.
 pub fn mapping(amount: Amount) -> Option<Vec<Row>> {
-    let mut rows = Vec::new();
-    for nat in [Nat::Symmetric, Nat::FullCone] {
-        let what =
-            format!("mapping of 30 s, {}", if nat == Nat::Symmetric { "symmetric" } else { "full cone" });
-        let makes = [Make::Tipring { stun: false }, Make::Baresip { refresh: 600 }];
-        let wishes = makes.map(|make| Wish { make, transport: "udp" });
-        let mut fleet = Fleet::of(&what, Uplink::from(nat).lifetime(30), &wishes)?;
-        for idle in amount.idle {
-            pause(*idle);
-            // One chance: an answer within 4 s.
-            let answered = fleet.answered(Instant::now(), 4);
-            let word = |at: usize| if answered[at].is_some() { "reached" } else { "not reached" }.to_owned();
-            let what = format!("{what}, called after {idle} s of idle, UDP");
-            let reached = answered[0].is_some();
-            rows.push(row(what, word(0), word(1), "reached".to_owned(), reached, "not reachable"));
-        }
-    }
-    Some(rows)
+    let of = |nat| move || mapping_of(nat, amount);
+    let [symmetric, cone] = thread::scope(|scope| {
+        let both = [Nat::Symmetric, Nat::FullCone].map(|nat| scope.spawn(of(nat)));
+        both.map(|one| one.join().expect("the row of a router"))
+    });
+    Some([symmetric?, cone?].concat())
+}
+
+fn mapping_of(nat: Nat, amount: Amount) -> Option<Vec<Row>> {
+    let what = format!("mapping of 30 s, {}", if nat == Nat::Symmetric { "symmetric" } else { "full cone" });
+    let makes = [Make::Tipring { stun: false }, Make::Baresip { refresh: 600 }];
+    let wishes = makes.map(|make| Wish { make, transport: "udp" });
+    let mut fleet = Fleet::of(&what, Uplink::from(nat).lifetime(30), &wishes)?;
+    let rows = amount.idle.iter().map(|idle| {
+        pause(*idle);
+        // One chance: an answer within 4 s.
+        let answered = fleet.answered(Instant::now(), 4);
+        let word = |at: usize| if answered[at].is_some() { "reached" } else { "not reached" }.to_owned();
+        let what = format!("{what}, called after {idle} s of idle, UDP");
+        row(what, word(0), word(1), "reached".to_owned(), answered[0].is_some(), "not reachable")
+    });
+    Some(rows.collect())
 }
 
 /// The public address changes in a call without ICE.

@@ -1,6 +1,7 @@
 //! The table.
 
 /// One row: our figure, the other's, what is to be reached and what the newest of the field were measured at.
+#[derive(Clone)]
 pub struct Row {
     pub what: String,
     pub ours: String,
