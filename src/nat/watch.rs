@@ -63,6 +63,8 @@ pub struct Watch {
     silent_since: Option<u64>,
     answers: bool,
     spare: bool,
+    /// How often the outside has changed.
+    changes: u32,
     cost: u32,
     chance: Chance,
     outputs: VecDeque<Output>,
@@ -78,6 +80,7 @@ impl Watch {
             silent_since: None,
             answers: false,
             spare: false,
+            changes: 0,
             cost: 0,
             chance,
             outputs: VecDeque::new(),
@@ -116,6 +119,11 @@ impl Watch {
         }
     }
 
+    /// Whence the server that is asked saw us last, and how often that has changed so far.
+    pub fn outside(&self) -> Option<(SocketAddr, u32)> {
+        Some((self.servers.front()?.outside.last()?, self.changes))
+    }
+
     /// Asks now: something has happened to the network.
     pub fn hurry(&mut self, now: Now) {
         if self.asking.is_none() && !self.servers.is_empty() {
@@ -140,6 +148,7 @@ impl Watch {
         let server = self.servers.iter_mut().find(|server| Some(server.address) == asked);
         if let (Outcome::Mapped { mapped, .. }, Some(server)) = (&outcome, server) {
             if server.outside.note(*mapped) {
+                self.changes = self.changes.saturating_add(1);
                 self.outputs.push_back(Output::Changed);
             }
             if self.silent_since.take().is_some() {

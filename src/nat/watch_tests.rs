@@ -64,6 +64,7 @@ fn another_address_is_told_once_and_within_five_seconds() {
     assert!(bench.asked.iter().any(|(at, _)| *at > before));
     bench.run(60, |_| Some("203.0.113.2:4000"));
     assert_eq!(bench.told, [Output::Changed]);
+    assert_eq!(bench.watch.outside(), Some((at("203.0.113.2:4000"), 1)));
 }
 
 #[test]

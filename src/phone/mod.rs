@@ -392,6 +392,11 @@ impl Phone {
         diagnosis::Told {
             lines: lines.map(|view| (view.name.clone(), (&view).into())).collect(),
             calls: self.talks.iter().cloned().collect(),
+            watched: self.reach.outside().map(|(address, changes)| diagnosis::Watched {
+                address,
+                changes,
+                for_us: now.mono_us.saturating_sub(self.started.mono_us),
+            }),
         }
     }
 

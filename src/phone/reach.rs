@@ -145,6 +145,11 @@ impl Reach {
         self.strays
     }
 
+    /// Whence STUN servers see the lines, and how often that has changed so far; that of the first lines with any.
+    pub fn outside(&self) -> Option<(std::net::SocketAddr, u32)> {
+        self.watches.iter().find_map(|watching| watching.watch.outside())
+    }
+
     fn is_watched(&self, account: AccountId) -> bool {
         self.watches
             .iter()

@@ -134,6 +134,7 @@ fn a_healthy_phone_hears_that_all_is_well_and_is_not_disturbed() {
         let line = &facts["lines"][0];
         assert_eq!((&line["password"], &line["phone"]["state"]), (&"right".into(), &"registered".into()));
         assert_eq!(line["reflection"]["seen"], mapped, "{line}");
+        assert_eq!(facts["network"]["watched"]["changes"], 0, "{facts:#}");
         let reached: Vec<String> = line["ways"]
             .as_array()
             .expect("ways")

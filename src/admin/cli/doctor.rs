@@ -79,7 +79,7 @@ fn facts(facts: &Value, paint: Paint) -> String {
     row("NAT", kind(nat));
     if nat.is_object() {
         row("idle mapping", lifetime(&nat["lifetime"]));
-        row("public address", stability(nat));
+        row("public address", stability(nat, &network["watched"]));
     }
     row("routers", hops(network));
     row("DSCP", marks(network));
@@ -176,12 +176,14 @@ fn lifetime(lifetime: &Value) -> String {
     }
 }
 
-fn stability(nat: &Value) -> String {
-    match nat["stable"].as_bool() {
+fn stability(nat: &Value, watched: &Value) -> String {
+    let changed = watched["changes"].as_u64().map(|times| format!("; {times} changes since the phone runs"));
+    let seen = match nat["stable"].as_bool() {
         Some(true) => "the same at the end as at the beginning".to_owned(),
         Some(false) => "changed while it was looked at".to_owned(),
         None => "unknown".to_owned(),
-    }
+    };
+    format!("{seen}{}", changed.unwrap_or_default())
 }
 
 fn hops(network: &Value) -> String {

@@ -84,6 +84,7 @@ pub async fn diagnose(
                 told.lines.iter().find(|(name, _)| *name == line.name).map(|(_, state)| state.clone());
         }
         facts.calls = told.calls;
+        facts.network.watched = told.watched;
     }
     facts.time = rfc3339(clock::now().utc_us);
     facts.took_us = micros(begun.elapsed());
@@ -101,8 +102,10 @@ fn of_line(config: &Config, report: &LineReport, others: &[LineReport]) -> Optio
 
 fn compared<'a>(servers: impl Iterator<Item = &'a ServerReport>) -> Clock {
     let told = servers.filter_map(|server| Some((server.ahead_s?, server.address))).next();
+    let utc_us = clock::now().utc_us;
     Clock {
-        set: clock::now().utc_us >= clock::EARLIEST_CREDIBLE_US,
+        utc_us,
+        set: utc_us >= clock::EARLIEST_CREDIBLE_US,
         ahead_s: told.map(|(ahead, _)| ahead),
         server: told.map(|(_, server)| server.to_string()),
     }

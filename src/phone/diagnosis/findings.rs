@@ -2,13 +2,19 @@
 
 use serde::Serialize;
 
-use super::{Facts, Line, Reached, Turn, TurnReached, Way, calls};
+use super::{Facts, Line, Reached, Turn, TurnReached, Watched, Way, calls};
 use crate::nat::discovery::{Dependence, Discovered};
+use crate::phone::inspection::{SOON_US, date};
 
 /// A clock that is wrong by no more than this, in seconds, harms nothing.
 const CLOCK_TOLERANCE_S: i64 = 120;
 /// A mapping that dies within so many seconds is shorter than what keeps ways open.
 const SHORT_LIFETIME_S: u64 = 20;
+
+/// A public address that changed so often, and once an hour or more, is restless.
+const MOST_CHANGES: u32 = 3;
+const HOUR_US: u64 = 3_600_000_000;
+const RESTLESS: &str = "ask who runs the router or the provider; transport = \"tls\" suffers less from it";
 
 /// How bad it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -186,6 +192,12 @@ fn registrar(facts: &Facts, line: &Line, found: &mut Vec<Finding>) {
     if own().any(|way| way.reached == Reached::Yes) {
         for way in own().filter(|way| way.reached != Reached::Yes) {
             found.push(failed(facts, way, Warning).about(name));
+        }
+        let soon = |until: &i64| facts.clock.set && until.saturating_sub(facts.clock.utc_us) < SOON_US;
+        for (way, until) in own().filter_map(|way| Some((way, way.certificate_until_utc_us.filter(soon)?))) {
+            let what = format!("the certificate of {} ends on {}", way.address, date(until));
+            let cure = "have the PBX's certificate renewed";
+            found.push(Finding::new(Warning, "certificate_ends", Pbx, what, cure).about(name));
         }
         return;
     }
@@ -382,6 +394,14 @@ fn network(facts: &Facts, found: &mut Vec<Finding>) {
     if let Some(nat) = &network.nat {
         stun(facts, nat, found);
     }
+    let often = |watched: &Watched| {
+        watched.changes >= MOST_CHANGES && u64::from(watched.changes) * HOUR_US >= watched.for_us
+    };
+    if let Some(watched) = network.watched.filter(often) {
+        let hours = span(watched.for_us / 1_000_000);
+        let what = format!("the public address or port changed {} times within {hours}", watched.changes);
+        found.push(Finding::new(Warning, "public_address_unstable", Network, what, RESTLESS));
+    }
     let translated = network.nat.as_ref().and_then(|nat| nat.translated);
     if network.double_nat == Some(true) && translated != Some(false) {
         let what = "there is a NAT of the provider behind that of the office".to_owned();
@@ -410,8 +430,7 @@ fn stun(facts: &Facts, nat: &Discovered, found: &mut Vec<Finding>) {
     }
     if nat.stable == Some(false) {
         let what = "the public address or port changed while it was looked at".to_owned();
-        let cure = "ask who runs the router or the provider; transport = \"tls\" suffers less from it";
-        found.push(Finding::new(Warning, "public_address_unstable", Network, what, cure));
+        found.push(Finding::new(Warning, "public_address_unstable", Network, what, RESTLESS));
     }
     let addresses: std::collections::BTreeSet<_> =
         nat.servers.iter().filter_map(|seen| seen.mapped).map(|mapped| mapped.ip()).collect();

@@ -71,12 +71,25 @@ pub struct Facts {
 /// How right the clock is.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Clock {
+    /// What it says (UTC, microseconds).
+    pub utc_us: i64,
     /// Whether it was ever set.
     pub set: bool,
     /// By how much it is ahead of a server's, in seconds; negative if it is behind.
     pub ahead_s: Option<i64>,
     /// The server that told its time (Date of SIP).
     pub server: Option<String>,
+}
+
+/// What the running phone has seen of its public address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Watched {
+    /// Address and port of its SIP socket, as a STUN server saw it last.
+    pub address: SocketAddr,
+    /// How often it changed, and was believed to.
+    pub changes: u32,
+    /// Since when, in microseconds.
+    pub for_us: u64,
 }
 
 /// What is known of the way to the outside.
@@ -88,6 +101,8 @@ pub struct Surroundings {
     pub unresolved: Vec<(String, String)>,
     /// What STUN servers tell; `None` if there is none to ask.
     pub nat: Option<Discovered>,
+    /// What the running phone has seen of its own public address.
+    pub watched: Option<Watched>,
     /// The routers on the way, the nearest first, and the server at its end if it is near; `None` for one that does not
     /// show itself.
     pub hops: Vec<Option<IpAddr>>,
@@ -376,6 +391,8 @@ pub struct Told {
     pub lines: Vec<(String, LineState)>,
     /// Its last calls, newest first.
     pub calls: Vec<Talk>,
+    /// Its public address over time, if STUN servers are asked for it.
+    pub watched: Option<Watched>,
 }
 
 impl Line {

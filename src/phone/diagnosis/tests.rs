@@ -4,6 +4,9 @@ use super::*;
 use crate::nat::discovery::{Dependence, Lifetime, Seen};
 use serde_json::json;
 
+/// 2026-11-21T08:00:00Z.
+const NOW_US: i64 = 1_795_248_000_000_000;
+
 fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
@@ -76,7 +79,12 @@ fn well() -> Facts {
     Facts {
         time: "2026-11-21T08:00:00.000000Z".into(),
         running: true,
-        clock: Clock { set: true, ahead_s: Some(1), server: Some("203.0.113.10:5060".into()) },
+        clock: Clock {
+            utc_us: NOW_US,
+            set: true,
+            ahead_s: Some(1),
+            server: Some("203.0.113.10:5060".into()),
+        },
         network: Surroundings {
             own: "192.168.1.10".parse().ok(),
             nat: Some(nat(Dependence::EndpointIndependent)),
@@ -320,6 +328,26 @@ const FAULTS: &[Fault] = &[
         &["changed while"],
     ),
     (
+        "address that changes every ten minutes",
+        |it| {
+            let address = at("203.0.113.101:40000");
+            it.network.watched = Some(Watched { address, changes: 12, for_us: 2 * 3_600_000_000 });
+        },
+        &["warning public_address_unstable"],
+        Blame::Network,
+        &["12 times within 2 hours"],
+    ),
+    (
+        "certificate that ends",
+        |it| {
+            ways(it, &[("tls", true, Reached::Yes)]);
+            it.lines[0].ways[0].certificate_until_utc_us = Some(NOW_US + 5 * 86_400_000_000);
+        },
+        &["warning certificate_ends"],
+        Blame::Pbx,
+        &["203.0.113.10:5061 ends on 2026-11-26"],
+    ),
+    (
         "two addresses",
         |it| {
             let servers = &mut it.network.nat.as_mut().unwrap().servers;
@@ -453,6 +481,10 @@ fn where_all_is_well_nothing_is_found() {
     facts.network.nat = Some(nat(Dependence::AddressAndPortDependent));
     facts.turn.push(relay([TurnReached::Yes, TurnReached::Yes, TurnReached::No]));
     assert_eq!(found(&facts), [""; 0]);
+    // Once a night is what providers do.
+    let address = at("203.0.113.101:40000");
+    facts.network.watched = Some(Watched { address, changes: 7, for_us: 7 * 86_400_000_000 });
+    assert_eq!(found(&facts), [""; 0]);
     // A PBX in the same network.
     facts.network.nat.as_mut().unwrap().translated = Some(false);
     facts.network.nat.as_mut().unwrap().mapping = None;
@@ -546,5 +578,8 @@ fn programs_find_the_same_names_for_ever() {
     assert_eq!(facts["lines"][0]["reflection"]["seen"], "203.0.113.101:40000");
     assert_eq!(facts["turn"][0]["ways"][0]["reached"], "unauthorized");
     assert_eq!(facts["calls"][0]["source"], "203.0.113.10:12000");
-    assert_eq!(facts["clock"], json!({ "set": true, "ahead_s": 1, "server": "203.0.113.10:5060" }));
+    assert_eq!(
+        facts["clock"],
+        json!({ "utc_us": NOW_US, "set": true, "ahead_s": 1, "server": "203.0.113.10:5060" })
+    );
 }

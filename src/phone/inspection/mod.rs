@@ -13,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 pub use report::{Answer, LineReport, Password, ServerReport};
+pub(super) use report::{SOON_US, date};
 
 use super::line;
 use crate::chance::Chance;

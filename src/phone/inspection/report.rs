@@ -14,7 +14,7 @@ use crate::sip::network::{LookupError, Transport};
 use crate::sip::ua_event::Failure;
 
 /// A certificate that ends within this time (microseconds) is worth a warning.
-const SOON_US: i64 = 14 * 86_400_000_000;
+pub(in crate::phone) const SOON_US: i64 = 14 * 86_400_000_000;
 
 /// What came of asking for one line.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -247,6 +247,7 @@ fn parse_date(text: &str) -> Option<i64> {
     Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
 }
 
-fn date(utc_us: i64) -> String {
+/// The day of a moment (UTC, microseconds).
+pub(in crate::phone) fn date(utc_us: i64) -> String {
     rfc3339(utc_us).chars().take(10).collect()
 }
