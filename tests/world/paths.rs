@@ -37,7 +37,11 @@ fn boxed(
     let mut world = World::new(5);
     world.card_rate = 8_000;
     world.turn = Some(TurnServer::default());
-    world.names.add_address("turn.example", TURN);
+    // The domain has no address of its own: where its relay is, by which transport, its services say.
+    world.names.add_address("relay.turn.example", TURN);
+    for (service, port) in [("_turn._udp", 3478), ("_turn._tcp", 3478), ("_turns._tcp", 443)] {
+        world.names.add_service(&format!("{service}.turn.example"), 10, "relay.turn.example", port);
+    }
     world.network.listens.extend([3478, 443].map(|port| SocketAddr::new(TURN, port)));
     let boxes = [0u8, 1].map(|index| {
         let inside = IpAddr::V4(Ipv4Addr::new(10, 0, index, 2));
@@ -378,7 +382,7 @@ fn an_idle_hour_of_waiting_candidates_is_cheap() {
 
 /// The TURN server by every carriage, and the ways that a firewall leaves.
 const WAYS: &str = "[line.nat]\nstun = [\"198.51.100.7\"]\nice = true\n[[line.nat.turn]]\n\
-    url = [\"turn:turn.example\", \"turn:turn.example?transport=tcp\", \"turns:turn.example:443\"]\n\
+    url = [\"turn:turn.example\", \"turn:turn.example?transport=tcp\", \"turns:turn.example\"]\n\
     username = \"phone\"\npassword = \"relay-password\"\n";
 
 /// The same as [`behind`], where a firewall lets only some things out.
