@@ -73,7 +73,8 @@ section! {
         dnd: bool = default "false";
         /// What the called one sees: "show", "hide", or another number of the line that the PBX lets it use.
         caller_id: CallerId = default "\"show\"";
-        /// A file with the certificates (PEM) that this line's server must be signed by, instead of the usual ones.
+        /// A file with the certificates (PEM) that this line's server, and its TURN servers under TLS, must be signed by, instead
+        /// of the usual ones.
         ca_file: Option<String> = optional "\"/etc/tipring/pbx-ca.pem\"";
         /// false: the server's certificate is not checked. Anybody on the way can listen then.
         tls_verify: bool = default "true";
