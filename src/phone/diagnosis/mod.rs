@@ -1,7 +1,7 @@
 //! What stands between this device and its PBX: the facts that `tipring doctor` gathers, and the findings that follow.
 //!
 //! [`Facts`] is all there is to know, as plain values: the table in the terminal, the JSON and the API show the same ones.
-//! What was not asked, or can't be known, is absent. [`findings`] makes sentences of them, each with whose matter it is
+//! What was not asked, or can't be known, is absent. [`findings()`] makes sentences of them, each with whose matter it is
 //! and a cure; it asks nobody and knows nothing else.
 
 mod calls;
