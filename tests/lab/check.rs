@@ -203,3 +203,31 @@ fn check_asks_asterisk_and_leaves_its_bindings_alone() {
     assert_eq!(asterisk.contact("1001"), contact, "the phone's binding is as it was");
     assert_eq!(asterisk.contact("1002"), None, "no binding was made");
 }
+
+#[test]
+fn check_tells_whether_the_pbx_has_a_websocket_there() {
+    let what = "check --resolve over WebSocket";
+    let Some(lab) = Lab::new(what, &["unshare"]) else { return };
+    let Some(mut asterisk) = Asterisk::start(&lab, what) else { return };
+    let host = lab.host("phone", 50);
+    let ca = Pki::of(&lab).ca_file;
+    let over = |name: &str, user: &str, url: &str, more: &str| {
+        let keys = format!("transport = \"wss\"\nwebsocket = {url:?}\n{more}");
+        line(name, user, "203.0.113.10", &keys)
+    };
+    let ca = format!("ca_file = {ca:?}");
+    let url = "wss://203.0.113.10:8089/ws";
+    let right = over("right", "1001", url, &ca);
+    let checked = check(&lab, &host, &right);
+    assert_eq!(checked.code, Some(0), "{}", checked.said);
+    checked.says("line right: 203.0.113.10 → 203.0.113.10:8089 wss, certificate until 4096-01-01, registrar answers 200, password right\n");
+    assert_eq!(asterisk.contact("1001"), None, "no binding was made");
+    let elsewhere = over("elsewhere", "1002", "wss://203.0.113.10:8089/elsewhere", &ca);
+    let stranger = over("stranger", "1003", url, "");
+    let nobody = over("nobody", "1004", "wss://203.0.113.10:8444/ws", &ca);
+    let checked = check(&lab, &host, &[elsewhere, stranger, nobody].concat());
+    assert_eq!(checked.code, Some(2), "{}", checked.said);
+    checked.says("line elsewhere: 203.0.113.10:8089 wss can't be used: there is no WebSocket at wss://203.0.113.10:8089/elsewhere (404");
+    checked.says("line stranger: 203.0.113.10:8089 wss can't be used: the certificate of ");
+    checked.says("line nobody: 203.0.113.10:8444 wss can't be reached: Connection refused");
+}
