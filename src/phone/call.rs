@@ -102,6 +102,8 @@ pub(super) struct Path {
     pub told: Option<SocketAddr>,
     /// How often the far end no longer consented to be sent to.
     pub consents_lost: u64,
+    /// Whether the far end was found to be behind our own NAT.
+    pub hairpin: bool,
     /// Whether nothing comes back on the path, as far as its agent has said.
     pub broken: bool,
     /// The search for another path, while it goes on.
@@ -336,6 +338,7 @@ impl Path {
             route: None,
             told: None,
             consents_lost: 0,
+            hairpin: false,
             broken: false,
             restart: None,
         }

@@ -123,10 +123,14 @@ fn hosts_alone(sources: &Sources) -> Found {
 /// The address at the TURN server, where nothing nearer is known to hold for everybody: what RFC 8445 §5.1.4 recommends
 /// for those who have no ICE.
 fn relayed(found: &Found, address: IpAddr) -> Option<SocketAddr> {
-    let mut relayed = found.candidates.iter().filter(|candidate| candidate.kind == Kind::Relayed);
-    let relayed = relayed.find(|candidate| candidate.address.is_ipv4() == address.is_ipv4())?;
     let no_nat = found.mapped.is_some_and(|mapped| is_own(found, mapped));
-    (!found.steady && !no_nat).then_some(relayed.address)
+    at_relay(found, address).filter(|_| !found.steady && !no_nat)
+}
+
+/// The address at the TURN server of the same family as this one.
+fn at_relay(found: &Found, address: IpAddr) -> Option<SocketAddr> {
+    let relayed = found.candidates.iter().filter(|candidate| candidate.kind == Kind::Relayed);
+    relayed.map(|candidate| candidate.address).find(|at| at.is_ipv4() == address.is_ipv4())
 }
 
 /// The address of the machine that leads to the PBX, of the family that is told.
@@ -442,7 +446,27 @@ impl Phone {
         let config = line.config.clone();
         let call = &mut self.calls[index];
         if let Some(found) = &call.path.found {
-            describe(call.negotiation.capability_mut(), &config, found, server);
+            let capability = call.negotiation.capability_mut();
+            describe(capability, &config, found, server);
+            if let Some(relayed) = at_relay(found, capability.address).filter(|_| call.path.hairpin) {
+                (capability.address, capability.port) = (relayed.ip(), relayed.port());
+            }
+        }
+    }
+
+    /// Without ICE a far end that has our own public address is behind the same NAT, and few of them turn round what is
+    /// sent to their outside (RFC 4787 §6): the way between both leads by the relay.
+    pub(super) fn avoid_hairpin(&mut self, now: Now, index: usize, agreed: &sdp::Negotiated) {
+        let call = &self.calls[index];
+        let line = self.lines.iter().find(|line| line.config.name == call.facts.line);
+        let server = line.and_then(|line| self.agent.server(line.account)).map(|(_, server)| server.ip());
+        let Some(found) = &call.path.found else { return };
+        let Some(mapped) = found.mapped.filter(|mapped| !is_own(found, *mapped)) else { return };
+        let far_end = agreed.remote_rtp.map(|far_end| far_end.ip());
+        if agreed.ice.is_none() && far_end == Some(mapped.ip()) && far_end != server {
+            self.calls[index].path.hairpin = true;
+            self.describe_call(index);
+            self.tell_address(now, index);
         }
     }
 

@@ -279,6 +279,7 @@ impl Phone {
             let kind = if held_by_peer { Kind::CallHeld { leg, by } } else { Kind::CallResumed { leg, by } };
             self.tell(now, Event::of_call(id, kind));
         }
+        self.avoid_hairpin(now, index, agreed);
     }
 
     pub(super) fn handle_media(&mut self, now: Now, event: media::Event) {

@@ -35,7 +35,8 @@ enum Told {
 }
 
 /// One row: its network, how long its calls last in seconds, what the lines need to register, and what the phones of a kind
-/// and of a hostile account tell the PBX. The kind PBX answers and sends to where packets come from; the hostile one believes what it is told.
+/// and of a hostile account tell the PBX. The kind PBX answers and sends to where packets come from; the hostile one
+/// believes what it is told.
 struct Row {
     uplink: Uplink,
     call: f64,
@@ -48,6 +49,11 @@ struct Row {
 fn udp(uplink: impl Into<Uplink>, hostile: Told) -> Row {
     let uplink = uplink.into().lifetime(LIFETIME);
     Row { uplink, call: 2.5, transport: "", kind: Told::Inside, hostile }
+}
+
+/// The same where mappings live for so many seconds.
+fn lasting(seconds: u32, row: Row) -> Row {
+    Row { uplink: row.uplink.lifetime(seconds), ..row }
 }
 
 /// A row where no datagram passes: signalling takes a stream, and so does the voice, to the TURN server.
@@ -77,7 +83,7 @@ matrix! {
     carrier_symmetric: udp(Uplink::carrier(Nat::Symmetric), Told::Relay);
     // The router writes its own address where a description names one inside: nobody else has to.
     sip_alg: udp(Nat::SipAlg, Told::Inside);
-    mapping_of_20_seconds: Row { uplink: Uplink::from(Nat::Symmetric).lifetime(20), ..udp(Nat::Symmetric, Told::Relay) };
+    mapping_of_20_seconds: lasting(20, udp(Nat::Symmetric, Told::Relay));
     // 2 % loss, 40±15 ms. What is lost is lost to both recordings; a longer call has room for it.
     bad_link: Row { call: 6.0, ..udp(Uplink::from(Nat::Symmetric).over(Link::BAD), Told::Relay) };
     udp_blocked: streams(Nat::UdpBlocked, r#"transport = ["udp", "tcp"]"#);
@@ -295,4 +301,10 @@ fn two_phones_of_one_office_are_sent_to_each_other() {
 #[test]
 fn two_phones_of_one_office_are_sent_to_each_others_relay() {
     one_office(["1501", "1502"], &relay(), |_| {});
+}
+
+/// The router turns nothing round that is sent to its outside: the PBX has to be told another address then.
+#[test]
+fn two_phones_of_one_office_with_one_public_address() {
+    one_office(["1501", "1502"], &stun_and_relay(), |_| {});
 }
