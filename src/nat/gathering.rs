@@ -288,14 +288,20 @@ impl Gathering {
             add(Kind::Relayed, relayed, 0, Some(relayed));
         }
         candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.priority));
-        let mut mapped = self.questions.iter().filter_map(|question| question.mapped);
-        let first = mapped.next();
-        let others: Vec<SocketAddr> = mapped.collect();
-        let symmetric = others.iter().any(|other| Some(*other) != first);
+        let seen: Vec<(IpAddr, SocketAddr)> = self
+            .questions
+            .iter()
+            .filter_map(|question| Some((question.server.ip(), question.mapped?)))
+            .collect();
+        let first = seen.first();
+        let symmetric = seen.iter().any(|(_, mapped)| first.is_some_and(|(_, first)| mapped != first));
+        // Some NATs look at the address of the server alone: its other ports are no witnesses.
+        let steady =
+            !symmetric && seen.iter().any(|(server, _)| first.is_some_and(|(first, _)| server != first));
         Found {
-            mapped: first,
+            mapped: first.map(|(_, mapped)| *mapped),
             symmetric,
-            steady: !symmetric && !others.is_empty(),
+            steady,
             relay: self.relay.carriage().map(Carriage::word),
             no_relay: self.relay.failure().cloned(),
             complete: self.questions.iter().all(|question| question.settled) && self.relay.is_settled(),

@@ -105,8 +105,15 @@ fn a_symmetric_nat_is_noticed_and_no_nat_adds_nothing() {
     let (_, found) = gathered(sources(), &|to| {
         SocketAddr::from(([203, 0, 113, 5], 41_000 + u16::from(to.ip() == address("192.0.2.2:1").ip())))
     });
-    assert!(found.symmetric);
+    assert!(found.symmetric && !found.steady);
     assert_eq!(found.candidates.len(), 4);
+    let outside = |_| address("203.0.113.5:41000");
+    assert!(gathered(sources(), &outside).1.steady);
+    for stun in [&["192.0.2.1:3478", "192.0.2.1:3479"][..], &["192.0.2.1:3478"]] {
+        let stun = stun.iter().map(|server| address(server)).collect();
+        let (_, found) = gathered(Sources { stun, ..sources() }, &outside);
+        assert!(!found.steady && !found.symmetric, "one server alone says nothing of others");
+    }
     let (_, found) = gathered(sources(), &|_| address("10.0.0.2:4000"));
     assert_eq!(found.candidates.len(), 2, "what the server sees is the host itself");
 }
