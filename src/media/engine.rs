@@ -104,6 +104,8 @@ pub struct Engine {
     paths: Vec<Path>,
     /// The earliest of their deadlines.
     path_us: Option<u64>,
+    /// Whether one of them relays without an agent: packets to addresses that are somewhere may be its.
+    relays: bool,
     /// The moment of the last call.
     now: Now,
     early: VecDeque<Early>,
@@ -132,6 +134,7 @@ impl Engine {
             strangers: 0,
             paths: Vec::new(),
             path_us: None,
+            relays: false,
             now: Now::default(),
             early: VecDeque::new(),
         }
@@ -278,6 +281,7 @@ impl Engine {
         if !path.is_idle() {
             self.paths.push(path);
         }
+        self.relays = self.paths.iter().any(Path::is_relayed);
         self.path_us = self.paths.iter().fold(None, |due, path| earliest(due, path.poll_timeout()));
         result
     }
@@ -592,11 +596,18 @@ impl Engine {
     /// The next packet to send, written into `buffer` (1500 bytes hold each); `None` when there is none.
     pub fn poll_transmit(&mut self, buffer: &mut [u8]) -> Option<Transmit> {
         while let Some(transmit) = self.outbox.poll(buffer) {
-            if transmit.to != FAR_END {
+            let agent = transmit.to == FAR_END;
+            if !agent && (!self.relays || transmit.component == Component::Rtcp) {
                 return Some(transmit);
             }
             let path = self.paths.iter_mut().find(|path| path.port == transmit.port);
-            if let Some((target, len)) = path.and_then(|path| path.frame(self.now, buffer, transmit.len)) {
+            let Some(path) = path.filter(|path| agent || path.is_relayed()) else {
+                if agent {
+                    continue;
+                }
+                return Some(transmit);
+            };
+            if let Some((target, len)) = path.frame(self.now, transmit.to, buffer, transmit.len) {
                 return Some(Transmit { to: target.to, stream: target.stream, len, ..transmit });
             }
         }

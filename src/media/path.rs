@@ -49,7 +49,7 @@ pub(super) struct Path {
     leg: Option<LegId>,
     gathering: Option<Gathering>,
     agent: Option<Agent>,
-    /// Without an agent: the relay carries everything, to this peer.
+    /// Without an agent: the relay carries everything; this peer was agreed on.
     relayed: Option<SocketAddr>,
     /// When media came last, until their silence has been looked into.
     heard_us: Option<u64>,
@@ -175,10 +175,7 @@ impl Path {
         match plan.ice.take() {
             None => {
                 self.set_agent(None);
-                if let Some(remote) = plan.remote.as_mut().filter(|_| plan.relayed) {
-                    self.relayed = Some(std::mem::replace(&mut remote.rtp, FAR_END));
-                    plan.signalling = None;
-                }
+                self.relayed = plan.remote.filter(|_| plan.relayed).map(|remote| remote.rtp);
             }
             Some(ice) => {
                 self.start(now, ice);
@@ -269,10 +266,8 @@ impl Path {
         let Some(agent) = &mut self.agent else {
             return match self.relayed {
                 None => Arrival::Media(range, route.to),
-                // A PBX may send from another port than it receives at.
-                Some(peer) if route.way == Way::Relayed && route.to.ip() == peer.ip() => {
-                    Arrival::Media(range, FAR_END)
-                }
+                // Whom the relay lets in was told to us; which of them is heard is for the session to say, as without it.
+                Some(_) if route.way == Way::Relayed => Arrival::Media(range, route.to),
                 Some(_) => {
                     self.refused.unchecked += 1;
                     Arrival::Refused
@@ -333,9 +328,20 @@ impl Path {
         self.early.remove(at).map(|(_, bytes)| bytes)
     }
 
-    /// Where a packet of the leg leaves to, framed for the relay if need be: its length in `buffer`.
-    pub(super) fn frame(&mut self, now: Now, buffer: &mut [u8], len: usize) -> Option<(Target, usize)> {
-        let by_relay = self.relayed.map(|to| Route { way: Way::Relayed, to });
+    /// Whether the relay carries what the leg sends without an agent.
+    pub(super) fn is_relayed(&self) -> bool {
+        self.relayed.is_some()
+    }
+
+    /// Where a packet of the leg to this address leaves to, framed for the relay if need be: its length in `buffer`.
+    pub(super) fn frame(
+        &mut self,
+        now: Now,
+        to: SocketAddr,
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Option<(Target, usize)> {
+        let by_relay = self.relayed.map(|_| Route { way: Way::Relayed, to });
         let Some(route) = self.agent.as_ref().map_or(by_relay, Agent::route) else {
             let bytes = buffer.get(..len).filter(|bytes| is_dtls(bytes))?;
             if self.unsent.len() < HELD {
@@ -432,7 +438,7 @@ impl Path {
                 let mut buffer = [0; MAX_PACKET + 64];
                 let Some(target) = buffer.get_mut(..bytes.len()) else { continue };
                 target.copy_from_slice(&bytes);
-                if let Some((to, len)) = self.frame(now, &mut buffer, bytes.len()) {
+                if let Some((to, len)) = self.frame(now, FAR_END, &mut buffer, bytes.len()) {
                     self.out.push_back((to, buffer.get(..len).unwrap_or_default().to_vec()));
                 }
             }

@@ -244,6 +244,7 @@ fn two_offices(accounts: [&'static str; 2], nats: [Nat; 2], nat: &str) {
     let office =
         |name: &str, last: u8, nat: Nat| lab.office(name, last, Uplink::from(nat).lifetime(LIFETIME));
     let (one, two) = (office("one", 101, nats[0]), office("two", 102, nats[1]));
+    asterisk.command("pjsip set logger on");
     let pair = Pair::start(&lab, &mut asterisk, [&one.host, &two.host], accounts, nat);
     pair.talk(&mut asterisk, 2.5, "at first", || {});
     sleep(Duration::from_secs(u64::from(3 * LIFETIME + 1)));
