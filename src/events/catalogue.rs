@@ -34,7 +34,6 @@ impl Event {
 
 /// What happened. The comment at each variant begins with the type's name, without the prefix `tipring.`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", content = "data")]
 pub enum Kind {
     /// `device.started`: the appliance runs.
     #[serde(rename = "device.started")]

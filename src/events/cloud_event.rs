@@ -91,10 +91,10 @@ impl Recorded {
     }
 }
 
-/// The `data` of an event: what serde puts beside the tag of [`Kind`].
+/// The `data` of an event: what serde puts behind the name of a variant of [`Kind`].
 fn content(kind: &Kind) -> String {
     let text = serde_json::to_string(kind).unwrap_or_default();
-    let head = format!("{{\"type\":\"{}\",\"data\":", kind.name());
+    let head = format!("{{\"{}\":", kind.name());
     text.strip_prefix(&head).and_then(|rest| rest.strip_suffix('}')).unwrap_or("{}").to_owned()
 }
 
@@ -152,8 +152,7 @@ impl CloudEvent {
 
     /// The event in types again; `None` for a type that this version does not know.
     pub fn parse(&self) -> Option<Event> {
-        let text =
-            format!("{{\"type\":{},\"data\":{}}}", serde_json::Value::from(self.kind.as_str()), self.data);
+        let text = format!("{{{}:{}}}", serde_json::Value::from(self.kind.as_str()), self.data);
         let kind = serde_json::from_str(&text).ok()?;
         Some(Event { call: self.subject.clone(), kind })
     }
