@@ -81,4 +81,15 @@ impl Coturn {
     pub fn log(&self) -> String {
         self.process.output()
     }
+
+    /// How many packets it has carried between its clients and their peers, by the sums it has logged: it does so when an
+    /// allocation ends.
+    pub fn carried(&self) -> u64 {
+        let log = self.log();
+        let sums = log.lines().filter_map(|line| line.split_once(": peer usage: "));
+        sums.flat_map(|(_, sum)| sum.split(", "))
+            .filter_map(|part| part.strip_prefix("rp=").or(part.strip_prefix("sp=")))
+            .map(|packets| packets.parse::<u64>().expect("a number"))
+            .sum()
+    }
 }
