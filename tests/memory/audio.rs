@@ -1,9 +1,7 @@
 //! Sound takes no memory once a call stands: a counting allocator watches coding, gaps, changes of rate,
 //! mixing and tones.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
+use crate::allocations_so_far;
 use tipring::audio::codec::{CODECS, Parameters};
 use tipring::audio::comfort::{Description, Generator};
 use tipring::audio::dtmf::{DtmfDetector, DtmfPlayer};
@@ -14,40 +12,11 @@ use tipring::audio::speech::Speech;
 use tipring::audio::stretch::{Haste, Wish, apply};
 use tipring::audio::tones::{Tone, TonePlayer};
 
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator unchanged; the counter is a plain thread-local cell.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract of `realloc`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// How often memory was taken meanwhile.
 fn allocations(work: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.get();
+    let before = allocations_so_far();
     work();
-    ALLOCATIONS.get() - before
+    allocations_so_far() - before
 }
 
 #[test]

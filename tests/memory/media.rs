@@ -2,10 +2,9 @@
 //! link that loses, delays and doubles packets, with a sound device at another rate, digits, a bridge and
 //! control packets.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::net::SocketAddr;
 
+use crate::allocations_so_far;
 use tipring::audio::codec::Codec;
 use tipring::chance::Chance;
 use tipring::media::{
@@ -13,35 +12,6 @@ use tipring::media::{
     TelephoneEvent, Terminal, TerminalInput,
 };
 use tipring::now::Now;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator unchanged; the counter is a plain thread-local cell.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract of `realloc`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const EVENTS: TelephoneEvent = TelephoneEvent { payload_type: 101, clock: 8000 };
 
@@ -180,9 +150,9 @@ fn allocations(codecs: &[&str], device: bool) -> u64 {
     world.run(10);
     assert!(world.events >= 15, "{}", world.events);
     dial(&mut world);
-    let before = ALLOCATIONS.get();
+    let before = allocations_so_far();
     world.run(60);
-    let taken = ALLOCATIONS.get() - before;
+    let taken = allocations_so_far() - before;
     assert!(world.events >= 30, "{}", world.events);
     taken
 }
@@ -209,10 +179,10 @@ fn a_report_costs_one_box() {
     let now = world.now;
     world.engines[0].handle(now, Command::Statistics { leg: LegId(0) });
     world.step();
-    let before = ALLOCATIONS.get();
+    let before = allocations_so_far();
     for _ in 0..10 {
         world.engines[0].handle(now, Command::Statistics { leg: LegId(0) });
         while world.engines[0].poll_event().is_some() {}
     }
-    assert_eq!(ALLOCATIONS.get() - before, 10);
+    assert_eq!(allocations_so_far() - before, 10);
 }

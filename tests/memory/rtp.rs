@@ -1,11 +1,10 @@
 //! Plain RTP takes no memory once a session stands: a counting allocator watches a call with loss, jitter, silence,
 //! keys, a change of the source and control packets.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::allocations_so_far;
 use tipring::chance::Chance;
 use tipring::now::Now;
 use tipring::rtp::latch::Expectation;
@@ -14,35 +13,6 @@ use tipring::rtp::session::{KeyPair, Settings};
 use tipring::rtp::srtp::{Keys, Profile};
 use tipring::rtp::telephone_event::Digit;
 use tipring::rtp::{Format, Impairment, Length, Media, Plan, Pull, Session};
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator unchanged; the counter is a plain thread-local cell.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract of `realloc`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn plan(keys: Option<KeyPair>) -> Plan {
     let voice = Media::Voice { length: Length::Bytes, redundant: false, impairment: Impairment::G711 };
@@ -75,7 +45,7 @@ fn allocations_of_a_call(keys: Option<KeyPair>, peers: Option<KeyPair>) -> (u64,
     let mut before = 0;
     for tick in 0..6_100_u32 {
         if tick == 100 {
-            before = ALLOCATIONS.get();
+            before = allocations_so_far();
         }
         now = now.plus(Duration::from_millis(10));
         if tick % 1000 == 500 {
@@ -120,7 +90,7 @@ fn allocations_of_a_call(keys: Option<KeyPair>, peers: Option<KeyPair>) -> (u64,
         let length = stray.write(&[0; 160], &mut datagram).unwrap();
         assert!(ours.receive(now, "198.51.100.7:9".parse().unwrap(), &mut datagram[..length]).is_err());
     }
-    (ALLOCATIONS.get() - before, packets)
+    (allocations_so_far() - before, packets)
 }
 
 #[test]
