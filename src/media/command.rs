@@ -199,6 +199,14 @@ pub enum Command {
         /// From what.
         sources: Option<Box<Sources>>,
     },
+    /// Asks one of the STUN servers that a port is gathered from now, rather than when it would be due. `Event::Seen`
+    /// follows, here and whenever one of them answers.
+    Ask {
+        /// The port.
+        port: PortId,
+        /// The server.
+        server: SocketAddr,
+    },
     /// ICE was offered for a port under these credentials: checks may come before the answer does.
     Expect {
         /// The port.

@@ -171,6 +171,10 @@ impl Engine {
                 }
                 self.with_path(port, |path, events| path.gather(now, sources, events));
             }
+            Command::Ask { port, server } if self.paths.iter().any(|path| path.port == port) => {
+                self.with_path(port, |path, events| path.ask(now, server, events));
+            }
+            Command::Ask { .. } => {}
             Command::Expect { port, credentials } => {
                 self.with_path(port, |path, _| path.expect(credentials));
             }

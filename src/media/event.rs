@@ -110,6 +110,15 @@ pub enum Event {
         /// All of it.
         found: Box<Found>,
     },
+    /// A STUN server has answered whence it sees a port that is gathered.
+    Seen {
+        /// The port.
+        port: PortId,
+        /// The server.
+        server: SocketAddr,
+        /// It saw the port elsewhere before.
+        moved: bool,
+    },
     /// What the agent of a leg under ICE says of its path.
     Path {
         /// The leg.

@@ -131,6 +131,14 @@ impl Path {
         self.drain(now, events);
     }
 
+    /// Has this STUN server asked now, if it is one of those that are gathered from.
+    pub(super) fn ask(&mut self, now: Now, server: SocketAddr, events: &mut VecDeque<Event>) {
+        if let Some(gathering) = &mut self.gathering {
+            gathering.ask(now, server);
+        }
+        self.drain(now, events);
+    }
+
     /// We have offered under these credentials: checks may come before the answer.
     pub(super) fn expect(&mut self, credentials: Credentials) {
         if self.agent.is_none() {
@@ -449,6 +457,9 @@ impl Path {
             self.bind_peer(now);
         }
         if let Some(gathering) = &mut self.gathering {
+            while let Some((server, moved)) = gathering.poll_answer() {
+                super::engine::push_event(events, Event::Seen { port: self.port, server, moved });
+            }
             self.out.extend(std::iter::from_fn(|| gathering.poll_transmit()));
             self.orders.extend(std::iter::from_fn(|| gathering.poll_order()));
         }

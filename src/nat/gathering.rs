@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 /// STUN servers that are asked: two tell whether the NAT maps every peer alike.
 pub const MAX_STUN: usize = 2;
 /// A socket that waits is asked about so often: shorter than any NAT forgets.
-const KEEP: Duration = Duration::from_secs(15);
+pub(super) const KEEP: Duration = Duration::from_secs(15);
 /// A NAT has forgotten it in spite of that: from then on it is asked twice as often, down to this time …
 const LEAST_KEEP: Duration = Duration::from_secs(5);
 /// … and half as often again when it was remembered for so long.
@@ -86,11 +86,13 @@ struct Question {
     /// It has answered or been given up once.
     settled: bool,
     next_us: u64,
+    /// An answer that was not told yet, and whether it is another than before.
+    news: Option<bool>,
 }
 
 /// The candidates of one socket. After each call that takes `now`, drain
 /// [`poll_packet`](Gathering::poll_packet), [`poll_transmit`](Gathering::poll_transmit),
-/// [`poll_order`](Gathering::poll_order) and [`poll_found`](Gathering::poll_found).
+/// [`poll_order`](Gathering::poll_order), [`poll_answer`](Gathering::poll_answer) and [`poll_found`](Gathering::poll_found).
 #[derive(Debug)]
 pub struct Gathering {
     sources: Sources,
@@ -121,6 +123,7 @@ impl Gathering {
             mapped: None,
             settled: false,
             next_us: now.mono_us,
+            news: None,
         });
         let mut gathering = Gathering {
             questions: questions.collect(),
@@ -156,6 +159,20 @@ impl Gathering {
         self.handle_timeout(now);
     }
 
+    /// Asks this server now, if it is one of ours and not being asked: somebody waits for its answer.
+    pub fn ask(&mut self, now: Now, server: SocketAddr) {
+        let idle = |question: &&mut Question| question.server == server && question.under_way.is_none();
+        if let Some(question) = self.questions.iter_mut().find(idle) {
+            question.next_us = now.mono_us;
+        }
+        self.handle_timeout(now);
+    }
+
+    /// The next server that has answered, and whether it saw us elsewhere before.
+    pub fn poll_answer(&mut self) -> Option<(SocketAddr, bool)> {
+        self.questions.iter_mut().find_map(|question| Some((question.server, question.news.take()?)))
+    }
+
     /// The allocation, if there is one, and where its server is.
     pub fn allocation(&mut self) -> Option<(&mut Allocation, Target)> {
         self.relay.allocation()
@@ -185,6 +202,7 @@ impl Gathering {
                 let mapped = if let Outcome::Mapped { mapped, .. } = outcome { Some(mapped) } else { None };
                 let before = std::mem::replace(&mut question.mapped, mapped);
                 self.changed = true;
+                question.news = mapped.map(|mapped| before.is_some_and(|before| before != mapped));
                 if let (Some(before), Some(mapped)) = (before, mapped.filter(|_| mapped != before)) {
                     self.moved(now, before.ip() == mapped.ip());
                 }

@@ -139,6 +139,24 @@ fn what_waits_is_kept_at_small_cost_and_a_move_is_told() {
 }
 
 #[test]
+fn a_server_that_is_asked_before_its_time_is_not_asked_again_so_soon() {
+    let outside = |_| address("203.0.113.5:41000");
+    let (mut gathering, _) = gathered(Sources { turn: Vec::new(), ..sources() }, &outside);
+    let [first, second] = ["192.0.2.1:3478", "192.0.2.2:3478"].map(address);
+    let told = |gathering: &mut Gathering| std::iter::from_fn(|| gathering.poll_answer()).collect::<Vec<_>>();
+    assert_eq!(told(&mut gathering), [(first, false), (second, false)]);
+    gathering.ask(at(9_000), second);
+    // Who is being asked is not asked twice.
+    gathering.ask(at(9_001), second);
+    gathering.ask(at(9_001), address("192.0.2.3:3478"));
+    assert_eq!(serve(&mut gathering, at(9_010), &|_| address("203.0.113.5:41001")), 1);
+    assert_eq!(told(&mut gathering), [(second, true)]);
+    gathering.handle_timeout(at(16_000));
+    assert_eq!(serve(&mut gathering, at(16_010), &outside), 1, "the first, whose time it is");
+    assert_eq!(told(&mut gathering), [(first, false)]);
+}
+
+#[test]
 fn servers_that_are_silent_leave_what_there_is_and_are_tried_again() {
     let mut gathering = Gathering::new(at(0), sources(), Chance::from_number(1));
     let mut now = at(0);

@@ -105,7 +105,7 @@ const DEAF: Duration = Duration::from_secs(45);
 /// What asking may cost in octets an hour, headers of IP and UDP counted.
 const STUN_BUDGET: u64 = 185_000;
 const ASK_BUDGET: u64 = 355_000;
-const ASK_WATCHED_BUDGET: u64 = 29_000;
+const ASK_WATCHED_BUDGET: u64 = 26_000;
 /// The headers of IPv4 and UDP.
 const HEADERS: u32 = 28;
 /// While the registrar is silent: the wait between two attempts is this part of the outage …
@@ -220,6 +220,11 @@ impl KeepAlive {
         if same && matches!(self.state, State::Resting { .. } | State::Asking { .. }) {
             if self.way != Some(Way::Stun) {
                 self.outside.settle(flow.seen);
+            }
+            // Whoever has answered this need not be asked the same.
+            if self.way == Some(Way::Ask) && matches!(self.state, State::Resting { .. }) {
+                self.rest(now);
+                self.refresh_later(now);
             }
             return;
         }

@@ -235,6 +235,20 @@ fn a_watched_flow_is_asked_rarely_and_its_mapping_still_refreshed() {
 }
 
 #[test]
+fn a_registration_that_is_renewed_on_the_flow_puts_the_next_question_off() {
+    let mut bench = Bench::up(Carriage::Datagrams);
+    bench.run(60.0, ASKED);
+    bench.sent.clear();
+    for _ in 0..20 {
+        bench.run(8.0, ASKED);
+        bench.keeper.handle_up(bench.now, flow(Carriage::Datagrams), None);
+    }
+    assert!(bench.count("ask") <= 1, "one may have been due before the first of them");
+    bench.run(25.0, ASKED);
+    assert!(bench.count("ask") > 1);
+}
+
+#[test]
 fn a_word_of_the_network_is_a_reason_to_ask_and_no_more() {
     let mut bench = Bench::up(Carriage::Datagrams);
     bench.keeper.set_watched(bench.now, true);

@@ -426,6 +426,9 @@ impl Phone {
         while let Some(account) = self.reach.poll_changed() {
             self.restart_paths(now, Some(account));
         }
+        while let Some((account, server)) = self.reach.poll_deputed() {
+            self.ask_waiting(account, server);
+        }
         let helps = self.calls.iter().any(|call| call.emergency);
         if let Some((file, config, warnings)) = self.postponed.take_if(|_| !helps) {
             self.configure(now, file, *config, warnings);

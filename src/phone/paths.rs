@@ -394,6 +394,23 @@ impl Phone {
         }
     }
 
+    /// A STUN server has answered whence it sees a port: where that one waits, the watch over its line need not ask.
+    pub(super) fn port_seen(&mut self, now: Now, port: PortId, server: SocketAddr, moved: bool) {
+        let waiting = self.paths.waiting.iter().find(|waiting| waiting.port == port);
+        let line = waiting.and_then(|waiting| self.line(&waiting.line));
+        if let Some(account) = line.map(|line| line.account) {
+            self.reach.handle_witness(now, account, server, moved);
+        }
+    }
+
+    /// Has a STUN server asked about the port that waits for a call of this line.
+    pub(super) fn ask_waiting(&mut self, account: AccountId, server: SocketAddr) {
+        let of = |name: &str| self.line(name).is_some_and(|line| line.account == account);
+        if let Some(port) = self.paths.waiting.iter().find(|one| of(&one.line)).map(|one| one.port) {
+            self.outputs.push_back(Output::Media(Command::Ask { port, server }));
+        }
+    }
+
     /// Where a call without ICE has told an address that does not lead here, and there is one now that does, the far end
     /// gets to know it.
     pub(super) fn tell_address(&mut self, now: Now, index: usize) {

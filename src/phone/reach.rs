@@ -54,6 +54,8 @@ pub struct Reach {
     strays: u64,
     /// Lines whose outside has changed, until that is taken up.
     changed: VecDeque<AccountId>,
+    /// Lines whose waiting ports a STUN server shall be asked about.
+    deputed: VecDeque<(AccountId, SocketAddr)>,
     chance: Chance,
 }
 
@@ -77,6 +79,7 @@ impl Reach {
             unkept: BTreeSet::new(),
             strays: 0,
             changed: VecDeque::new(),
+            deputed: VecDeque::new(),
             chance,
         }
     }
@@ -374,6 +377,9 @@ impl Reach {
             match output {
                 None => return,
                 Some(watch::Output::Datagram { to, octets }) => agent.send_datagram(to, octets),
+                Some(watch::Output::Depute(server)) => {
+                    self.deputed.extend(accounts.iter().map(|account| (*account, server)));
+                }
                 Some(watch::Output::Changed) => {
                     accounts.iter().for_each(|account| self.hint(now, *account, agent));
                     self.changed.extend(accounts);
@@ -390,6 +396,19 @@ impl Reach {
     /// The next line whose outside was seen to change: what its calls know of it is no longer sure.
     pub fn poll_changed(&mut self) -> Option<AccountId> {
         self.changed.pop_front()
+    }
+
+    /// The next line whose waiting port a STUN server shall be asked about now, and which.
+    pub fn poll_deputed(&mut self) -> Option<(AccountId, SocketAddr)> {
+        self.deputed.pop_front()
+    }
+
+    /// A STUN server has answered whence it sees the port that waits for a call of this line; `moved`: elsewhere than
+    /// before.
+    pub fn handle_witness(&mut self, now: Now, account: AccountId, server: SocketAddr, moved: bool) {
+        if let Some(watching) = self.watches.iter_mut().find(|one| one.accounts.contains(&account)) {
+            watching.watch.handle_witness(now, server, moved);
+        }
     }
 
     /// The outside has changed: what the registrar has leads nowhere.

@@ -337,6 +337,7 @@ impl Phone {
                 }
             }
             media::Event::Gathered { port, found } => self.path_found(now, port, *found),
+            media::Event::Seen { port, server, moved } => self.port_seen(now, port, server, moved),
             media::Event::Path { leg, event, seen_as } => self.path_event(now, leg, event, seen_as),
             media::Event::Latched { leg, remote } => {
                 if let Some(index) = self.call_of_leg(leg) {

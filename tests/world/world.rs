@@ -79,6 +79,18 @@ pub fn parse(text: &str) -> Config {
     }
 }
 
+/// What is answered to STUN. A registrar says what it has to; the answers of STUN servers are as long as coturn's, 100 octets,
+/// with its SOFTWARE and other addresses.
+fn stun_answer(server: SocketAddr, id: TransactionId, mapped: SocketAddr) -> Vec<u8> {
+    let mut octets = Message::binding_answer(id, mapped).write(Seal::Plain);
+    if server.ip() != PBX {
+        octets.extend([0x80, 0x22, 0, 64]);
+        octets.extend([b'-'; 64]);
+        octets[3] = u8::try_from(octets.len() - 20).expect("a short message");
+    }
+    octets
+}
+
 /// Calls a number over the first line.
 pub fn call(to: &str) -> Command {
     Command::Call { to: to.to_owned(), line: None }
@@ -211,8 +223,7 @@ impl World {
                     continue;
                 }
                 let id = TransactionId::of(&datagram.bytes).expect("an id");
-                let answer = Message::binding_answer(id, from).write(Seal::Plain);
-                self.network.send(now.mono_us, to, from, answer);
+                self.network.send(now.mono_us, to, from, stun_answer(to, id, from));
             } else if let Some(mailbox) = self.mailbox.as_mut().filter(|_| !is_phone(&self.phones, to)) {
                 mailbox.push(datagram);
             } else if self.pbx.silent && self.pbx_host_stands && to.ip() == PBX {
