@@ -480,7 +480,12 @@ fn batch(recorder: &mut Recorder, batch: u64) -> Vec<Write> {
         talk_us: 7,
     }));
     let contact = format!("sip:101@192.0.2.{batch}");
-    writes.push(Write::Binding(Binding { line: "office".into(), address: "sip:101@d".into(), contact }));
+    writes.push(Write::Binding(Binding {
+        line: "office".into(),
+        flow: 1,
+        address: "sip:101@d".into(),
+        contact,
+    }));
     writes
 }
 

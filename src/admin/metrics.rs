@@ -41,6 +41,13 @@ fn phone(page: &mut Page, snapshot: &Snapshot) {
         let registered = if line.state == "registered" { 1.0 } else { 0.0 };
         page.sample(&[("line", &line.name), ("state", line.state)], registered);
     }
+    page.family("tipring_line_flow_registered", "gauge", "1 while the flow of the line is registered.");
+    for line in &snapshot.lines {
+        for flow in &line.flows {
+            let registered = if flow.state == "registered" { 1.0 } else { 0.0 };
+            page.sample(&[("line", &line.name), ("flow", &flow.number.to_string())], registered);
+        }
+    }
     page.family("tipring_line_dnd", "gauge", "1 while the line refuses calls.");
     for line in &snapshot.lines {
         page.sample(&[("line", &line.name)], if line.dnd { 1.0 } else { 0.0 });

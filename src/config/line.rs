@@ -6,7 +6,7 @@ use super::nat::Nat;
 use super::network::{Domain, SipUri};
 use super::reader::{At, Mistake, Node, Scope, Setting, section, within, zero_or_within};
 use super::secret::Secret;
-use super::values::{Written, written};
+use super::values::{Written, each_once, one_or_list_json, read_one_or_list, written};
 use super::websocket::WebSocketUrl;
 use super::words::{Codec, Dtmf, Policy, SrtpKeys, Transport};
 
@@ -34,8 +34,10 @@ section! {
         display_name: Option<String> = optional "\"Front desk\"";
         /// The registrar, if it is not found from `domain` (RFC 3263). SIP URI.
         registrar: Option<SipUri> = optional "\"sip:registrar.example.com\"";
-        /// Where all requests of the line go first. SIP URI.
-        outbound_proxy: Option<SipUri> = optional "\"sip:proxy.example.com:5060\"";
+        /// Where all requests of the line go first. SIP URI; or a list of two: behind a registrar with outbound (RFC 5626) the
+        /// line is registered by both at once, and stays reachable when one of them fails. Without it the second one is there
+        /// for when the first does not answer.
+        outbound_proxy: Option<Proxies> = optional "\"sip:proxy.example.com:5060\"";
         /// false: calls are made and taken without registering (a PBX that knows the address of this device).
         register: bool = default "true";
         /// "udp", "tcp", "tls" or "wss"; or a list of them, the preferred one first: the others are tried within seconds where
@@ -158,6 +160,13 @@ impl Line {
                 "remove it, or give outbound_proxy",
             );
         }
+        if !self.register && self.outbound_proxy.as_ref().is_some_and(|proxies| proxies.0.len() > 1) {
+            scope.warn(
+                "outbound_proxy",
+                format!("line {name} does not register, so it does not know when the second proxy is needed"),
+                "name one, or write register = true",
+            );
+        }
     }
 }
 
@@ -200,18 +209,35 @@ fn valid_codecs(codecs: &Vec<Codec>) -> Result<(), Mistake> {
     if codecs.is_empty() {
         return Err(("is empty".into(), "name one codec at least: [\"PCMA\"]".into()));
     }
-    repeated(codecs.iter().map(|codec| codec.as_str()))
+    each_once(codecs, |codec| codec.as_str().to_owned())
 }
 
-fn repeated<'w>(words: impl Iterator<Item = &'w str>) -> Result<(), Mistake> {
-    let mut seen: Vec<&str> = Vec::new();
-    for word in words {
-        if seen.contains(&word) {
-            return Err((format!("names {word} twice"), "name each once".into()));
-        }
-        seen.push(word);
+/// The proxies by which a line reaches its registrar, the preferred one first; one or two.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Proxies(pub Vec<SipUri>);
+
+impl Proxies {
+    /// RFC 5626 §4.2.1 wants two flows; more would cost without bringing anything.
+    const MOST: usize = 2;
+}
+
+impl Setting for Proxies {
+    const EXPECTS: &'static str = SipUri::EXPECTS;
+
+    fn read(node: Node<'_>, at: &mut At<'_, '_>) -> Option<Self> {
+        let fits = |proxies: &[SipUri]| match proxies.len() {
+            count if count > Self::MOST => {
+                let instead = format!("name {} at most, the preferred one first", Self::MOST);
+                Err((format!("has {count} proxies"), instead))
+            }
+            _ => each_once(proxies, Written::written),
+        };
+        read_one_or_list(node, at, Self::EXPECTS, fits).map(Proxies)
     }
-    Ok(())
+
+    fn json(&self) -> serde_json::Value {
+        one_or_list_json(&self.0)
+    }
 }
 
 /// The transports of a line in the order in which they are tried; there is one at least.
@@ -236,26 +262,14 @@ impl Setting for Transports {
         if node.text().is_some_and(|text| text.eq_ignore_ascii_case(Self::AUTO)) {
             return Some(Transports(Transport::ALL.to_vec()));
         }
-        if !matches!(node, Node::Value(toml_edit::Value::Array(_))) {
-            return Transport::read(node, at).map(|transport| Transports(vec![transport]));
-        }
-        let transports = Vec::<Transport>::read(node, at)?;
-        if let Err(mistake) = repeated(transports.iter().map(|transport| transport.as_str())) {
-            at.wrong(node, mistake);
-            return None;
-        }
-        if transports.is_empty() {
-            at.wrong(node, ("is empty".into(), format!("write {}, or a list of them", Self::EXPECTS)));
-            return None;
-        }
-        Some(Transports(transports))
+        let fits = |all: &[Transport]| each_once(all, |transport| transport.as_str().to_owned());
+        read_one_or_list(node, at, Self::EXPECTS, fits).map(Transports)
     }
 
     fn json(&self) -> serde_json::Value {
         match self.0.as_slice() {
-            [one] => one.json(),
             all if all == Transport::ALL => Self::AUTO.into(),
-            _ => self.0.json(),
+            all => one_or_list_json(all),
         }
     }
 }

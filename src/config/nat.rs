@@ -3,7 +3,7 @@
 use super::network::{Host, written_host};
 use super::reader::{At, Mistake, Node, Scope, Setting, section};
 use super::secret::Secret;
-use super::values::{Written, written};
+use super::values::{Written, each_once, one_or_list_json, read_one_or_list, written};
 use super::words::NatMode;
 
 /// STUN servers of one line.
@@ -52,7 +52,7 @@ impl Nat {
 #[expect(clippy::ptr_arg, reason = "a check takes the value as it is")]
 fn valid_stun(servers: &Vec<StunServer>) -> Result<(), Mistake> {
     at_most(servers.len(), MOST_STUN)?;
-    each_once(servers)
+    each_once(servers, Written::written)
 }
 
 #[expect(clippy::ptr_arg, reason = "a check takes the value as it is")]
@@ -65,15 +65,6 @@ fn at_most(count: usize, most: usize) -> Result<(), Mistake> {
         return Ok(());
     }
     Err((format!("has {count} servers"), format!("name {most} at most, the nearest first")))
-}
-
-fn each_once<T: PartialEq + Written>(servers: &[T]) -> Result<(), Mistake> {
-    for (index, server) in servers.iter().enumerate() {
-        if servers.get(..index).is_some_and(|before| before.contains(server)) {
-            return Err((format!("names {} twice", server.written()), "name each once".into()));
-        }
-    }
-    Ok(())
 }
 
 /// A STUN server: host and port.
@@ -228,31 +219,17 @@ impl Setting for TurnUrls {
     const EXPECTS: &'static str = <TurnUrl as Written>::FORM;
 
     fn read(node: Node<'_>, at: &mut At<'_, '_>) -> Option<Self> {
-        if !matches!(node, Node::Value(toml_edit::Value::Array(_))) {
-            return TurnUrl::read(node, at).map(|url| TurnUrls(vec![url]));
-        }
-        let urls = Vec::<TurnUrl>::read(node, at)?;
-        let fits = match urls.len() {
-            0 => Err(("is empty".into(), format!("write {}, or a list of them", Self::EXPECTS))),
+        let fits = |urls: &[TurnUrl]| match urls.len() {
             count if count > MOST_WAYS => {
                 Err((format!("has {count} ways"), format!("name {MOST_WAYS} at most, the preferred first")))
             }
-            _ => each_once(&urls),
+            _ => each_once(urls, Written::written),
         };
-        match fits {
-            Ok(()) => Some(TurnUrls(urls)),
-            Err(mistake) => {
-                at.wrong(node, mistake);
-                None
-            }
-        }
+        read_one_or_list(node, at, Self::EXPECTS, fits).map(TurnUrls)
     }
 
     fn json(&self) -> serde_json::Value {
-        match self.0.as_slice() {
-            [one] => one.json(),
-            _ => self.0.json(),
-        }
+        one_or_list_json(&self.0)
     }
 }
 

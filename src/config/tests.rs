@@ -318,6 +318,22 @@ fn each_kind_of_mistake_has_its_cure() {
             "t.toml:6: transport is empty; write \"udp\", \"tcp\", \"tls\", \"wss\", or \"auto\", or a list",
         ),
         (
+            &format!("{line}outbound_proxy = [\"sip:a\", \"sip:b\", \"sip:c\"]\n"),
+            "t.toml:6: outbound_proxy has 3 proxies; name 2 at most, the preferred one first",
+        ),
+        (
+            &format!("{line}outbound_proxy = [\"sip:a\", \"a\"]\n"),
+            "t.toml:6: outbound_proxy names sip:a twice; name each once",
+        ),
+        (
+            &format!("{line}outbound_proxy = []\n"),
+            "t.toml:6: outbound_proxy is empty; write a SIP URI such as",
+        ),
+        (
+            &format!("{line}register = false\noutbound_proxy = [\"sip:a\", \"sip:b\"]\n"),
+            "t.toml:7: warning: line a does not register, so it does not know when the second proxy is needed;",
+        ),
+        (
             &format!("{line}srtp_keys = \"dtls\"\n"),
             "t.toml:6: warning: line a encrypts nothing: srtp is \"off\"; write srtp = \"required\" or \"optional\"",
         ),
@@ -449,6 +465,20 @@ fn a_list_of_transports_has_a_word_for_all_of_them() {
     assert!(warning.to_string().contains("line office has a websocket and does not use it"), "{warning}");
     let used = GOOD.replace("[\"tls\", \"tcp\"]", "\"wss\"");
     assert!(Config::read(&format!("{used}{url}"), "t.toml", &mut |_| Ok(None)).findings.is_empty());
+}
+
+#[test]
+fn one_proxy_is_written_as_such_and_two_as_a_list() {
+    let proxies = |value: &str| {
+        let config = Config::parse(&format!("{GOOD}outbound_proxy = {value}\n"), "t.toml").unwrap();
+        let named = config.line[0].outbound_proxy.clone().unwrap().0;
+        let named: Vec<String> = named.iter().map(|proxy| proxy.as_str().to_owned()).collect();
+        (named, config.masked()["line"][0]["outbound_proxy"].clone())
+    };
+    let one = (vec!["sip:a:5070".to_owned()], "sip:a:5070".into());
+    assert_eq!((proxies("\"a:5070\""), proxies("[\"sip:a:5070\"]")), (one.clone(), one));
+    let two = vec!["sip:a".to_owned(), "sips:b;lr".to_owned()];
+    assert_eq!(proxies("[\"a\", \"sips:b;lr\"]"), (two.clone(), serde_json::json!(two)));
 }
 
 #[test]

@@ -55,6 +55,49 @@ pub(super) fn read_written<T: Written>(node: Node<'_>, at: &mut At<'_, '_>) -> O
     }
 }
 
+/// One value, or a list of them that holds one at least: the preferred one first.
+pub(super) fn read_one_or_list<T: Setting>(
+    node: Node<'_>,
+    at: &mut At<'_, '_>,
+    expects: &str,
+    fits: impl FnOnce(&[T]) -> Result<(), Mistake>,
+) -> Option<Vec<T>> {
+    if !matches!(node, Node::Value(Value::Array(_))) {
+        return T::read(node, at).map(|one| vec![one]);
+    }
+    let all = Vec::<T>::read(node, at)?;
+    let fits = if all.is_empty() {
+        Err(("is empty".into(), format!("write {expects}, or a list of them")))
+    } else {
+        fits(&all)
+    };
+    match fits {
+        Ok(()) => Some(all),
+        Err(mistake) => {
+            at.wrong(node, mistake);
+            None
+        }
+    }
+}
+
+/// The same, as it is written.
+pub(super) fn one_or_list_json<T: Setting>(all: &[T]) -> serde_json::Value {
+    match all {
+        [one] => one.json(),
+        _ => all.iter().map(Setting::json).collect(),
+    }
+}
+
+/// Whether a list names nothing twice.
+pub(super) fn each_once<T: PartialEq>(values: &[T], written: impl Fn(&T) -> String) -> Result<(), Mistake> {
+    for (index, value) in values.iter().enumerate() {
+        if values.get(..index).is_some_and(|before| before.contains(value)) {
+            return Err((format!("names {} twice", written(value)), "name each once".into()));
+        }
+    }
+    Ok(())
+}
+
 /// Text goes into messages of protocols that are made of lines: no control characters, and not without end.
 pub(super) fn clean(text: &str) -> Result<(), Mistake> {
     if text.len() > LONGEST_TEXT {

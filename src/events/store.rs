@@ -27,7 +27,8 @@ use super::cloud_event::{CloudEvent, Digits, Recorded};
 const APPLICATION: i32 = 0x5449_5052;
 
 /// The schema, step by step: version N is there when the first N steps have run (PRAGMA user_version).
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE event (
         sequence INTEGER PRIMARY KEY,
         id BLOB NOT NULL,
@@ -77,7 +78,20 @@ const STEPS: &[&str] = &["
         name TEXT PRIMARY KEY,
         value TEXT NOT NULL
     ) WITHOUT ROWID;
-"];
+",
+    "
+    ALTER TABLE binding RENAME TO binding_of_line;
+    CREATE TABLE binding (
+        line TEXT NOT NULL,
+        flow INTEGER NOT NULL,
+        address TEXT NOT NULL,
+        contact TEXT NOT NULL,
+        PRIMARY KEY (line, flow)
+    ) WITHOUT ROWID;
+    INSERT INTO binding SELECT line, 1, address, contact FROM binding_of_line;
+    DROP TABLE binding_of_line;
+",
+];
 
 /// The value of SQLite's `auto_vacuum` that gives pages back bit by bit.
 const INCREMENTAL: i64 = 2;
@@ -96,10 +110,12 @@ pub enum Write {
     Usage(Usage),
     /// Where a registrar knows a line, so that it can be told after a power cut that this is over.
     Binding(Binding),
-    /// A line has no binding any more.
+    /// A flow of a line has no binding any more.
     Unbound {
         /// The name of the line.
         line: String,
+        /// The number of the flow.
+        flow: u8,
     },
     /// A small setting that outlives a restart, such as do-not-disturb; `None` removes it.
     Setting {
@@ -128,6 +144,8 @@ pub struct Usage {
 pub struct Binding {
     /// The name of the line.
     pub line: String,
+    /// The number of its flow (RFC 5626 §4.2): 1 or 2.
+    pub flow: u8,
     /// The address of record at that time; another one now means that the binding is somebody else's.
     pub address: String,
     /// The Contact URI that was registered.
@@ -235,12 +253,15 @@ impl Store {
                 Write::Binding(binding) => {
                     transaction
                         .prepare_cached(
-                            "INSERT OR REPLACE INTO binding (line, address, contact) VALUES (?1, ?2, ?3)",
+                            "INSERT OR REPLACE INTO binding (line, flow, address, contact)
+                             VALUES (?1, ?2, ?3, ?4)",
                         )?
-                        .execute(params![binding.line, binding.address, binding.contact])?;
+                        .execute(params![binding.line, binding.flow, binding.address, binding.contact])?;
                 }
-                Write::Unbound { line } => {
-                    transaction.prepare_cached("DELETE FROM binding WHERE line = ?1")?.execute([line])?;
+                Write::Unbound { line, flow } => {
+                    transaction
+                        .prepare_cached("DELETE FROM binding WHERE line = ?1 AND flow = ?2")?
+                        .execute(params![line, flow])?;
                 }
                 Write::Setting { name, value: Some(value) } => {
                     transaction
@@ -357,10 +378,11 @@ impl Store {
     ///
     /// The database can't be read.
     pub fn bindings(&self) -> Result<Vec<Binding>, StoreError> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT line, address, contact FROM binding ORDER BY line")?;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT line, flow, address, contact FROM binding ORDER BY line, flow")?;
         let rows = statement.query_map([], |row| {
-            Ok(Binding { line: row.get(0)?, address: row.get(1)?, contact: row.get(2)? })
+            Ok(Binding { line: row.get(0)?, flow: row.get(1)?, address: row.get(2)?, contact: row.get(3)? })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }

@@ -209,6 +209,11 @@ impl KeepAlive {
         matches!(self.state, State::Searching { .. })
     }
 
+    /// Whether the flow was given up and no new one stands yet.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.state, State::Lost)
+    }
+
     /// The line is registered over this flow, for the first time or once more. `known`: how this registrar answered
     /// before.
     pub fn handle_up(&mut self, now: Now, flow: Flow, known: Option<Way>) {
@@ -254,6 +259,12 @@ impl KeepAlive {
     pub fn handle_down(&mut self) {
         self.state = State::Off;
         self.flow = None;
+        self.refresh_at = None;
+    }
+
+    /// Nobody waits for the registrar, which is silent: it is not searched for.
+    pub fn set_aside(&mut self) {
+        self.state = State::Off;
         self.refresh_at = None;
     }
 

@@ -18,7 +18,7 @@ use crate::nat::ice;
 use crate::now::{Now, earliest};
 use crate::rtp::srtp::Profile;
 use crate::sip::call::DialogKey;
-use crate::sip::handle::CallId;
+use crate::sip::handle::{AccountId, CallId};
 use crate::sip::sdp::{Negotiated, Negotiation};
 
 /// Proxies give up after three minutes (RFC 3261 §16.6, timer C), or a little more.
@@ -164,6 +164,9 @@ pub(super) struct Call {
     pub info_digits: VecDeque<char>,
     pub info_waits: bool,
     pub emergency: bool,
+    /// The flow that our INVITE left by, and whether another one has been tried before.
+    pub by: Option<AccountId>,
+    pub rerouted: bool,
     /// The reason this side ends the call for, once it has decided to.
     pub verdict: Option<(CallResult, Cause)>,
     /// Whether `call.ringing` and `call.early` have been told.
@@ -456,6 +459,8 @@ impl Call {
             info_digits: VecDeque::new(),
             info_waits: false,
             emergency: false,
+            by: None,
+            rerouted: false,
             verdict: None,
             told_ringing: false,
             told_early: false,

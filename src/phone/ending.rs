@@ -96,7 +96,7 @@ impl Phone {
     }
 
     pub(super) fn call_ended(&mut self, now: Now, index: usize, ended: &Ended) {
-        if self.call_otherwise(now, index, ended) {
+        if self.call_again(now, index, ended) {
             return;
         }
         let call = &mut self.calls[index];

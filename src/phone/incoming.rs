@@ -11,7 +11,6 @@ use crate::events::store::Write;
 use crate::events::{CallResult, Cause, Direction, Event, Kind, Leg, Number, Origin, Party};
 use crate::media::LegId;
 use crate::now::Now;
-use crate::sip::account::Account;
 use crate::sip::call::{Identity, Incoming};
 use crate::sip::handle::{AccountId, CallId};
 use crate::sip::name_addr::NameAddr;
@@ -33,7 +32,7 @@ impl Phone {
             return;
         };
         let name = line.config.name.clone();
-        let facts = self.incoming_facts(&name, account, incoming);
+        let facts = self.incoming_facts(&name, incoming);
         let refused = self.refuse_incoming(now, &name);
         let address = self.agent.local_address(account);
         let id = self.chance.token(6);
@@ -138,8 +137,8 @@ impl Phone {
         self.close_story(now, &id, facts, refused.result, cause);
     }
 
-    fn incoming_facts(&self, line: &str, account: AccountId, incoming: &Incoming) -> Leg {
-        let user = self.agent.account(account).and_then(Account::contact_user);
+    fn incoming_facts(&self, line: &str, incoming: &Incoming) -> Leg {
+        let user = self.line(line).map(|line| &line.config.user);
         let to = &incoming.request.head.to;
         let did = incoming
             .request
@@ -147,7 +146,7 @@ impl Phone {
             .name_addrs("P-Called-Party-ID")
             .ok()
             .and_then(|parties| parties.first().and_then(number_of))
-            .or_else(|| number_of(to).filter(|number| Some(&number.dialled) != user.as_ref()));
+            .or_else(|| number_of(to).filter(|number| Some(&number.dialled) != user));
         Leg {
             leg_id: String::new(),
             sip_call_id: Some(incoming.request.head.call_id.clone()),

@@ -9,7 +9,7 @@ use crate::sip::message_summary::MessageSummary;
 impl Phone {
     /// The PBX has said what waits.
     pub(super) fn mail_waits(&mut self, now: Now, account: AccountId, summary: MessageSummary) {
-        let Some(line) = self.lines.iter_mut().find(|line| line.account == account) else { return };
+        let Some(line) = self.lines.iter_mut().find(|line| line.has(account)) else { return };
         let mailbox = mailbox(summary);
         // PBXs repeat themselves: at each registration, and once per phone that heard a message.
         if line.mailbox.as_ref() == Some(&mailbox) {

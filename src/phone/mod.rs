@@ -6,7 +6,7 @@
 //!
 //! * [`command`] what people and programs ask, [`desk`] the counter where they ask it, [`snapshot`] what they see;
 //! * `instance` who this device is to registrars;
-//! * `line`, `call` the state of one line and one call, `mailbox` what waits for a line;
+//! * `line`, `flow`, `call` the state of one line, of a way to its registrar and of one call, `mailbox` what waits for a line;
 //! * [`reach`] keeps lines reachable behind NATs;
 //! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `features` what is done during it;
 //!   `auto_answer` when nobody has to take it;
@@ -23,6 +23,7 @@ pub mod diagnosis;
 mod dial_string;
 mod ending;
 mod features;
+mod flow;
 mod incoming;
 pub mod inspection;
 mod instance;
@@ -347,7 +348,8 @@ impl Phone {
     /// When [`Phone::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<u64> {
         let calls = self.calls.iter().filter_map(Call::poll_timeout).min();
-        let own = earliest(earliest(calls, self.reach.poll_timeout()), self.tones.poll_timeout());
+        let reach = earliest(self.reach.poll_timeout(), self.poll_flows());
+        let own = earliest(earliest(calls, reach), self.tones.poll_timeout());
         earliest(self.agent.poll_timeout(), earliest(own, self.stop_by.filter(|_| !self.stopped)))
     }
 
@@ -357,6 +359,7 @@ impl Phone {
             self.agent.handle_timeout(now);
         }
         self.reach.handle_timeout(now, &mut self.agent);
+        self.handle_flow_timeouts(now);
         self.tones.handle_timeout(now);
         self.handle_call_timeouts(now);
         self.settle(now);
@@ -400,9 +403,12 @@ impl Phone {
         }
     }
 
-    /// The lines as configured, each with its account at the user agent.
+    /// The lines as configured, with each of their accounts at the user agent.
     pub fn accounts(&self) -> impl Iterator<Item = (&config::Line, AccountId)> {
-        self.lines.iter().map(|line| (&line.config, line.account))
+        let of = |line: &'_ Line| line.flows().map(|flow| flow.account).collect::<Vec<_>>();
+        self.lines
+            .iter()
+            .flat_map(move |line| of(line).into_iter().map(move |account| (&line.config, account)))
     }
 
     /// Whether every line and part has said how it is: the moment to tell the world "ready".
@@ -428,6 +434,9 @@ impl Phone {
         }
         while let Some((account, server)) = self.reach.poll_deputed() {
             self.ask_waiting(account, server);
+        }
+        while let Some(account) = self.reach.poll_lost() {
+            self.flow_lost(now, account);
         }
         let helps = self.calls.iter().any(|call| call.emergency);
         if let Some((file, config, warnings)) = self.postponed.take_if(|_| !helps) {
@@ -526,14 +535,6 @@ impl Phone {
                     }
                 }
             }
-        }
-    }
-
-    /// Lines that could not register try at once: what kept them from it is gone.
-    fn retry_lines(&mut self, now: Now) {
-        let failing = self.lines.iter().filter(|line| line.is_failing());
-        for account in failing.map(|line| line.account).collect::<Vec<_>>() {
-            self.agent.register(now, account);
         }
     }
 

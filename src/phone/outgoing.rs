@@ -14,8 +14,9 @@ use crate::events::{Direction, Event, Kind, Leg, Number, Origin, Party};
 use crate::media::LegId;
 use crate::now::Now;
 use crate::sip::call::{Ended, Ending, InviteOptions};
+use crate::sip::handle::AccountId;
 use crate::sip::name_addr::NameAddr;
-use crate::sip::sdp::{Negotiation, Security};
+use crate::sip::sdp::{Capability, Negotiation, Security};
 use crate::sip::uri::Uri;
 
 /// A longer string is no number, user or URI that anybody dials.
@@ -29,7 +30,7 @@ impl Phone {
         }
         let emergency = self.config.emergency.number(&digits(&user_of(to))).is_some();
         let line = self.choose_line(line, emergency)?;
-        let (name, account) = (line.config.name.clone(), line.account);
+        let (name, account) = (line.config.name.clone(), line.way(&self.reach));
         let target = target(to, line)?;
         let numbers = numbers(&target, to);
         let called = numbers.first().cloned().unwrap_or_default();
@@ -103,6 +104,7 @@ impl Phone {
         let path = Path { found, ..Path::new(LegId(self.number()), port, number) };
         let mut call = Call::new(now, id, facts, sip, Phase::Dialing, path, negotiation);
         call.facts.sip_call_id = self.agent.sip_call_id(sip).map(str::to_owned);
+        call.by = Some(account);
         call.emergency = matches!(verdict, Verdict::Emergency { .. });
         let view = call.view(now);
         let (id, facts) = (call.id.clone(), call.facts.clone());
@@ -116,20 +118,64 @@ impl Phone {
         Ok(Reply::Call(Box::new(view)))
     }
 
-    /// Calls once more where the PBX refuses a call for its media (488, 606), with what is next: an offer of keys under the
-    /// name of plain RTP becomes one under the name of SRTP, which some insist on; under DTLS then one with early feedback
-    /// in that name; and at last one without keys, if the line may do without. It stays the same call.
-    pub(super) fn call_otherwise(&mut self, now: Now, index: usize, ended: &Ended) -> bool {
+    /// Calls once more what came to nothing, where there is another way to do it. It stays the same call.
+    pub(super) fn call_again(&mut self, now: Now, index: usize, ended: &Ended) -> bool {
         let call = &self.calls[index];
-        let refused = ended.ending == Ending::Rejected && matches!(ended.status, Some(488 | 606));
         let before =
             matches!(call.phase, Phase::Dialing | Phase::Proceeding { .. }) && call.path.plan.is_none();
-        let mut capability = call.negotiation.capability().clone();
-        if !refused || !before || call.verdict.is_some() {
+        before
+            && call.verdict.is_none()
+            && (self.call_otherwise(now, index, ended) || self.call_by_other_flow(now, index, ended))
+    }
+
+    /// Calls by the line's other flow what got lost on one: the edge has lost the way, is silent, or can't (RFC 5626 §4.3,
+    /// RFC 3261 §21.5.4), and nobody rings yet.
+    fn call_by_other_flow(&mut self, now: Now, index: usize, ended: &Ended) -> bool {
+        let lost = match ended.ending {
+            Ending::Rejected | Ending::NoResponse => matches!(ended.status, Some(408 | 430 | 503)),
+            Ending::Unreachable(_) => true,
+            _ => false,
+        };
+        let call = &self.calls[index];
+        let line = self.line(&call.facts.line);
+        let other = call.by.and_then(|by| line.and_then(|line| line.other_way(by)));
+        let Some(other) = other.filter(|_| lost && matches!(call.phase, Phase::Dialing) && !call.rerouted)
+        else {
             return false;
+        };
+        let capability = call.negotiation.capability().clone();
+        self.invite_anew(now, index, other, capability) && {
+            self.calls[index].rerouted = true;
+            true
         }
-        let target = call.facts.called.uri.as_deref().and_then(|uri| Uri::parse(uri).ok());
-        let (Some(target), Some(line)) = (target, self.line(&call.facts.line)) else { return false };
+    }
+
+    /// Calls that nobody has heard of yet leave a flow that was found dead for the line's other one.
+    pub(super) fn leave_lost_flow(&mut self, now: Now, account: AccountId) {
+        for index in 0..self.calls.len() {
+            let call = &self.calls[index];
+            let before = matches!(call.phase, Phase::Dialing) && call.verdict.is_none() && !call.rerouted;
+            let line = self.line(&call.facts.line).filter(|_| before && call.by == Some(account));
+            let Some(other) = line.and_then(|line| line.other_way(account)) else { continue };
+            let (old, capability) = (call.sip, call.negotiation.capability().clone());
+            if self.invite_anew(now, index, other, capability) {
+                self.calls[index].rerouted = true;
+                // Should its edge live after all, the callee shall not ring twice.
+                let _ = self.agent.hang_up(now, old, None);
+            }
+        }
+    }
+
+    /// Calls once more where the PBX refuses a call for its media (488, 606), with what is next: an offer of keys under the
+    /// name of plain RTP becomes one under the name of SRTP, which some insist on; under DTLS then one with early feedback
+    /// in that name; and at last one without keys, if the line may do without.
+    fn call_otherwise(&mut self, now: Now, index: usize, ended: &Ended) -> bool {
+        let call = &self.calls[index];
+        let refused = ended.ending == Ending::Rejected && matches!(ended.status, Some(488 | 606));
+        let mut capability = call.negotiation.capability().clone();
+        let (true, Some(line), Some(by)) = (refused, self.line(&call.facts.line), call.by) else {
+            return false;
+        };
         let can_name_feedback = capability.dtls.is_some() && !capability.feedback;
         (capability.security, capability.feedback) = match capability.security {
             Security::Optional => (Security::Required, false),
@@ -137,14 +183,23 @@ impl Phone {
             Security::Required if line.config.srtp == config::Policy::Optional => (Security::Off, false),
             Security::Required | Security::Off => return false,
         };
-        let (account, mut options) = (line.account, options(&line.config));
+        self.invite_anew(now, index, by, capability)
+    }
+
+    /// Puts another INVITE in place of one that came to nothing.
+    fn invite_anew(&mut self, now: Now, index: usize, by: AccountId, capability: Capability) -> bool {
+        let call = &self.calls[index];
+        let target = call.facts.called.uri.as_deref().and_then(|uri| Uri::parse(uri).ok());
+        let (Some(target), Some(line)) = (target, self.line(&call.facts.line)) else { return false };
+        let mut options = options(&line.config);
         let mut negotiation = Negotiation::new(capability, self.chance.next_u64());
         options.offer = Some(negotiation.offer(&mut self.chance));
-        let Ok(sip) = self.agent.invite(now, account, target, options) else { return false };
+        let Ok(sip) = self.agent.invite(now, by, target, options) else { return false };
         let sip_call_id = self.agent.sip_call_id(sip).map(str::to_owned);
         let call = &mut self.calls[index];
         (call.sip, call.negotiation, call.phase) = (sip, negotiation, Phase::Dialing);
         call.facts.sip_call_id = sip_call_id;
+        call.by = Some(by);
         call.forks.clear();
         true
     }

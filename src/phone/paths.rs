@@ -286,7 +286,8 @@ impl Phone {
 
     fn prepare_line(&mut self, index: usize) {
         let line = &self.lines[index];
-        let Some(address) = self.agent.local_address(line.account).filter(|_| gathers(&line.config)) else {
+        let Some(address) = self.agent.local_address(line.way(&self.reach)).filter(|_| gathers(&line.config))
+        else {
             return;
         };
         let name = line.config.name.clone();
@@ -398,14 +399,14 @@ impl Phone {
     pub(super) fn port_seen(&mut self, now: Now, port: PortId, server: SocketAddr, moved: bool) {
         let waiting = self.paths.waiting.iter().find(|waiting| waiting.port == port);
         let line = waiting.and_then(|waiting| self.line(&waiting.line));
-        if let Some(account) = line.map(|line| line.account) {
+        if let Some(account) = line.map(|line| line.first.account) {
             self.reach.handle_witness(now, account, server, moved);
         }
     }
 
     /// Has a STUN server asked about the port that waits for a call of this line.
     pub(super) fn ask_waiting(&mut self, account: AccountId, server: SocketAddr) {
-        let of = |name: &str| self.line(name).is_some_and(|line| line.account == account);
+        let of = |name: &str| self.line(name).is_some_and(|line| line.has(account));
         if let Some(port) = self.paths.waiting.iter().find(|one| of(&one.line)).map(|one| one.port) {
             self.outputs.push_back(Output::Media(Command::Ask { port, server }));
         }
@@ -459,7 +460,7 @@ impl Phone {
     fn describe_call(&mut self, index: usize) {
         let call = &self.calls[index];
         let Some(line) = self.lines.iter().find(|line| line.config.name == call.facts.line) else { return };
-        let server = self.agent.server(line.account).map(|(_, server)| server.ip());
+        let server = self.server_of_call(index);
         let config = line.config.clone();
         let call = &mut self.calls[index];
         if let Some(found) = &call.path.found {
@@ -475,8 +476,7 @@ impl Phone {
     /// sent to their outside (RFC 4787 §6): the way between both leads by the relay.
     pub(super) fn avoid_hairpin(&mut self, now: Now, index: usize, agreed: &sdp::Negotiated) {
         let call = &self.calls[index];
-        let line = self.lines.iter().find(|line| line.config.name == call.facts.line);
-        let server = line.and_then(|line| self.agent.server(line.account)).map(|(_, server)| server.ip());
+        let server = self.server_of_call(index);
         let Some(found) = &call.path.found else { return };
         let Some(mapped) = found.mapped.filter(|mapped| !is_own(found, *mapped)) else { return };
         let far_end = agreed.remote_rtp.map(|far_end| far_end.ip());
@@ -547,7 +547,7 @@ impl Phone {
         let Some(line) = self.lines.iter().find(|line| line.config.name == call.facts.line) else {
             return false;
         };
-        let Some(address) = self.agent.local_address(line.account) else { return false };
+        let Some(address) = self.agent.local_address(line.way(&self.reach)) else { return false };
         let sources = Some(Box::new(self.sources(line, address, number)));
         self.outputs.push_back(Output::Media(Command::Gather { port, sources }));
         true

@@ -50,12 +50,16 @@ pub struct Reach {
     watches: Vec<Watching>,
     /// Lines whose way to the PBX needs no keeping.
     unkept: BTreeSet<AccountId>,
+    /// Flows whose line has another one that stands.
+    relieved: BTreeSet<AccountId>,
     /// STUN that nobody asked for.
     strays: u64,
     /// Lines whose outside has changed, until that is taken up.
     changed: VecDeque<AccountId>,
     /// Lines whose waiting ports a STUN server shall be asked about.
     deputed: VecDeque<(AccountId, SocketAddr)>,
+    /// Flows that were found dead, likewise.
+    lost: VecDeque<AccountId>,
     chance: Chance,
 }
 
@@ -77,9 +81,11 @@ impl Reach {
             known: VecDeque::new(),
             watches: Vec::new(),
             unkept: BTreeSet::new(),
+            relieved: BTreeSet::new(),
             strays: 0,
             changed: VecDeque::new(),
             deputed: VecDeque::new(),
+            lost: VecDeque::new(),
             chance,
         }
     }
@@ -124,7 +130,28 @@ impl Reach {
     pub fn remove(&mut self, now: Now, account: AccountId) {
         self.keepers.remove(&account);
         self.unkept.remove(&account);
+        self.relieved.remove(&account);
         self.set_stun(now, account, &[]);
+    }
+
+    /// Whether another flow of the same line stands: a registrar that is silent by this one is then not searched for, and
+    /// tried only as often as RFC 5626 §4.5 says.
+    pub fn set_relieved(&mut self, now: Now, account: AccountId, relieved: bool, agent: &mut UserAgent) {
+        let news = if relieved { self.relieved.insert(account) } else { self.relieved.remove(&account) };
+        let state = agent.registration_state(account);
+        let is_silent = matches!(state, Some(RegistrationState::Failing { status: None, .. }));
+        let Some(keeper) = self.keepers.get_mut(&account).filter(|_| news && is_silent) else { return };
+        if relieved {
+            keeper.set_aside();
+        } else {
+            keeper.handle_silence(now);
+            self.drain(now, account, agent);
+        }
+    }
+
+    /// Whether the flow of a line did not answer any more and no other one has come in its place yet.
+    pub fn is_lost(&self, account: AccountId) -> bool {
+        self.keepers.get(&account).is_some_and(KeepAlive::is_lost)
     }
 
     /// How a line's way to its registrar is kept open, for people.
@@ -200,6 +227,7 @@ impl Reach {
     ) {
         let watched = self.is_watched(account);
         let unkept = self.unkept.contains(&account);
+        let relieved = self.relieved.contains(&account);
         let chance = &mut self.chance;
         let begins = matches!(
             state,
@@ -228,6 +256,7 @@ impl Reach {
                 keeper.set_watched(now, watched);
                 keeper.handle_up(now, kept, known.map(|(_, _, way)| *way));
             }
+            RegistrationState::Failing { status: None, .. } if relieved => keeper.set_aside(),
             RegistrationState::Failing { status: None, .. } => keeper.handle_silence(now),
             // It was heard, and says itself when it wants to be asked again.
             RegistrationState::Failing { .. } if keeper.is_searching() => keeper.handle_down(),
@@ -341,6 +370,7 @@ impl Reach {
                 Output::Moved(seen) => agent.flow_moved(now, account, seen),
                 Output::Dead => {
                     self.forget(account);
+                    self.lost.push_back(account);
                     agent.renew_flow(now, account);
                 }
             }
@@ -409,6 +439,11 @@ impl Reach {
         if let Some(watching) = self.watches.iter_mut().find(|one| one.accounts.contains(&account)) {
             watching.watch.handle_witness(now, server, moved);
         }
+    }
+
+    /// The next flow that was found dead.
+    pub fn poll_lost(&mut self) -> Option<AccountId> {
+        self.lost.pop_front()
     }
 
     /// The outside has changed: what the registrar has leads nowhere.

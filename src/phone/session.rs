@@ -246,7 +246,7 @@ impl Phone {
         else {
             return;
         };
-        let signalling = self.agent.server(line.account).map(|(_, server)| server.ip());
+        let signalling = self.server_of_call(index);
         let relayed = self.calls[index].path.is_relayed(agreed);
         let Some((plan, digits)) = plan(agreed, &line.config, &self.config.rtp, signalling, relayed) else {
             // Keys that can't be used must not become a call in clear.

@@ -53,6 +53,30 @@ pub struct LineView {
     pub dnd: bool,
     /// What waits in its mailbox, once the PBX has told.
     pub voicemail: Option<Mailbox>,
+    /// Its flows, one for each proxy; what is said above is said of the first one that is registered.
+    pub flows: Vec<FlowView>,
+}
+
+/// One flow of a line (RFC 5626). The fields that it shares with [`LineView`] mean the same there.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FlowView {
+    /// Its `reg-id`: 1 by the first proxy, or where there is none; 2 by the second.
+    #[serde(rename = "flow")]
+    pub number: u8,
+    /// As of a line; `standby` while the second one is not needed.
+    pub state: &'static str,
+    /// What was answered or went wrong last.
+    pub reason: Option<String>,
+    /// Transport and address in use.
+    pub via: Option<String>,
+    /// How its registrar is asked whether it still reaches us.
+    pub keep_alive: Option<&'static str>,
+    /// Seconds from its answer to the next question.
+    pub keep_alive_s: Option<f64>,
+    /// Seconds since the registrar was heard last.
+    pub heard_s: Option<u64>,
+    /// Seconds until the registration has to be renewed.
+    pub expires_s: Option<u64>,
 }
 
 /// One call.

@@ -35,12 +35,16 @@ pub struct Account {
     pub register: bool,
     /// How long a registration is asked for.
     pub expires: Duration,
-    /// A Contact of an earlier life (the `binding` of
-    /// [`Registered`](crate::sip::registration::RegistrationState)), removed in the first REGISTER if it is
+    /// Contacts of an earlier life (the `binding` of
+    /// [`Registered`](crate::sip::registration::RegistrationState)), removed in the first REGISTER if they are
     /// not the one of now.
-    pub old_binding: Option<String>,
+    pub old_bindings: Vec<String>,
     /// The URN of this device (RFC 5626 §4.1), `urn:uuid:…`; without it no outbound and no GRUU is offered.
     pub instance: Option<String>,
+    /// Which of the flows of one address of record this account is (RFC 5626 §4.2): 1 or 2.
+    pub reg_id: u8,
+    /// Registers only when told to, not as soon as it is there.
+    pub standby: bool,
     /// Whether the address that the registrar sees us at (RFC 3581) becomes our Contact over UDP.
     pub rewrite_contact: bool,
     /// Whether a request of more than 1300 bytes tries TCP before UDP (RFC 3261 §18.1.1).
@@ -70,8 +74,10 @@ impl Account {
             last_transport: None,
             register: true,
             expires: Duration::from_secs(3600),
-            old_binding: None,
+            old_bindings: Vec::new(),
             instance: None,
+            reg_id: 1,
+            standby: false,
             rewrite_contact: true,
             tcp_for_large: true,
             trust: Trust::Registered,

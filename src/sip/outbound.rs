@@ -9,8 +9,6 @@ use crate::sip::message::Response;
 use crate::sip::name_addr::NameAddr;
 use crate::sip::uri::Uri;
 
-/// The one flow that a line keeps (RFC 5626 §4.2).
-const REG_ID: &str = "1";
 /// Longer silences are not believed to be meant, nor none at all.
 const LONGEST_SILENCE: u32 = 24 * 3600;
 
@@ -19,6 +17,8 @@ const LONGEST_SILENCE: u32 = 24 * 3600;
 pub struct Outbound {
     /// `urn:uuid:…`, the same for the device's whole life.
     instance: Option<String>,
+    /// Which of the line's flows this is (RFC 5626 §4.2), the same after a restart.
+    reg_id: u8,
     /// The first hop can't do it (439).
     refused: bool,
     in_force: bool,
@@ -28,9 +28,9 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    /// With the URN of this device (RFC 5626 §4.1); without it nothing is offered.
-    pub fn new(instance: Option<String>) -> Outbound {
-        Outbound { instance, ..Outbound::default() }
+    /// With the URN of this device (RFC 5626 §4.1), without which nothing is offered, for the flow of this number.
+    pub fn new(instance: Option<String>, reg_id: u8) -> Outbound {
+        Outbound { instance, reg_id, ..Outbound::default() }
     }
 
     /// The value of Supported in a REGISTER.
@@ -47,7 +47,7 @@ impl Outbound {
         if let Some(instance) = &self.instance {
             contact.params.set("+sip.instance", Some(&format!("<{instance}>")));
             if !self.refused {
-                contact.params.set("reg-id", Some(REG_ID));
+                contact.params.set("reg-id", Some(&self.reg_id.to_string()));
             }
         }
         contact
@@ -76,7 +76,7 @@ impl Outbound {
 
     /// The registration is gone, and what was agreed on with it.
     pub fn handle_lost(&mut self) {
-        *self = Outbound { refused: self.refused, ..Outbound::new(self.instance.take()) };
+        *self = Outbound { refused: self.refused, ..Outbound::new(self.instance.take(), self.reg_id) };
     }
 
     /// Whether the registrar sends requests by the flow of the registration (`Require: outbound` in its answer).
@@ -125,7 +125,7 @@ mod tests {
     }
 
     fn granted(via: &str, fields: &[(&str, &str)], ours: &str) -> Outbound {
-        let mut outbound = Outbound::new(Some("urn:uuid:1".into()));
+        let mut outbound = Outbound::new(Some("urn:uuid:1".into()), 1);
         outbound.handle_granted(&answer(via, fields), Some(&NameAddr::parse(ours).unwrap()));
         outbound
     }
@@ -170,9 +170,9 @@ mod tests {
 
     #[test]
     fn without_support_in_the_first_hop_the_instance_stays() {
-        let mut outbound = Outbound::new(Some("urn:uuid:1".into()));
+        let mut outbound = Outbound::new(Some("urn:uuid:1".into()), 2);
         let own = |outbound: &Outbound| outbound.own(NameAddr::parse(CONTACT).unwrap()).to_string();
-        assert_eq!(own(&outbound), format!("{CONTACT};+sip.instance=\"<urn:uuid:1>\";reg-id=1"));
+        assert_eq!(own(&outbound), format!("{CONTACT};+sip.instance=\"<urn:uuid:1>\";reg-id=2"));
         assert_eq!(outbound.supported(), "path, outbound, gruu");
         assert!(outbound.refuse() && !outbound.refuse());
         assert_eq!(own(&outbound), format!("{CONTACT};+sip.instance=\"<urn:uuid:1>\""));

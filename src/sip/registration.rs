@@ -34,7 +34,7 @@ pub enum RegistrationState {
         contacts: Vec<String>,
         /// The proxies that requests of the line must pass (RFC 3608).
         service_route: Vec<String>,
-        /// Our Contact URI. Whoever keeps it over a restart gives it back as `Account::old_binding`.
+        /// Our Contact URI. Whoever keeps it over a restart gives it back in `Account::old_bindings`.
         binding: String,
     },
     /// It did not work, and is tried again by itself.
@@ -96,6 +96,8 @@ pub struct Registration {
     refused: u32,
     service_route: Vec<NameAddr>,
     outbound: Outbound,
+    /// Another flow of the same line stands.
+    relieved: bool,
     public: Option<SocketAddr>,
     moves: u8,
     again: bool,
@@ -116,8 +118,9 @@ enum Phase {
     },
 }
 
-/// The back-off of RFC 5626 §4.5: base and ceiling.
+/// The back-off of RFC 5626 §4.5: base, that of a flow whose line has another one that stands, and ceiling.
 const BASE: Duration = Duration::from_secs(30);
+const RELIEVED_BASE: Duration = Duration::from_secs(90);
 const CEILING: Duration = Duration::from_secs(1800);
 /// The first retry comes within this time, at random, so that an office does not return as one.
 const FIRST_RETRY_MS: u32 = 3000;
@@ -137,7 +140,7 @@ const MAX_MOVES: u8 = 3;
 impl Registration {
     /// A registration that has not begun.
     pub fn new(account: &Account, chance: &mut Chance) -> Registration {
-        let stale = account.old_binding.as_deref().and_then(|uri| Uri::parse(uri).ok());
+        let stale = account.old_bindings.iter().filter_map(|uri| Uri::parse(uri).ok());
         Registration {
             state: RegistrationState::Unregistered,
             phase: Phase::Idle,
@@ -152,13 +155,14 @@ impl Registration {
             sent: None,
             bound: None,
             noted: None,
-            stale: stale.into_iter().collect(),
+            stale: stale.take(MAX_STALE).collect(),
             drop_stale: false,
             made_room: false,
             failures: 0,
             refused: 0,
             service_route: Vec::new(),
-            outbound: Outbound::new(account.instance.clone()),
+            outbound: Outbound::new(account.instance.clone(), account.reg_id),
+            relieved: false,
             public: None,
             moves: 0,
             again: false,
@@ -193,6 +197,11 @@ impl Registration {
     /// Our Contact URI as the registrar has it.
     pub fn binding(&self) -> Option<&Uri> {
         self.bound.as_ref().map(|contact| &contact.uri)
+    }
+
+    /// Whether another flow of the same line stands: nobody waits for this one then.
+    pub fn set_relieved(&mut self, relieved: bool) {
+        self.relieved = relieved;
     }
 
     /// Whether it is meant to be registered: not taken back, and not rejected.
@@ -544,7 +553,8 @@ impl Registration {
             Some(wish) => wish + jitter,
             None if self.failures == 1 => jitter,
             None => {
-                let ceiling = (BASE * 2u32.saturating_pow(self.failures.min(10) - 2)).min(CEILING);
+                let base = if self.relieved { RELIEVED_BASE } else { BASE };
+                let ceiling = (base * 2u32.saturating_pow(self.failures.min(10) - 2)).min(CEILING);
                 ceiling.mul_f64(0.5 + 0.5 * chance.unit())
             }
         };
@@ -588,9 +598,15 @@ impl Registration {
     }
 }
 
-/// Our contact in an answer; where an ALG or the registrar rewrote it, the one with our user.
+/// Our contact in an answer: that of our flow where the registrar tells flows apart; where an ALG or the registrar rewrote
+/// it, the one with our user.
 fn ours<'a>(contacts: &'a [NameAddr], sent: &NameAddr) -> Option<&'a NameAddr> {
-    let same = contacts.iter().find(|contact| contact.uri.equivalent(&sent.uri));
+    let flow = |contact: &NameAddr| {
+        Some((contact.param("+sip.instance")?.into_owned(), contact.param("reg-id")?.into_owned()))
+    };
+    let own = flow(sent);
+    let same_flow = contacts.iter().find(|contact| own.is_some() && flow(contact) == own);
+    let same = same_flow.or_else(|| contacts.iter().find(|contact| contact.uri.equivalent(&sent.uri)));
     same.or_else(|| contacts.iter().find(|contact| contact.uri.user() == sent.uri.user()))
 }
 

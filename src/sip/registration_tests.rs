@@ -151,7 +151,7 @@ fn the_answer_may_hold_other_contacts_or_a_rewritten_one() {
 fn a_stored_binding_of_an_earlier_life_is_removed_in_the_same_request() {
     let mut peer = Peer::new();
     let mut account = line();
-    account.old_binding = Some("sip:1001@192.0.2.99:5060".into());
+    account.old_bindings = vec!["sip:1001@192.0.2.99:5060".into()];
     peer.add(account);
     let register = peer.request("REGISTER");
     let expected = ["<sip:1001@192.0.2.10:5060>;expires=3600", "<sip:1001@192.0.2.99:5060>;expires=0"];
@@ -209,7 +209,7 @@ fn the_contact_of_a_stream_behind_a_nat_is_what_the_registrar_sees() {
 fn a_registrar_that_can_not_take_two_contacts_gets_one() {
     let mut peer = Peer::new();
     let mut account = line();
-    account.old_binding = Some("sip:1001@192.0.2.99:5060".into());
+    account.old_bindings = vec!["sip:1001@192.0.2.99:5060".into()];
     peer.add(account);
     let register = peer.request("REGISTER");
     peer.reply(&register, 400, &[]);
@@ -345,22 +345,79 @@ fn redirections_do_not_go_on_for_ever() {
 
 #[test]
 fn failures_back_off_with_jitter_and_a_ceiling() {
-    let mut peer = Peer::new();
-    peer.add(line());
-    let mut waits = Vec::new();
-    for _ in 0..10 {
+    // Slower where another flow of the line stands (RFC 5626 §4.5).
+    for (relieved, base) in [(false, 30u32), (true, 90)] {
+        let mut peer = Peer::new();
+        let id = peer.add(line());
+        peer.ua.set_relieved(id, relieved);
+        let mut waits = Vec::new();
+        for _ in 0..10 {
+            let register = peer.request("REGISTER");
+            peer.reply(&register, 500, &[]);
+            waits.push(wait_for_retry(&mut peer));
+        }
+        assert!(waits[0] <= 3.0, "{waits:?}");
+        for (index, wait) in waits.iter().enumerate().skip(1) {
+            let ceiling = f64::from(base << (index - 1)).min(1800.0);
+            assert!(*wait >= ceiling / 2.0 && *wait <= ceiling, "{index}: {wait} of {ceiling}");
+        }
         let register = peer.request("REGISTER");
-        peer.reply(&register, 500, &[]);
-        waits.push(wait_for_retry(&mut peer));
+        peer.reply(&register, 200, &[("Expires", "3600")]);
+        assert!(matches!(peer.state(), RegistrationState::Registered { .. }));
     }
-    assert!(waits[0] <= 3.0, "{waits:?}");
-    for (index, wait) in waits.iter().enumerate().skip(1) {
-        let ceiling = f64::from(30u32 << (index - 1)).min(1800.0);
-        assert!(*wait >= ceiling / 2.0 && *wait <= ceiling, "{index}: {wait} of {ceiling}");
-    }
-    let register = peer.request("REGISTER");
-    peer.reply(&register, 200, &[("Expires", "3600")]);
+}
+
+#[test]
+fn the_second_flow_of_a_line_is_an_account_that_comes_and_goes_alone() {
+    let mut peer = Peer::new();
+    let flow = |number: u8, proxy: &str| {
+        let mut account = line();
+        account.outbound_proxy = Some(sip(proxy));
+        account.instance = Some("urn:uuid:1".into());
+        (account.reg_id, account.standby) = (number, number == 2);
+        account
+    };
+    let outbound = [("Require", "outbound"), ("Expires", "600")];
+    peer.add(flow(1, "sip:198.51.100.31"));
+    let second = peer.add(Account { contact_user: Some("1001~2".into()), ..flow(2, "sip:198.51.100.32") });
+    let one = peer.request("REGISTER");
+    peer.nothing_sent();
+    peer.reply(&one, 200, &outbound);
+    peer.ua.register(peer.now, second);
+    peer.drain();
+    let two = peer.request("REGISTER");
+    assert_eq!((one.remote, two.remote), (address("198.51.100.31:5060"), address("198.51.100.32:5060")));
+    assert_ne!(one.request.head.call_id, two.request.head.call_id);
+    assert!(one.contact().contains("+sip.instance=\"<urn:uuid:1>\";reg-id=1"), "{}", one.contact());
+    assert!(two.contact().contains("+sip.instance=\"<urn:uuid:1>\";reg-id=2"), "{}", two.contact());
+    assert!(!peer.ua.is_outbound(second));
+    // The registrar tells of both, and grants each its own time.
+    let both = format!("{};expires=60, {};expires=600", one.contact(), two.contact());
+    let both = both.replace(";expires=3600", "");
+    peer.reply(&two, 200, &[("Require", "outbound"), ("Contact", &both)]);
+    let state = peer.ua.registration_state(second).cloned();
+    let Some(RegistrationState::Registered { expires, .. }) = state else { panic!("{state:?}") };
+    assert_eq!((expires.as_secs(), peer.ua.is_outbound(second)), (600, true));
+    // Other settings leave it registered; taken back, it takes nothing else along.
+    let mut other = flow(2, "sip:198.51.100.32");
+    other.display_name = Some("Reception".into());
+    other.contact_user = Some("1001~2".into());
+    peer.ua.replace_account(peer.now, second, other);
+    peer.drain();
+    let again = peer.request("REGISTER");
+    assert_eq!(again.remote, two.remote);
+    peer.reply(&again, 200, &outbound);
+    peer.ua.unregister(peer.now, second);
+    peer.drain();
+    let gone = peer.request("REGISTER");
+    let contact = two.contact().replace(";expires=3600", ";expires=0");
+    assert_eq!((gone.remote, gone.contacts()), (two.remote, vec![contact]));
+    peer.reply(&gone, 200, &[]);
     assert!(matches!(peer.state(), RegistrationState::Registered { .. }));
+    // Whoever only stands by is not registered by other settings.
+    peer.ua.replace_account(peer.now, second, flow(2, "sip:198.51.100.32"));
+    peer.drain();
+    peer.nothing_sent();
 }
 
 #[test]

@@ -61,7 +61,7 @@ impl UserAgent {
         }
     }
 
-    /// Adds a line: its server is looked for at once, and it registers if it is meant to.
+    /// Adds a line: its server is looked for at once, and it registers if it is meant to, unless it stands by.
     pub fn add_account(&mut self, now: Now, account: Account) -> AccountId {
         let id = AccountId(self.next_account);
         self.next_account += 1;
@@ -70,7 +70,7 @@ impl UserAgent {
     }
 
     fn insert(&mut self, now: Now, id: AccountId, account: Account) {
-        let register = account.register;
+        let register = account.register && !account.standby;
         let line = Line::new(account, &mut self.wire.chance);
         self.wire.lines.insert(id, line);
         self.wire.survey(now, id);
@@ -90,7 +90,7 @@ impl UserAgent {
             && line.account.registrar == account.registrar
             && line.account.outbound_proxy == account.outbound_proxy;
         if same {
-            let register = account.register;
+            let register = account.register && (!account.standby || line.registration.is_wanted());
             let subscribe = account.subscribe_mwi;
             line.choice.reconfigure(&account);
             line.account = account;
@@ -148,6 +148,36 @@ impl UserAgent {
         if let Some(line) = self.wire.lines.get_mut(&id) {
             let step = line.registration.unregister();
             self.wire.follow(now, id, vec![step]);
+        }
+        self.settle(now);
+    }
+
+    /// Whether another flow of the same line stands: this one is then tried again less often (RFC 5626 §4.5).
+    pub fn set_relieved(&mut self, id: AccountId, relieved: bool) {
+        if let Some(line) = self.wire.lines.get_mut(&id) {
+            line.registration.set_relieved(relieved);
+        }
+    }
+
+    /// Whether the registrar sends requests by the flow of this line, and tells it from others of the same address of
+    /// record (`Require: outbound` in its answer).
+    pub fn is_outbound(&self, id: AccountId) -> bool {
+        self.wire.lines.get(&id).is_some_and(|line| line.registration.outbound().is_in_force())
+    }
+
+    /// Whether a line subscribes to its mailbox from now on.
+    pub fn set_subscribe_mwi(&mut self, now: Now, id: AccountId, subscribe: bool) {
+        let Some(line) = self.wire.lines.get_mut(&id) else { return };
+        if std::mem::replace(&mut line.account.subscribe_mwi, subscribe) == subscribe {
+            return;
+        }
+        match line.registration.state() {
+            RegistrationState::Registered { binding, .. } if subscribe => {
+                let contact = binding.clone();
+                self.wire.subscribe(now, id, &contact);
+            }
+            _ if !subscribe => self.wire.unsubscribe(now, id),
+            _ => {}
         }
         self.settle(now);
     }

@@ -21,7 +21,7 @@ use tipring::now::Now;
 use tipring::phone::command::{Blame, Command, Outcome, Refusal, Reply};
 use tipring::phone::desk::{Desk, Wish};
 use tipring::phone::diagnosis::{Diagnosis, Facts, Line, Reached, Way};
-use tipring::phone::snapshot::{CallView, LineView, Snapshot};
+use tipring::phone::snapshot::{CallView, FlowView, LineView, Snapshot};
 use tipring::phone::trace::{Border, Tracer};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -92,6 +92,11 @@ pub fn call(id: &str, state: &'static str) -> CallView {
     }
 }
 
+fn flow(number: u8, state: &'static str) -> FlowView {
+    let (reason, via, keep_alive, keep_alive_s, heard_s, expires_s) = (None, None, None, None, None, None);
+    FlowView { number, state, reason, via, keep_alive, keep_alive_s, heard_s, expires_s }
+}
+
 fn snapshot(sequence: u64) -> Snapshot {
     let line = LineView {
         name: "main".into(),
@@ -105,6 +110,7 @@ fn snapshot(sequence: u64) -> Snapshot {
         expires_s: Some(300),
         dnd: false,
         voicemail: Some(tipring::events::Mailbox { waiting: true, new: Some(2), ..Default::default() }),
+        flows: vec![flow(1, "registered"), flow(2, "standby")],
     };
     let mut dropped = std::collections::BTreeMap::new();
     dropped.insert("untrusted".to_owned(), 7);

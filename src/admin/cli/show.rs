@@ -66,28 +66,46 @@ pub(super) fn status(status: &Value, paint: Paint) -> String {
 pub(super) fn lines(lines: &[Value], paint: Paint) -> String {
     let mut table =
         Table::new(&["LINE", "ADDRESS", "STATE", "VIA", "EXPIRES", "KEPT BY", "DND", "VOICEMAIL", "REASON"]);
-    for line in lines {
-        let state = cell(&line["state"]);
+    let state = |of: &Value| {
+        let state = cell(&of["state"]);
         let mood = match state.as_str() {
             "registered" => Mood::Good,
             "registering" | "retrying" => Mood::Fair,
             "rejected" => Mood::Bad,
             _ => Mood::Quiet,
         };
-        let expires = line["expires_s"].as_u64().map_or_else(|| NOTHING.to_owned(), |s| format!("{s} s"));
+        (state, Some(mood))
+    };
+    let expires =
+        |of: &Value| of["expires_s"].as_u64().map_or_else(|| NOTHING.to_owned(), |s| format!("{s} s"));
+    for line in lines {
         let dnd =
             if line["dnd"] == true { ("on".to_owned(), Some(Mood::Fair)) } else { ("off".to_owned(), None) };
         table.row(vec![
             (cell(&line["name"]), None),
             (cell(&line["aor"]), None),
-            (state, Some(mood)),
+            state(line),
             (cell(&line["via"]), None),
-            (expires, None),
+            (expires(line), None),
             (kept(line), None),
             dnd,
             voicemail(&line["voicemail"]),
             (cell(&line["reason"]), None),
         ]);
+        let flows = line["flows"].as_array().filter(|flows| flows.len() > 1);
+        for flow in flows.into_iter().flatten() {
+            table.row(vec![
+                (String::new(), None),
+                (format!("flow {}", cell(&flow["flow"])), None),
+                state(flow),
+                (cell(&flow["via"]), None),
+                (expires(flow), None),
+                (kept(flow), None),
+                (String::new(), None),
+                (String::new(), None),
+                (cell(&flow["reason"]), None),
+            ]);
+        }
     }
     table.text(paint)
 }
@@ -426,6 +444,28 @@ mod tests {
     fn a_way_that_nobody_keeps_is_told_by_nothing() {
         assert_eq!(kept(&json!({ "keep_alive": null, "heard_s": 3 })), "-");
         assert_eq!(kept(&json!({ "keep_alive": "crlf", "keep_alive_s": 8.2 })), "crlf / 8 s");
+    }
+
+    #[test]
+    fn a_line_by_two_proxies_shows_both_of_its_flows() {
+        let flow = |number: u8, state: &str, via: &str| json!({ "flow": number, "state": state, "via": via, "expires_s": 60, "keep_alive": "stun", "heard_s": number });
+        let (one, two) =
+            (flow(1, "retrying", "udp:192.0.2.1:5060"), flow(2, "registered", "udp:192.0.2.2:5060"));
+        let line = |flows: Value| json!({ "name": "main", "aor": "sip:1001@pbx", "state": "registered", "flows": flows });
+        let shown = lines(&[line(json!([one, two]))], Paint::none());
+        let rows: Vec<Vec<&str>> = shown.lines().map(|row| row.split_whitespace().collect()).collect();
+        assert_eq!(rows.len(), 4, "{shown}");
+        assert_eq!(
+            rows[2][..7],
+            ["flow", "1", "retrying", "udp:192.0.2.1:5060", "60", "s", "stun,"],
+            "{shown}"
+        );
+        assert_eq!(rows[3][..4], ["flow", "2", "registered", "udp:192.0.2.2:5060"], "{shown}");
+        assert_eq!(
+            lines(&[line(json!([one]))], Paint::none()).lines().count(),
+            2,
+            "one flow is the line itself"
+        );
     }
 
     #[test]

@@ -332,23 +332,41 @@ fn counters_bindings_and_settings_outlive_the_program() {
     let used = |calls, talk_us| {
         Write::Usage(Usage { day: "2026-11-20".into(), line: "office".into(), calls, talk_us })
     };
-    let binding =
-        Binding { line: "office".into(), address: "sip:1@d".into(), contact: "sip:1@192.0.2.1:5060".into() };
+    let bound = |flow: u8| Binding {
+        line: "office".into(),
+        flow,
+        address: "sip:1@d".into(),
+        contact: format!("sip:{flow}@192.0.2.1:5060"),
+    };
+    let kept = |flow| Write::Binding(bound(flow));
     let setting =
         |value: Option<&str>| Write::Setting { name: "dnd.office".into(), value: value.map(str::to_owned) };
-    store
-        .commit(&[used(1, 0), used(0, 60_000_000), Write::Binding(binding.clone()), setting(Some("on"))])
-        .unwrap();
+    store.commit(&[used(1, 0), used(0, 60_000_000), kept(2), kept(1), kept(1), setting(Some("on"))]).unwrap();
     store.commit(&[used(1, 5)]).unwrap();
     let total = Usage { day: "2026-11-20".into(), line: "office".into(), calls: 2, talk_us: 60_000_005 };
     assert_eq!(store.usage("2026-11-20").unwrap(), [total]);
     assert_eq!(store.usage("2026-11-21").unwrap(), []);
-    assert_eq!(store.bindings().unwrap(), [binding]);
+    assert_eq!(store.bindings().unwrap(), [bound(1), bound(2)]);
     assert_eq!(store.settings().unwrap()["dnd.office"], "on");
-    store.commit(&[setting(None), Write::Unbound { line: "office".into() }]).unwrap();
-    assert!(store.settings().unwrap().is_empty() && store.bindings().unwrap().is_empty());
+    store.commit(&[setting(None), Write::Unbound { line: "office".into(), flow: 1 }]).unwrap();
+    assert!(store.settings().unwrap().is_empty());
+    assert_eq!(store.bindings().unwrap(), [bound(2)]);
     store.prune(TODAY + 400 * DAY, Duration::from_secs(86_400), u64::MAX).unwrap();
     assert_eq!(store.usage("2026-11-20").unwrap(), []);
+}
+
+#[test]
+fn bindings_that_an_older_version_kept_are_those_of_the_first_flow() {
+    let old = Connection::open_in_memory().unwrap();
+    old.execute_batch(STEPS[0]).unwrap();
+    old.execute_batch(&format!(
+        "PRAGMA application_id = {APPLICATION}; PRAGMA user_version = 1;
+         INSERT INTO binding VALUES ('office', 'sip:1@d', 'sip:1@192.0.2.1:5060');"
+    ))
+    .unwrap();
+    let kept = Store::open(old).unwrap().bindings().unwrap();
+    let contact = "sip:1@192.0.2.1:5060".to_owned();
+    assert_eq!(kept, [Binding { line: "office".into(), flow: 1, address: "sip:1@d".into(), contact }]);
 }
 
 #[test]

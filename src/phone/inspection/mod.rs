@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use report::{Answer, LineReport, Password, ServerReport};
 pub(super) use report::{SOON_US, date};
 
-use super::line;
+use super::{flow, line};
 use crate::chance::Chance;
 use crate::config::{self, Config};
 use crate::now::{Now, earliest};
@@ -80,10 +80,12 @@ enum Step {
 }
 
 impl Inspection {
-    /// Begins with the enabled lines. `udp` is the SIP socket as bound.
+    /// Begins with the enabled lines; of one with two proxies there are two reports. `udp` is the SIP socket as bound.
     pub fn new(now: Now, config: &Config, udp: SocketAddr, chance: Chance) -> Inspection {
         let lines = config.line.iter().enumerate().filter(|(_, line)| line.enabled);
-        let lines = lines.map(|(index, line)| (index, line, line::account(line, &config.sip.trusted)));
+        let lines = lines.flat_map(|(index, line)| {
+            line::accounts(line, &config.sip.trusted).map(move |account| (index, line, account))
+        });
         Inspection::of(now, config, lines.collect(), udp, chance)
     }
 
@@ -92,7 +94,7 @@ impl Inspection {
     pub fn of_other_ways(now: Now, config: &Config, udp: SocketAddr, chance: Chance) -> Inspection {
         let lines = config.line.iter().enumerate().filter(|(_, line)| line.enabled).take(MOST_OTHERS);
         let others = lines.flat_map(|(index, line)| {
-            let account = line::account(line, &config.sip.trusted);
+            let account = line::account(line, flow::FIRST, &config.sip.trusted);
             [false, true].into_iter().filter_map(move |secure| {
                 let line = config::Line { register: false, ..line.clone() };
                 Some((index, line, other_ways(&account, secure)?))
