@@ -36,7 +36,21 @@ impl Kamailio {
         Self::start_on(lab, lab.host_of_both(role, last), role, &more, "")
     }
 
+    /// A registrar that tells the flows of a line apart (RFC 5626 §6), for phones behind edge proxies.
+    pub fn start_with_outbound(lab: &Lab, role: &str, last: u8) -> Kamailio {
+        Self::start_on(lab, lab.host(role, last), role, "#!define OUTBOUND", "")
+    }
+
+    /// An edge proxy over UDP and TCP: by it requests go to wherever their URI says.
+    pub fn start_edge(lab: &Lab, role: &str, last: u8) -> Kamailio {
+        Self::start_as(lab, lab.host(role, last), role, include_str!("kamailio/edge.cfg"), ["", ""])
+    }
+
     fn start_on(lab: &Lab, host: Host, role: &str, more: &str, modules: &str) -> Kamailio {
+        Self::start_as(lab, host, role, include_str!("kamailio/kamailio.cfg"), [more, modules])
+    }
+
+    fn start_as(lab: &Lab, host: Host, role: &str, config: &str, [more, modules]: [&str; 2]) -> Kamailio {
         let folder = lab.folder().join(role);
         fs::create_dir_all(&folder).expect("a folder");
         let pki = Pki::of(lab);
@@ -46,7 +60,7 @@ impl Kamailio {
             let text = text.replace("@FOLDER@", folder.to_str().expect("a path"));
             text.replace("@ADDRESS@", &host.address).replace("@MORE@", more).replace("@MODULES@", modules)
         };
-        fs::write(folder.join("kamailio.cfg"), fill(include_str!("kamailio/kamailio.cfg"))).expect("a file");
+        fs::write(folder.join("kamailio.cfg"), fill(config)).expect("a file");
         fs::write(folder.join("tls.cfg"), fill(include_str!("kamailio/tls.cfg"))).expect("a file");
         let process = Self::spawn(&host, &folder);
         Kamailio { host, folder, process }

@@ -46,5 +46,6 @@ mod scripted;
 mod sealed;
 mod secrets;
 mod spoken;
+mod two_flows;
 mod voicemail;
 mod websocket;

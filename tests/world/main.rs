@@ -2,6 +2,7 @@
 //! from a seed. Nothing here opens a socket or sleeps.
 
 mod clock;
+mod edges;
 mod gateway;
 mod handset;
 mod names;
@@ -30,4 +31,5 @@ mod registering;
 mod rules;
 mod secrets;
 mod transports;
+mod two_flows;
 mod voicemail;
