@@ -4,8 +4,45 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::events::{CloudEvent, Event, Kind};
+use crate::events::CloudEvent;
+
+/// The `data` of an event, read field by field: each by its JSON pointer (RFC 6901), and empty where it is absent.
+#[derive(Debug)]
+pub(super) struct Told(Value);
+
+impl Told {
+    /// What this event tells.
+    pub fn by(event: &CloudEvent) -> Told {
+        Told(serde_json::from_str(&event.data).unwrap_or_default())
+    }
+
+    /// A text.
+    pub fn text(&self, pointer: &str) -> Option<&str> {
+        self.0.pointer(pointer)?.as_str()
+    }
+
+    /// The same, empty where there is none.
+    pub fn word(&self, pointer: &str) -> &str {
+        self.text(pointer).unwrap_or_default()
+    }
+
+    /// A whole number.
+    pub fn count(&self, pointer: &str) -> u64 {
+        self.0.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
+    }
+
+    /// Any number.
+    pub fn number(&self, pointer: &str) -> Option<f64> {
+        self.0.pointer(pointer)?.as_f64()
+    }
+
+    /// A duration in the unit that has so many microseconds.
+    pub fn time(&self, pointer: &str, unit_us: f64) -> f64 {
+        self.number(pointer).unwrap_or_default() / unit_us
+    }
+}
 
 /// One side of one call.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -15,7 +52,7 @@ pub struct CallReport {
     /// Who was called, or who called.
     pub peer: String,
     /// `out` or `in`.
-    pub direction: &'static str,
+    pub direction: String,
     /// From the wish to the answer, in milliseconds.
     pub set_up_ms: f64,
     /// The codec that was heard.
@@ -121,17 +158,16 @@ impl Stage {
 
     /// One event of a line, `at_us` microseconds after the beginning.
     pub fn event(&mut self, at_us: i64, line: &str, event: &CloudEvent) {
-        let Some(parsed) = event.parse() else { return };
-        let name = parsed.kind.name();
+        let name = event.kind.as_str();
         let colour = match name {
             "line.registered" | "call.answered" | "call.media" => GREEN,
             "line.rejected" | "line.unregistered" | "call.refused" | "device.degraded" => RED,
             "call.quality" => YELLOW,
             _ => CYAN,
         };
-        let name = self.paint(colour, &format!("{name:<18}"));
+        let painted = self.paint(colour, &format!("{name:<18}"));
         let time = self.paint(DIM, &format!("{:>8.3}", at_us as f64 / 1e6));
-        let text = format!("{time}  {line}  {name} {}", details(&parsed));
+        let text = format!("{time}  {line}  {painted} {}", details(name, &Told::by(event)));
         self.write(text.trim_end());
     }
 
@@ -191,44 +227,45 @@ fn row(call: &CallReport) -> [String; 10] {
     ]
 }
 
-/// What a person wants to know of an event.
-fn details(event: &Event) -> String {
-    let number = |party: &crate::events::Party| {
-        party.number.as_ref().map(|number| number.dialled.clone()).unwrap_or_default()
-    };
-    match &event.kind {
-        Kind::LineRegistered { registrar, transport, .. } => format!("at {transport}:{registrar}"),
-        Kind::LineRejected { cause, cure, .. } => {
-            format!(
-                "{} {}; {cure}",
-                cause.status.unwrap_or_default(),
-                cause.text.as_deref().unwrap_or_default()
-            )
+/// What a person wants to know of an event of this name.
+fn details(name: &str, told: &Told) -> String {
+    let word = |pointer| told.word(pointer);
+    match name {
+        "line.registered" => format!("at {}:{}", word("/transport"), word("/registrar")),
+        "line.rejected" => {
+            format!("{} {}; {}", told.count("/cause/status"), word("/cause/text"), word("/cure"))
         }
-        Kind::CallNew { leg, .. } => format!("{} calls {}", number(&leg.caller), number(&leg.called)),
-        Kind::CallAnswered { ring_us, .. } => format!("after {:.1} ms", *ring_us as f64 / 1e3),
-        Kind::CallMedia { codec, after_answer_us, .. } => {
-            format!("{codec}, heard {:.1} ms after the answer", *after_answer_us as f64 / 1e3)
+        "call.new" => format!("{} calls {}", word("/caller/dialled"), word("/called/dialled")),
+        "call.answered" => format!("after {:.1} ms", told.time("/ring_us", 1e3)),
+        "call.media" => {
+            let after_ms = told.time("/after_answer_us", 1e3);
+            format!("{}, heard {after_ms:.1} ms after the answer", word("/codec"))
         }
-        Kind::CallQuality { quality, .. } => {
-            let mos = quality.mos.map(|mos| format!("MOS {mos:.2}, ")).unwrap_or_default();
-            format!("{mos}jitter {:.1} ms, {} lost", quality.jitter_us as f64 / 1e3, quality.packets_lost)
+        "call.quality" => {
+            let mos = told.number("/quality/mos").map(|mos| format!("MOS {mos:.2}, ")).unwrap_or_default();
+            let (jitter_ms, lost) =
+                (told.time("/quality/jitter_us", 1e3), told.count("/quality/packets_lost"));
+            format!("{mos}jitter {jitter_ms:.1} ms, {lost} lost")
         }
-        Kind::CallEnded { result, talk_us, .. } => format!("{result}, talked {:.1} s", *talk_us as f64 / 1e6),
-        Kind::DeviceDegraded { part, what, .. } => format!("{part}: {what}"),
+        "call.ended" => format!("{}, talked {:.1} s", word("/result"), told.time("/talk_us", 1e6)),
+        "device.degraded" => format!("{}: {}", word("/part"), word("/what")),
         _ => String::new(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+    use crate::events::cloud_event::{Digits, Recorded};
+    use crate::events::{CallResult, Cause, Direction, Event, Kind, Leg, Origin, Party, Quality};
 
     fn call() -> CallReport {
         CallReport {
             line: "101".into(),
             peer: "102".into(),
-            direction: "out",
+            direction: "out".into(),
             set_up_ms: 4.25,
             codec: "opus".into(),
             packets_sent: 300,
@@ -246,6 +283,75 @@ mod tests {
     fn a_row_says_all_in_its_units() {
         let expected = ["101 → 102", "4.2 ms", "opus", "300", "299", "1", "0", "0.0 ms", "4.41 WB", "100 %"];
         assert_eq!(row(&call()), expected);
+    }
+
+    #[test]
+    fn each_event_is_told_in_words() {
+        let leg = Leg {
+            leg_id: "l".into(),
+            sip_call_id: None,
+            line: "101".into(),
+            direction: Direction::Out,
+            caller: Party::numbered("101"),
+            called: Party::numbered("102"),
+            did: None,
+            connected: None,
+        };
+        let quality = Quality { mos: Some(4.414), jitter_us: 1_260, packets_lost: 3, ..Quality::default() };
+        let told = [
+            (
+                Kind::LineRegistered {
+                    line: "101".into(),
+                    registrar: "127.0.0.1:5060".into(),
+                    transport: "udp".into(),
+                    contact: "sip:101@127.0.0.1".into(),
+                    expires_us: 60_000_000,
+                },
+                "at udp:127.0.0.1:5060",
+            ),
+            (
+                Kind::LineRejected {
+                    line: "101".into(),
+                    cause: Cause::remote(403, "Forbidden"),
+                    cure: "look at the password".into(),
+                },
+                "403 Forbidden; look at the password",
+            ),
+            (Kind::CallNew { leg: leg.clone(), origin: Origin::Api }, "101 calls 102"),
+            (Kind::CallAnswered { leg: leg.clone(), ring_us: 12_340, automatic: None }, "after 12.3 ms"),
+            (
+                Kind::CallMedia {
+                    leg: leg.clone(),
+                    codec: "opus".into(),
+                    srtp: None,
+                    way: None,
+                    after_answer_us: 20_000,
+                },
+                "opus, heard 20.0 ms after the answer",
+            ),
+            (Kind::CallQuality { leg: leg.clone(), quality }, "MOS 4.41, jitter 1.3 ms, 3 lost"),
+            (Kind::CallQuality { leg: leg.clone(), quality: Quality::default() }, "jitter 0.0 ms, 0 lost"),
+            (
+                Kind::CallEnded {
+                    leg: leg.clone(),
+                    result: CallResult::Answered,
+                    cause: Cause::default(),
+                    total_us: 3_000_000,
+                    ring_us: 500_000,
+                    talk_us: 2_500_000,
+                    hold_us: 0,
+                    quality: None,
+                    recording_id: None,
+                },
+                "answered, talked 2.5 s",
+            ),
+            (Kind::CallRinging { leg }, ""),
+        ];
+        for (kind, words) in told {
+            let recorded = Recorded { sequence: 1, id: Uuid::nil(), utc_us: 0, event: Event::new(kind) };
+            let cloud = recorded.cloud_event(Digits::Hidden);
+            assert_eq!(details(&cloud.kind, &Told::by(&cloud)), words, "{}", cloud.kind);
+        }
     }
 
     #[test]

@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 use crate::chance::Chance;
 use crate::demo::host::Host;
 use crate::demo::pbx::{ECHO, User};
-use crate::demo::report::{CallReport, LineReport, Report, Stage};
+use crate::demo::report::{CallReport, LineReport, Report, Stage, Told};
 use crate::demo::station::Station;
 use crate::device::clock;
 use crate::events::archive::Archive;
-use crate::events::{CallResult, CloudEvent, Event, Kind, Origin};
+use crate::events::{CloudEvent, Origin};
 use crate::phone::command::{Command, Reply};
 
 /// How long anything may take that should be done in a moment; an emulated machine is slow.
@@ -143,7 +143,7 @@ struct Tour<'a> {
     begun_us: i64,
     events: Vec<serde_json::Value>,
     /// What has been told and not yet been waited for.
-    told: Vec<(usize, i64, Event)>,
+    told: Vec<(usize, CloudEvent)>,
     /// What has not been shown yet.
     unseen: Vec<(usize, CloudEvent)>,
 }
@@ -174,7 +174,7 @@ impl<'a> Tour<'a> {
 
     async fn go(&mut self, options: &Options, report: &mut Report) -> Result<(), String> {
         for index in 0..self.stations.len() {
-            let (at_us, _) = self.wait(index, "line.registered").await?;
+            let at_us = self.wait(index, "line.registered").await?.utc_us;
             let line = self.stations[index].user.clone();
             report.lines.push(LineReport { line, registered_ms: (at_us - self.begun_us) as f64 / 1e3 });
         }
@@ -222,58 +222,47 @@ impl<'a> Tour<'a> {
 
     /// Waits for the answer; how long it took in milliseconds.
     async fn answered(&mut self, index: usize) -> Result<f64, String> {
-        match self.wait(index, "call.answered").await? {
-            (_, Event { kind: Kind::CallAnswered { ring_us, .. }, .. }) => Ok(ring_us as f64 / 1e3),
-            (_, event) => Err(format!("{} is no answer", event.kind.name())),
-        }
+        Ok(Told::by(&self.wait(index, "call.answered").await?).time("/ring_us", 1e3))
     }
 
     /// Waits for the end of a call on one side, and says what it was like there.
     async fn ended(&mut self, index: usize, set_up_ms: f64, heard: f32) -> Result<CallReport, String> {
-        let (_, event) = self.wait(index, "call.ended").await?;
+        let told = Told::by(&self.wait(index, "call.ended").await?);
         self.wait(index, "call.closed").await?;
         let line = self.stations[index].user.clone();
-        match event.kind {
-            Kind::CallEnded { leg, result: CallResult::Answered, quality: Some(quality), .. } => {
-                let peer = match leg.direction {
-                    crate::events::Direction::Out => leg.called,
-                    crate::events::Direction::In => leg.caller,
-                };
-                Ok(CallReport {
-                    line,
-                    peer: peer.number.map(|number| number.dialled).unwrap_or_default(),
-                    direction: leg.direction.as_str(),
-                    set_up_ms,
-                    codec: quality.codec,
-                    packets_sent: quality.packets_sent,
-                    packets_received: quality.packets_received,
-                    packets_lost: quality.packets_lost,
-                    packets_late: quality.packets_late,
-                    jitter_ms: quality.jitter_us as f64 / 1e3,
-                    mos: quality.mos,
-                    mos_scale: quality.mos_scale,
-                    heard_percent: f64::from(heard) * 100.0,
-                })
-            }
-            Kind::CallEnded { result, cause, .. } => {
-                Err(format!("the call of {line} ended with {result} ({})", cause.text.unwrap_or_default()))
-            }
-            kind => Err(format!("{} is no end", kind.name())),
-        }
+        let (result, direction) = (told.word("/result"), told.word("/direction"));
+        let codec = told.text("/quality/codec").filter(|_| result == "answered");
+        let Some(codec) = codec else {
+            return Err(format!("the call of {line} ended with {result} ({})", told.word("/cause/text")));
+        };
+        let peer = if direction == "out" { "/called/dialled" } else { "/caller/dialled" };
+        Ok(CallReport {
+            line,
+            peer: told.word(peer).to_owned(),
+            direction: direction.to_owned(),
+            set_up_ms,
+            codec: codec.to_owned(),
+            packets_sent: told.count("/quality/packets_sent"),
+            packets_received: told.count("/quality/packets_received"),
+            packets_lost: told.count("/quality/packets_lost"),
+            packets_late: told.count("/quality/packets_late"),
+            jitter_ms: told.time("/quality/jitter_us", 1e3),
+            mos: told.number("/quality/mos"),
+            mos_scale: told.text("/quality/mos_scale").map(str::to_owned),
+            heard_percent: f64::from(heard) * 100.0,
+        })
     }
 
     /// Keeps one event, to be shown soon.
     fn take(&mut self, index: usize, cloud: CloudEvent) {
-        if let Some(event) = cloud.parse() {
-            self.told.push((index, cloud.utc_us, event));
-        }
+        self.told.push((index, cloud.clone()));
         self.unseen.push((index, cloud));
     }
 
     /// Shows the events of `age` and older.
     fn show(&mut self, age: Duration) {
         let until_us = clock::now().utc_us - i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
-        self.unseen.sort_by_key(|(index, cloud)| (cloud.utc_us, *index, cloud.sequence));
+        crate::order::sort_by_key(&mut self.unseen, |(index, cloud)| (cloud.utc_us, *index, cloud.sequence));
         let count = self.unseen.partition_point(|(_, cloud)| cloud.utc_us <= until_us);
         for (index, cloud) in self.unseen.drain(..count) {
             let user = &self.stations[index].user;
@@ -290,16 +279,15 @@ impl<'a> Tour<'a> {
         self.stage.chapter(text);
     }
 
-    /// Waits until a phone tells this; when, and what.
-    async fn wait(&mut self, index: usize, name: &str) -> Result<(i64, Event), String> {
+    /// Waits until a phone tells this.
+    async fn wait(&mut self, index: usize, name: &str) -> Result<CloudEvent, String> {
         let late = tokio::time::sleep(PATIENCE);
         tokio::pin!(late);
         loop {
             self.show(SETTLED);
-            let known = self.told.iter().position(|(of, _, event)| *of == index && event.kind.name() == name);
+            let known = self.told.iter().position(|(of, event)| *of == index && event.kind == name);
             if let Some(at) = known {
-                let (_, utc_us, event) = self.told.remove(at);
-                return Ok((utc_us, event));
+                return Ok(self.told.remove(at).1);
             }
             tokio::select! {
                 Some((of, event)) = self.inbox.recv() => self.take(of, event),
@@ -312,13 +300,15 @@ impl<'a> Tour<'a> {
     /// Why something did not come, as far as the events tell.
     fn missing(&self, index: usize, name: &str) -> String {
         let user = &self.stations[index].user;
-        let hint = self.told.iter().rev().find_map(|(of, _, event)| match &event.kind {
-            _ if *of != index => None,
-            Kind::LineRejected { cause, .. }
-            | Kind::LineUnregistered { cause, .. }
-            | Kind::CallEnded { cause, .. } => cause.text.clone(),
-            Kind::DeviceDegraded { what, cure, .. } => Some(format!("{what}; {cure}")),
-            _ => None,
+        let hint = self.told.iter().rev().filter(|(of, _)| *of == index).find_map(|(_, event)| {
+            let told = Told::by(event);
+            match event.kind.as_str() {
+                "line.rejected" | "line.unregistered" | "call.ended" => {
+                    told.text("/cause/text").map(str::to_owned)
+                }
+                "device.degraded" => Some(format!("{}; {}", told.word("/what"), told.word("/cure"))),
+                _ => None,
+            }
         });
         let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
         format!("{user} told no {name} within {} s{hint}", PATIENCE.as_secs())

@@ -4,7 +4,7 @@
 //! each event, so that a receiver that missed the beginning still understands. Integers named `*_us` are
 //! microseconds. What is not known is absent, never empty.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::cause::{CallResult, Cause};
 use super::leg::{Direction, Leg, Origin, Party, Quality, Side, Way};
@@ -33,7 +33,8 @@ impl Event {
 }
 
 /// What happened. The comment at each variant begins with the type's name, without the prefix `tipring.`.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub enum Kind {
     /// `device.started`: the appliance runs.
     #[serde(rename = "device.started")]
@@ -57,7 +58,7 @@ pub enum Kind {
     /// `device.degraded`: a part does not work; the appliance goes on without it.
     #[serde(rename = "device.degraded")]
     DeviceDegraded {
-        /// `sound`, `store`, `recordings`, `clock`, `network`.
+        /// `sound`, `store`, `recordings`, `clock`, `network`, `ports`, `dtls`.
         part: String,
         /// What is wrong.
         what: String,

@@ -149,13 +149,6 @@ impl CloudEvent {
             self.data
         )
     }
-
-    /// The event in types again; `None` for a type that this version does not know.
-    pub fn parse(&self) -> Option<Event> {
-        let text = format!("{{{}:{}}}", serde_json::Value::from(self.kind.as_str()), self.data);
-        let kind = serde_json::from_str(&text).ok()?;
-        Some(Event { call: self.subject.clone(), kind })
-    }
 }
 
 /// The `source` of a device's events: `urn:tipring:<serial>`, with what a URN can't hold percent-encoded (RFC 8141).

@@ -147,6 +147,13 @@ fn all_kinds() -> Vec<Kind> {
     ]
 }
 
+/// The event in types again; `None` for a type that this version does not know.
+fn parsed(cloud: &CloudEvent) -> Option<Event> {
+    let text = format!("{{{}:{}}}", Value::from(cloud.kind.as_str()), cloud.data);
+    let kind = serde_json::from_str(&text).ok()?;
+    Some(Event { call: cloud.subject.clone(), kind })
+}
+
 #[test]
 fn every_kind_keeps_its_name_and_comes_back_from_its_data() {
     let mut recorder = recorder();
@@ -157,7 +164,7 @@ fn every_kind_keeps_its_name_and_comes_back_from_its_data() {
         let tagged: Value = serde_json::to_value(&event.kind).unwrap();
         let data: Value = serde_json::from_str(&cloud.data).unwrap();
         assert_eq!(tagged, json!({ cloud.kind.as_str(): data }), "serde and Kind::name say one name");
-        assert_eq!(cloud.parse(), Some(event), "{}", cloud.data);
+        assert_eq!(parsed(&cloud), Some(event), "{}", cloud.data);
         names.push(cloud.kind);
     }
     let count = names.len();
@@ -258,7 +265,7 @@ fn a_type_of_a_newer_version_passes_through_but_is_not_understood() {
         subject: None,
         data: "{\"amount\":5}".into(),
     };
-    assert_eq!(strange.parse(), None);
+    assert_eq!(parsed(&strange), None);
     let json: Value = serde_json::from_str(&strange.to_json("s")).unwrap();
     assert_eq!((&json["type"], &json["data"]["amount"]), (&json!("tipring.sim.balance"), &json!(5)));
 }
@@ -269,7 +276,7 @@ fn a_gap_is_the_same_event_each_time_it_is_told() {
     assert_eq!(gap, CloudEvent::gap(3, 17, Some("size".into()), UTC_US));
     assert_eq!(gap.sequence, 17);
     let event = Event::new(Kind::Gap { first: 3, last: 17, reason: Some("size".into()) });
-    assert_eq!(gap.parse(), Some(event));
+    assert_eq!(parsed(&gap), Some(event));
     assert_ne!(gap.id, CloudEvent::gap(3, 18, None, UTC_US).id);
 }
 
