@@ -82,9 +82,10 @@ fn process(page: &mut Page) {
         page.family("process_resident_memory_bytes", "gauge", "Memory in use.");
         page.sample(&[], kilobytes as f64 * 1024.0);
     }
-    let times = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    page.family("process_cpu_seconds_total", "counter", "Time of the processor used.");
-    page.sample(&[], times.tv_sec as f64 + times.tv_nsec as f64 / 1e9);
+    if let Ok(used) = nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID.now() {
+        page.family("process_cpu_seconds_total", "counter", "Time of the processor used.");
+        page.sample(&[], std::time::Duration::from(used).as_secs_f64());
+    }
 }
 
 #[derive(Default)]

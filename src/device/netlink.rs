@@ -13,7 +13,7 @@ use std::time::Duration;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
-use rustix::time::{ClockId, clock_gettime};
+use nix::time::ClockId;
 use tokio::net::UdpSocket;
 
 use super::sip_network::local_address;
@@ -168,16 +168,11 @@ impl Default for Sleep {
 
 /// How long the machine has slept since it was switched on.
 fn slept() -> Duration {
-    let read = |clock| {
-        let time = clock_gettime(clock);
-        Duration::new(
-            u64::try_from(time.tv_sec).unwrap_or_default(),
-            u32::try_from(time.tv_nsec).unwrap_or_default(),
-        )
-    };
+    // A clock that cannot be read stands still: nothing has slept then.
+    let read = |clock: ClockId| clock.now().map(Duration::from).unwrap_or_default();
     // In this order: a pause between the two readings makes it less, not more.
-    let running = read(ClockId::Boottime);
-    running.saturating_sub(read(ClockId::Monotonic))
+    let running = read(ClockId::CLOCK_BOOTTIME);
+    running.saturating_sub(read(ClockId::CLOCK_MONOTONIC))
 }
 
 #[cfg(test)]
