@@ -48,6 +48,7 @@ pub mod events;
 pub mod media;
 pub mod nat;
 pub mod now;
+pub mod order;
 pub mod phone;
 pub mod rtp;
 pub mod sip;

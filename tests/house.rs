@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Room, and the rooms that it may name. `now` and `chance` are open to all.
+/// Room, and the rooms that it may name. `now`, `chance` and `order` are open to all.
 const ROOMS: &[(&str, &[&str])] = &[
     ("sip", &[]),
     ("rtp", &[]),
@@ -19,7 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("admin", &["phone", "events", "config"]),
     ("demo", &["sip", "nat", "rtp", "audio", "config", "events", "phone", "device"]),
 ];
-const OPEN_TO_ALL: &[&str] = &["now", "chance"];
+const OPEN_TO_ALL: &[&str] = &["now", "chance", "order"];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder of the sources") {

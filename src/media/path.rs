@@ -218,7 +218,7 @@ impl Path {
         }
         if let Some((allocation, _)) = self.gathering.as_mut().and_then(Gathering::allocation) {
             let mut wanted = ice.peer.candidates.clone();
-            wanted.sort_by_key(|candidate| std::cmp::Reverse(candidate.priority));
+            crate::order::sort_by_key(&mut wanted, |candidate| std::cmp::Reverse(candidate.priority));
             let wanted = wanted.iter().filter(|candidate| candidate.component == 1);
             allocation.permit(now, wanted.take(ice::MAX_PAIRS).map(|candidate| candidate.address));
         }

@@ -180,7 +180,7 @@ impl CheckList {
 
     /// The role has changed, and with it the order.
     pub(super) fn sort(&mut self, controlling: bool) {
-        self.pairs.sort_by_key(|pair| std::cmp::Reverse(pair.priority(controlling)));
+        crate::order::sort_by_key(&mut self.pairs, |pair| std::cmp::Reverse(pair.priority(controlling)));
     }
 
     /// The best pair that works.

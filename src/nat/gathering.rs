@@ -305,7 +305,7 @@ impl Gathering {
         if let Some(relayed) = self.relayed() {
             add(Kind::Relayed, relayed, 0, Some(relayed));
         }
-        candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.priority));
+        crate::order::sort_by_key(&mut candidates, |candidate| std::cmp::Reverse(candidate.priority));
         let seen: Vec<(IpAddr, SocketAddr)> = self
             .questions
             .iter()

@@ -241,7 +241,7 @@ impl Agent {
                 .iter()
                 .filter(|candidate| candidate.component == self.settings.component)
                 .collect();
-            wanted.sort_by_key(|candidate| std::cmp::Reverse(candidate.priority));
+            crate::order::sort_by_key(&mut wanted, |candidate| std::cmp::Reverse(candidate.priority));
             let mut added = 0;
             for candidate in &wanted {
                 if added < MAX_PAIRS && self.add_remote(candidate.address, candidate.priority) {

@@ -209,7 +209,7 @@ impl Phone {
             }
         }
         let order = |name: &str| config.line.iter().position(|line| line.name == name);
-        self.lines.sort_by_key(|line| order(&line.config.name));
+        crate::order::sort_by_key(&mut self.lines, |line| order(&line.config.name));
         self.outputs.push_back(Output::Media(crate::media::Command::Country(config.device.country.clone())));
         self.tell(now, Event::new(Kind::ConfigApplied { file, changed, removed, warnings }));
     }

@@ -256,7 +256,7 @@ impl Wire {
         if exchange.owner == Owner::Registration
             && let Some(first) = self.lines.get(&exchange.account).and_then(|line| line.choice.first())
         {
-            targets.sort_by_key(|target| target.transport != first);
+            crate::order::sort_by_key(&mut targets, |target| target.transport != first);
         }
         let mut targets = self.locator.in_order(now, &targets);
         // Calls go to the server that has the registration; only REGISTER looks whether a better one is back.

@@ -410,7 +410,7 @@ impl Locator {
                 _ => None,
             })
             .collect();
-        offers.sort_by_key(|(order, preference, ..)| (*order, *preference));
+        crate::order::sort_by_key(&mut offers, |(order, preference, ..)| (*order, *preference));
         // What the line's configuration lists first is tried first; the domain only says what it offers.
         let mut services: Vec<(Transport, String)> = Vec::new();
         let own = destination.own_transports();
@@ -482,7 +482,7 @@ impl Locator {
         for host in &search.hosts {
             let mut addresses = search.addresses.get(&host.name).cloned().unwrap_or_default();
             // IPv4 first: a server that has both but answers on one only does so on IPv4.
-            addresses.sort_by_key(IpAddr::is_ipv6);
+            crate::order::sort_by_key(&mut addresses, IpAddr::is_ipv6);
             for address in addresses {
                 let target = Target {
                     transport: host.transport,
@@ -552,7 +552,9 @@ impl Locator {
     /// The order in which to try servers now: those that failed lately come last.
     pub fn in_order(&self, now: Now, targets: &[Target]) -> Vec<Target> {
         let mut ordered = targets.to_vec();
-        ordered.sort_by_key(|target| self.is_failed(now, target.transport, target.remote));
+        crate::order::sort_by_key(&mut ordered, |target| {
+            self.is_failed(now, target.transport, target.remote)
+        });
         ordered
     }
 

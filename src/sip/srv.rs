@@ -65,7 +65,7 @@ impl Srv {
 
 /// The records by priority, the most wanted first.
 pub(crate) fn by_priority(mut records: Vec<Srv>) -> Vec<Vec<Srv>> {
-    records.sort_by_key(|record| record.priority);
+    crate::order::sort_by_key(&mut records, |record| record.priority);
     let groups = records.chunk_by(|a, b| a.priority == b.priority);
     groups.map(<[Srv]>::to_vec).collect()
 }
@@ -73,7 +73,7 @@ pub(crate) fn by_priority(mut records: Vec<Srv>) -> Vec<Vec<Srv>> {
 /// RFC 2782: draws the records of one priority in an order that gives each its share.
 pub(crate) fn by_weight(mut records: Vec<Srv>, chance: &mut Chance) -> Vec<Srv> {
     let mut drawn = Vec::with_capacity(records.len());
-    records.sort_by_key(|record| record.weight);
+    crate::order::sort_by_key(&mut records, |record| record.weight);
     while !records.is_empty() {
         let total: u32 = records.iter().map(|record| u32::from(record.weight)).sum();
         let mut point = chance.below(total + 1);

@@ -195,7 +195,7 @@ impl Wire {
         let working = line.choice.working.map_or(usize::MAX, rank);
         let mut better: Vec<Target> =
             targets.into_iter().filter(|one| rank(one.transport) < working).collect();
-        better.sort_by_key(|one| rank(one.transport));
+        crate::order::sort_by_key(&mut better, |one| rank(one.transport));
         // One server of each is enough: they share the way.
         better.dedup_by_key(|one| one.transport);
         if better.is_empty() {

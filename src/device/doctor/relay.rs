@@ -54,7 +54,7 @@ pub(super) async fn try_all(
     while let Some(done) = tried.join_next().await {
         ways.extend(done);
     }
-    ways.sort_by_key(|(_, rank, _)| *rank);
+    crate::order::sort_by_key(&mut ways, |(_, rank, _)| *rank);
     for (index, _, way) in ways {
         if let Some(turn) = found.get_mut(index) {
             turn.ways.push(way);

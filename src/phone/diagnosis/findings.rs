@@ -94,7 +94,7 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
         relay(server, &mut found);
     }
     facts.calls.iter().for_each(|talk| found.extend(calls::finding(facts, talk)));
-    found.sort_by_key(|finding| finding.severity);
+    crate::order::sort_by_key(&mut found, |finding| finding.severity);
     found
 }
 

@@ -259,7 +259,7 @@ pub(super) fn accept_answer(
             });
         }
     }
-    events.sort_by_key(|event| event.clock != clock);
+    crate::order::sort_by_key(&mut events, |event| event.clock != clock);
     let mut also_receive = Vec::new();
     for mine in &ours {
         if let Some(codec) = capability.codecs.iter().find(|codec| codec.is(mine))

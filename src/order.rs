@@ -1,0 +1,34 @@
+//! Order in short lists: servers, candidates, codecs.
+
+/// Sorts by a key, the least first; what is equal keeps its order. For lists whose length somebody has limited: its time
+/// grows with the square. In return it is a few instructions, where the standard sort takes four kilobytes of program
+/// for each type that is sorted.
+pub fn sort_by_key<T, K: Ord>(items: &mut [T], key: impl Fn(&T) -> K) {
+    for end in 2..=items.len() {
+        for at in (1..end).rev() {
+            match items.get(at - 1..=at) {
+                Some([before, item]) if key(item) < key(before) => items.swap(at - 1, at),
+                _ => break,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_order_is_that_of_the_standard_sort(
+            mut items in proptest::collection::vec((0u8..6, any::<u8>()), 0..40),
+        ) {
+            let mut expected = items.clone();
+            expected.sort_by_key(|(key, _)| *key);
+            sort_by_key(&mut items, |(key, _)| *key);
+            prop_assert_eq!(items, expected);
+        }
+    }
+}
