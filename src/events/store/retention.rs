@@ -96,14 +96,11 @@ impl Store {
         };
         let mut erased = Erased::default();
         for call in &calls {
-            let recordings = transaction
-                .prepare_cached(
-                    "SELECT json_extract(body, '$.recording_id') FROM call
-                     WHERE call_id = ?1 AND json_extract(body, '$.recording_id') IS NOT NULL",
-                )?
+            let bodies = transaction
+                .prepare_cached("SELECT body FROM call WHERE call_id = ?1")?
                 .query_map([call], |row| row.get(0))?
                 .collect::<Result<Vec<String>, _>>()?;
-            erased.recordings.extend(recordings);
+            erased.recordings.extend(bodies.iter().filter_map(|body| recording_of(body)));
             transaction
                 .prepare_cached(
                     "DELETE FROM party WHERE entry IN (SELECT entry FROM call WHERE call_id = ?1)",
@@ -227,4 +224,10 @@ fn used(connection: &Connection) -> Result<u64, StoreError> {
     let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).map(natural);
     let pages = number("PRAGMA page_count")?.saturating_sub(number("PRAGMA freelist_count")?);
     Ok(pages * number("PRAGMA page_size")?)
+}
+
+/// The recording that a row of the journal names. One that cannot be read names none, and goes like the others.
+fn recording_of(body: &str) -> Option<String> {
+    let row: serde_json::Value = serde_json::from_str(body).ok()?;
+    row.get("recording_id")?.as_str().map(str::to_owned)
 }
