@@ -1,6 +1,7 @@
 //! The command line: what runs by itself is started here, everything else asks a running appliance.
 #![allow(clippy::disallowed_methods, reason = "the environment and the office thread are this file's")]
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -85,27 +86,42 @@ struct Run {
     config: Option<PathBuf>,
 }
 
-/// What the system starts. To build the tree of all commands takes longer than to read the configuration, and somebody
-/// waits for this phone to be back.
-#[derive(Parser)]
-enum Service {
-    Run(Run),
+/// What the system starts: `run`, perhaps with `--config FILE`. To build the tree of all commands takes longer than to read
+/// the configuration, and somebody waits for this phone to be back.
+fn service(mut words: impl Iterator<Item = OsString>) -> Option<Run> {
+    let named = words.next()? == "run";
+    let config = match (words.next(), words.next(), words.next()) {
+        (None, ..) => None,
+        (Some(flag), Some(file), None)
+            if flag == "--config" && !file.as_encoded_bytes().starts_with(b"-") =>
+        {
+            Some(file.into())
+        }
+        _ => return None,
+    };
+    named.then_some(Run { config })
 }
 
 fn main() -> ExitCode {
-    if let Ok(Service::Run(Run { config })) = Service::try_parse() {
-        return ExitCode::from(run(settings::file(config)));
-    }
+    ExitCode::from(match service(std::env::args_os().skip(1)) {
+        Some(Run { config }) => run(settings::file(config)),
+        None => command(),
+    })
+}
+
+// Not part of `main`: it takes sixteen pages of stack to read all commands.
+#[inline(never)]
+fn command() -> u8 {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             let code = if error.use_stderr() { WRONG } else { DONE };
             let _ = error.print();
-            return ExitCode::from(code);
+            return code;
         }
     };
     let Arguments { api, token, ca, json, command } = arguments;
-    ExitCode::from(match command {
+    match command {
         Command::Run(Run { config }) => run(settings::file(config)),
         Command::Demo { seconds } => tipring::demo::run(tipring::demo::Options { seconds, json }),
         Command::Check { config, resolve } => check(&settings::file(config), resolve, json),
@@ -132,7 +148,7 @@ fn main() -> ExitCode {
             }
             DONE
         }
-    })
+    }
 }
 
 /// A line on stdout. That nobody reads it is no reason to stop.
@@ -322,4 +338,32 @@ fn reach(api: Option<String>, token: Option<String>, ca: Option<PathBuf>, file: 
 fn socket(file: &Path) -> PathBuf {
     let config = settings::read(file).ok().and_then(|reading| reading.config);
     config.map_or_else(|| SOCKET.into(), |config| config.admin.socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_starts_means_the_same_without_the_tree_of_commands() {
+        let lines = [
+            (vec!["run"], true),
+            (vec!["run", "--config", "t.toml"], true),
+            (vec!["run", "--config=t.toml"], false),
+            (vec!["run", "--config"], false),
+            (vec!["run", "--config", "--json"], false),
+            (vec!["run", "--config", "t.toml", "--json"], false),
+            (vec!["run", "--json"], false),
+            (vec!["check", "--config", "t.toml"], false),
+            (vec![], false),
+        ];
+        for (words, short) in lines {
+            let read = service(words.iter().map(OsString::from));
+            assert_eq!(read.is_some(), short, "{words:?}");
+            let Some(read) = read else { continue };
+            let arguments = Arguments::try_parse_from(["tipring"].iter().chain(&words)).expect("right");
+            let Command::Run(all) = arguments.command else { panic!("{words:?} is another command") };
+            assert_eq!(read.config, all.config, "{words:?}");
+        }
+    }
 }

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::events::Kind;
 use crate::events::store::Write;
 use crate::media;
-use crate::now::Now;
+use crate::now::{Now, earliest};
 use crate::phone::command::{Blame, Refusal};
 use crate::phone::desk::Wish;
 use crate::phone::diagnosis::Diagnosis;
@@ -37,6 +37,8 @@ const DATAGRAMS_PER_TURN: usize = 32;
 /// Notices of other threads taken before other work gets its turn: at the start the first answer of the registrar comes
 /// together with a dozen of them.
 const NOTICES_PER_TURN: usize = 32;
+/// So long the first answer of a registrar is waited for before anything else is begun; only one nearby is as quick.
+const FIRST_ANSWER: Duration = Duration::from_millis(3);
 /// How often a wrong clock is looked at when nothing else happens.
 const CLOCK_CHECK: Duration = Duration::from_secs(2);
 
@@ -71,8 +73,10 @@ pub(super) struct Control {
     pub told_config: watch::Sender<Arc<Config>>,
     pub signals: Signals,
     pub told_tls: watch::Sender<Option<Arc<ServerConfig>>>,
-    /// The sound thread is asked to open the device only when the first REGISTER is out: probing takes a while.
-    pub sound_asked: bool,
+    /// What is to be kept, and has not been handed to the store yet.
+    pub later: Vec<Write>,
+    /// Until then, or until somebody answers, the other threads are left alone: the processor belongs to the REGISTER.
+    pub patience: Option<u64>,
     pub stopped: bool,
     /// Where the kernel tells of changes of the network, if it does.
     pub netlink: Option<Netlink>,
@@ -130,23 +134,44 @@ pub(super) fn port_range(config: &Config) -> PortRange {
 }
 
 impl Control {
-    /// Sends what the lines have to say first; inside the runtime. Nothing else is as urgent: whoever calls this phone is
-    /// waiting for it.
-    pub fn begin(&mut self) {
+    /// Sends what the lines have to say first. Nothing else is as urgent: whoever calls this phone is waiting for it.
+    fn begin(&mut self) {
+        let now = clock::now();
+        self.patience = Some(now.deadline(FIRST_ANSWER));
+        // Something may have changed since the first look.
+        self.look_at = Some(now.deadline(SETTLED_AFTER));
         self.phone.set_addresses(self.surroundings.reached_at(&self.config));
         self.believe();
-        self.check_clock(clock::now());
-        self.listen_to_the_kernel(clock::now());
+        self.check_clock(now);
         self.drain();
     }
 
-    /// Runs until the phone has ended in order.
+    /// Something came: once it has been answered, everything else has its turn.
+    fn answered(&mut self) {
+        self.patience = self.patience.map(|_| 0);
+    }
+
+    /// Begins with everything that the first REGISTER did not need: the sound device is probed, ports are opened, events
+    /// are kept.
+    fn begin_the_rest(&mut self) {
+        self.patience = None;
+        self.sound.order(sound_thread::Order::Open(self.config.audio.clone()));
+        self.sound.order(sound_thread::Order::Shelf(self.shelf()));
+        self.media.wake();
+        self.drain();
+    }
+
+    /// Runs until the phone has ended in order; inside the runtime.
     pub async fn run(mut self: Box<Self>, mut progress: impl FnMut(Progress)) -> Threads {
-        let mut datagram = vec![0; DATAGRAM];
-        self.open_sound();
+        self.begin();
+        // Not filled with zeros: of most of it no datagram ever makes use.
+        let mut datagram = Vec::with_capacity(DATAGRAM);
         while !self.stopped {
             // A deadline does not wait for a pause in what comes in: timers of the event loop would.
             let now = clock::now();
+            if self.patience.is_some_and(|until| until <= now.mono_us) {
+                self.begin_the_rest();
+            }
             self.check_clock(now);
             self.check_network(now);
             if self.phone.poll_timeout().is_some_and(|due| due <= now.mono_us) {
@@ -174,25 +199,26 @@ impl Control {
 
     fn until_next(&self) -> Duration {
         let now = clock::now();
-        let due = self.phone.poll_timeout().unwrap_or(u64::MAX).min(self.look_at.unwrap_or(u64::MAX));
+        let due = earliest(self.phone.poll_timeout(), earliest(self.look_at, self.patience));
+        let due = due.unwrap_or(u64::MAX);
         let longest = if self.clock_wrong { CLOCK_CHECK } else { Duration::from_secs(3600) };
         Duration::from_micros(due.saturating_sub(now.mono_us)).min(longest)
     }
 
-    fn datagrams(&mut self, first: Result<(usize, std::net::SocketAddr), Reported>, buffer: &mut [u8]) {
+    fn datagrams(&mut self, first: Result<std::net::SocketAddr, Reported>, buffer: &mut Vec<u8>) {
+        self.answered();
         let local = self.network.udp_local();
         let mut next = first;
         for _ in 0..DATAGRAMS_PER_TURN {
             match next {
-                Ok((len, remote)) => {
-                    let bytes = buffer.get(..len).unwrap_or_default();
-                    let input = network::Input::Datagram { local, remote, bytes };
+                Ok(remote) => {
+                    let input = network::Input::Datagram { local, remote, bytes: buffer };
                     self.phone.handle(clock::now(), Input::Sip(input));
                 }
                 Err(reported) => self.reported(reported),
             }
             match self.network.try_receive(buffer) {
-                Some(received) => next = Ok(received),
+                Some(remote) => next = Ok(remote),
                 None => return,
             }
         }
@@ -209,6 +235,7 @@ impl Control {
     }
 
     fn reported(&mut self, reported: Reported) {
+        self.answered();
         self.network.note(&reported);
         self.phone.handle(clock::now(), Input::Sip(reported.input()));
     }
@@ -224,6 +251,14 @@ impl Control {
             Notice::Media(media_thread::Notice::Stream { stream, server, carriage }) => {
                 let dscp = self.config.rtp.dscp;
                 return relay_stream::open(stream, server, carriage, dscp, self.media.orders());
+            }
+            Notice::Media(media_thread::Notice::Identity(fingerprint)) => {
+                return self.phone.set_fingerprint(fingerprint);
+            }
+            Notice::Media(media_thread::Notice::NoIdentity(failure)) => {
+                let why = failure.to_string();
+                let (what, cure) = why.split_once("; ").unwrap_or((&why, "use srtp_keys = \"sdes\""));
+                part("dtls", what.to_owned(), cure)
             }
             Notice::Media(media_thread::Notice::NoPort(error)) => part(
                 "ports",
@@ -284,6 +319,8 @@ impl Control {
     }
 
     /// Looks for what stands between this device and its PBX, beside everything else.
+    // Not part of `wished`: every command would carry room for all of this on its stack.
+    #[inline(never)]
     fn examine(
         &mut self,
         lifetime: Option<Duration>,
@@ -373,13 +410,6 @@ impl Control {
         }
     }
 
-    fn open_sound(&mut self) {
-        if !std::mem::replace(&mut self.sound_asked, true) {
-            self.sound.order(sound_thread::Order::Open(self.config.audio.clone()));
-            self.sound.order(sound_thread::Order::Shelf(self.shelf()));
-        }
-    }
-
     /// Tells of a clock that was never set, and when it comes right.
     fn check_clock(&mut self, now: Now) {
         let wrong = now.utc_us < clock::EARLIEST_CREDIBLE_US;
@@ -393,14 +423,13 @@ impl Control {
         self.drain();
     }
 
-    fn listen_to_the_kernel(&mut self, now: Now) {
-        // Something may have changed since the first look.
-        self.look_at = Some(now.deadline(SETTLED_AFTER));
-        self.netlink = Netlink::open()
+    /// Where the kernel tells of changes, if it does.
+    pub fn telling(netlink: std::io::Result<Netlink>) -> Option<Netlink> {
+        netlink
             .inspect_err(|error| {
                 tracing::debug!("the kernel does not tell of changes of the network: {error}")
             })
-            .ok();
+            .ok()
     }
 
     fn heard_of_a_change(&mut self) {
@@ -433,7 +462,7 @@ impl Control {
     /// Does what the phone asks. Messages leave first, because somebody waits for them: to wake the other threads takes
     /// time, and they may take this thread's processor.
     fn drain(&mut self) {
-        let (mut later, mut ordered) = (Vec::new(), false);
+        let mut ordered = false;
         while let Some(output) = self.phone.poll_output() {
             match output {
                 Output::Sip(output) => self.network.perform(output),
@@ -448,22 +477,19 @@ impl Control {
                     let path = self.shelf().folder.join(format!("{recording}.wav"));
                     self.sound.order(sound_thread::Order::Recording { number, name: recording, path });
                 }
-                output => later.push(output),
+                Output::Keep(write) => self.later.push(write),
+                Output::Stopped => self.stopped = true,
             }
+        }
+        if self.patience.is_some() && !self.stopped {
+            return;
         }
         if ordered {
             self.media.wake();
         }
-        for output in later {
-            match output {
-                // These have gone ahead.
-                Output::Sip(_) | Output::Media(_) | Output::Recording { .. } => {}
-                Output::Keep(write) => {
-                    log(&write);
-                    self.store.keep(write);
-                }
-                Output::Stopped => self.stopped = true,
-            }
+        for write in self.later.drain(..) {
+            log(&write);
+            self.store.keep(write);
         }
     }
 

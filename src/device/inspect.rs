@@ -48,7 +48,7 @@ pub(super) async fn ask(
         .map_err(|error| StartError::Bind { address: binding.address.to_string(), error })?;
     let local = network.udp_local();
     let mut inspection = begin(clock::now(), config, local, chance);
-    let mut datagram = vec![0; DATAGRAM];
+    let mut datagram = Vec::with_capacity(DATAGRAM);
     loop {
         for (line, account) in inspection.accounts() {
             network.set_line(account, line);
@@ -67,9 +67,8 @@ pub(super) async fn ask(
         let due = inspection.poll_timeout().unwrap_or(u64::MAX).saturating_sub(now.mono_us);
         tokio::select! {
             received = network.receive(&mut datagram) => match received {
-                Ok((len, remote)) => {
-                    let bytes = datagram.get(..len).unwrap_or_default();
-                    inspection.handle(clock::now(), Input::Datagram { local, remote, bytes });
+                Ok(remote) => {
+                    inspection.handle(clock::now(), Input::Datagram { local, remote, bytes: &datagram });
                 }
                 Err(reported) => inspection.handle(clock::now(), reported.input()),
             },

@@ -20,6 +20,7 @@ use crate::media::{Command, Engine, Event, PortId, Recorded, Settings};
 use crate::nat::relay::{StreamId, StreamInput, StreamOrder};
 use crate::nat::turn::Carriage;
 use crate::now::Now;
+use crate::rtp::dtls::{Failure, Identity};
 
 /// Pairs of sockets that wait for a call: so many can come at the same instant.
 const PORTS_AHEAD: usize = 16;
@@ -71,6 +72,10 @@ pub enum Notice {
         /// The UDP port of RTP; RTCP is the next one.
         number: u16,
     },
+    /// The SHA-256 fingerprint of the certificate that handshakes show; told before the first port.
+    Identity([u8; 32]),
+    /// There is no certificate.
+    NoIdentity(Failure),
     /// No pair could be opened in the configured range.
     NoPort(io::Error),
     /// A stream to a TURN server is wanted; [`Order::Stream`] is the answer.
@@ -141,10 +146,11 @@ pub struct MediaThread {
 }
 
 impl MediaThread {
-    /// Starts the thread. `notices` and `taped` are called on it and must not block.
+    /// Starts the thread, which makes its certificate and opens ports once it is woken for the first time. `notices` and
+    /// `taped` are called on it and must not block.
     pub fn start(
         range: PortRange,
-        settings: Settings,
+        mut settings: Settings,
         chance: Chance,
         notices: impl Fn(Notice) + Send + 'static,
         taped: impl Fn(Taped) + Send + 'static,
@@ -152,24 +158,33 @@ impl MediaThread {
         let (orders, inbox) = sync_channel(QUEUE);
         let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let mut desk = Desk {
-            engine: Engine::new(settings, chance.clone()),
-            poll,
-            wake: Arc::clone(&wake),
-            ports: BTreeMap::new(),
-            streams: Streams::default(),
-            free: 0,
-            next: 0,
-            range,
-            chance,
-            sound: None,
-            alert_us: 0,
-            notices: Box::new(notices),
-            taped: Box::new(taped),
-            samples: Vec::with_capacity(4096),
-        };
+        let awake = Arc::clone(&wake);
         let thread = std::thread::Builder::new().name("media".into()).spawn(move || {
+            let _ = rustix::event::poll(&mut [PollFd::new(&awake, PollFlags::IN)], None);
             hurry();
+            match Identity::generate() {
+                Ok(identity) => {
+                    notices(Notice::Identity(identity.fingerprint()));
+                    settings.identity = Some(Arc::new(identity));
+                }
+                Err(failure) => notices(Notice::NoIdentity(failure)),
+            }
+            let mut desk = Desk {
+                engine: Engine::new(settings, chance.clone()),
+                poll,
+                wake: awake,
+                ports: BTreeMap::new(),
+                streams: Streams::default(),
+                free: 0,
+                next: 0,
+                range,
+                chance,
+                sound: None,
+                alert_us: 0,
+                notices: Box::new(notices),
+                taped: Box::new(taped),
+                samples: Vec::with_capacity(4096),
+            };
             desk.run(&inbox);
         })?;
         Ok(MediaThread { orders: Orders { inbox: orders, wake }, thread: Some(thread) })

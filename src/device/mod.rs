@@ -47,7 +47,6 @@ use crate::config::Config;
 use crate::events::archive::Archive;
 use crate::phone::Phone;
 use crate::phone::desk::Desk;
-use crate::rtp::dtls::Identity;
 pub use control::Progress;
 
 /// Why the appliance could not start.
@@ -75,8 +74,8 @@ pub enum StartError {
 
 /// The appliance, set up and not yet running.
 pub struct Appliance {
-    // Boxed: it would be copied from frame to frame.
-    control: Box<control::Control>,
+    /// Makes the control thread's part once the store has told what an earlier life left.
+    control: Box<dyn FnOnce() -> Box<control::Control>>,
     runtime: tokio::runtime::Runtime,
     sound: std::thread::JoinHandle<()>,
     handles: Handles,
@@ -96,7 +95,8 @@ pub struct Handles {
 }
 
 impl Appliance {
-    /// Opens sockets and starts threads. The first REGISTER leaves with [`Appliance::run`].
+    /// Opens sockets and starts threads, while the store opens on its own. The first REGISTER leaves with
+    /// [`Appliance::run`].
     pub fn start(file: PathBuf, settings: Settings) -> Result<Appliance, StartError> {
         let Settings { config, tls, .. } = settings;
         let system = |what| move |error| StartError::System { what, error };
@@ -125,6 +125,7 @@ impl Appliance {
         let (network, reports) = runtime
             .block_on(async { sip_network::SipNetwork::bind(binding, udp_port, tcp_port) })
             .map_err(|error| StartError::Bind { address, error })?;
+        let netlink = runtime.block_on(async { netlink::Netlink::open() });
         let (told_config, new_config) = watch::channel(Arc::new(config.clone()));
         let (told_tls, tls) = watch::channel(tls);
         let (desk, wishes) = Desk::open();
@@ -136,17 +137,10 @@ impl Appliance {
             .map_err(system("a thread"))?
         };
         let tape = sound.clone();
-        let identity = Identity::generate().map_err(|error| StartError::System {
-            what: "a certificate",
-            error: std::io::Error::other(error),
-        })?;
-        let identity = Arc::new(identity);
-        let fingerprint = identity.fingerprint();
         let media = media_thread::MediaThread::start(
             control::port_range(&config),
             crate::media::Settings {
                 country: config.device.country.clone(),
-                identity: Some(identity),
                 ..crate::media::Settings::default()
             },
             chance.fork(),
@@ -163,36 +157,39 @@ impl Appliance {
             },
         )
         .map_err(system("a thread"))?;
-        let remembered = remembered.recv().unwrap_or_default();
-        let mut phone =
-            Phone::new(clock::now(), config.clone(), network.udp_local(), tcp_port, remembered, chance);
-        phone.set_fingerprint(fingerprint);
         let handles = Handles { desk, archive, config: new_config, tls };
-        let mut control = Box::new(control::Control {
-            file,
-            phone,
-            network,
-            reports,
-            media,
-            sound,
-            store,
-            notices: inbox,
-            wishes,
-            config,
-            told_config,
-            signals,
-            told_tls,
-            sound_asked: false,
-            stopped: false,
-            netlink: None,
-            surroundings: netlink::Surroundings::look(),
-            look_at: None,
-            sleep: netlink::Sleep::new(),
-            clock_wrong: false,
-            told: None,
-            examination: None,
+        // Looked at while the store still opens.
+        let surroundings = netlink::Surroundings::look();
+        let control = Box::new(move || {
+            let remembered = remembered.recv().unwrap_or_default();
+            let udp = network.udp_local();
+            let phone = Phone::new(clock::now(), config.clone(), udp, tcp_port, remembered, chance);
+            Box::new(control::Control {
+                file,
+                phone,
+                network,
+                reports,
+                media,
+                sound,
+                store,
+                notices: inbox,
+                wishes,
+                config,
+                told_config,
+                signals,
+                told_tls,
+                later: Vec::new(),
+                patience: None,
+                stopped: false,
+                netlink: control::Control::telling(netlink),
+                surroundings,
+                look_at: None,
+                sleep: netlink::Sleep::new(),
+                clock_wrong: false,
+                told: None,
+                examination: None,
+            })
         });
-        runtime.block_on(async { control.begin() });
         Ok(Appliance { control, runtime, sound: sound_thread, handles })
     }
 
@@ -205,7 +202,8 @@ impl Appliance {
     pub fn run(self, progress: impl FnMut(Progress)) -> Ended {
         let Appliance { control, runtime, sound, handles } = self;
         drop(handles);
-        let parts = runtime.block_on(control.run(progress));
+        // Boxed: it would be copied from frame to frame.
+        let parts = runtime.block_on(Box::pin(async { control().run(progress).await }));
         parts.media.stop();
         parts.sound.stop();
         let _ = sound.join();

@@ -161,8 +161,8 @@ impl SipNetwork {
         self.lines.insert(account, LineWay { belief: Belief::of(line), websocket_path: path.to_owned() });
     }
 
-    /// Waits for the next datagram or the next unreachable peer.
-    pub async fn receive(&self, buffer: &mut [u8]) -> Result<(usize, SocketAddr), Reported> {
+    /// Waits for the next datagram, which is put into `buffer`, or the next unreachable peer; whose it is.
+    pub async fn receive(&self, buffer: &mut Vec<u8>) -> Result<SocketAddr, Reported> {
         loop {
             let ready = self.udp.ready(Interest::READABLE | Interest::ERROR).await;
             if ready.as_ref().is_ok_and(|ready| ready.is_error()) {
@@ -171,17 +171,17 @@ impl SipNetwork {
                     return Err(Reported::Unsent { remote, why });
                 }
             }
-            match self.udp.try_recv_from(buffer) {
-                Ok((len, from)) => return Ok((len, canonical(from))),
-                // The reason comes through the error queue; the next turn reads it.
-                Err(_) => continue,
+            // Where there is none, the reason comes through the error queue; the next turn reads it.
+            if let Some(from) = self.try_receive(buffer) {
+                return Ok(from);
             }
         }
     }
 
-    /// The next datagram, if one waits.
-    pub fn try_receive(&self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
-        self.udp.try_recv_from(buffer).ok().map(|(len, from)| (len, canonical(from)))
+    /// The next datagram, if one waits: it is put into `buffer`, as far as that has room.
+    pub fn try_receive(&self, buffer: &mut Vec<u8>) -> Option<SocketAddr> {
+        buffer.clear();
+        self.udp.try_recv_buf_from(buffer).ok().map(|(_, from)| canonical(from))
     }
 
     /// One entry of the socket's error queue: whom a datagram could not reach, and why.
@@ -256,6 +256,8 @@ impl SipNetwork {
         }
     }
 
+    // Not part of `perform`, which sends: that would carry room for all of this on its stack.
+    #[inline(never)]
     fn connect(
         &mut self,
         connection: u64,
@@ -293,6 +295,7 @@ impl SipNetwork {
         self.connections.remove(&connection);
     }
 
+    #[inline(never)]
     fn ask(&mut self, query: u64, question: Question) {
         if self.resolver.is_none() {
             match Resolver::from_system() {

@@ -81,7 +81,7 @@ pub enum Input<'a> {
         /// The UDP port of RTP.
         number: u16,
     },
-    /// A part of the device works, or does not: `sound`, `store`, `recordings`, `clock`, `ports`.
+    /// A part of the device works, or does not: `sound`, `store`, `recordings`, `clock`, `ports`, `dtls`.
     Part {
         /// Which.
         part: &'static str,
