@@ -1,4 +1,4 @@
-//! One line: its configuration, its account at the user agent, and how its registration stands.
+//! One line: its configuration, its flows to the registrar, and how it stands as a whole.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -78,6 +78,8 @@ pub struct Edges {
     pub registers: Vec<Registered>,
     /// Everything else that came, with the edge or other server it came to.
     pub said: VecDeque<(SocketAddr, Message)>,
+    /// Requests to an edge that is down, with repetitions, and when.
+    pub missed: Vec<(u64, Request)>,
     calls: u32,
 }
 
@@ -99,8 +101,8 @@ impl Edges {
         }
         let phone = PHONE.parse().expect("an address");
         world.add_phone_with((phone, phone), parse(config), memory);
-        let (bindings, registers, said) = (Vec::new(), Vec::new(), VecDeque::new());
-        Edges { world, edges, outbound, bindings, registers, said, calls: 0 }
+        let (bindings, registers, said, missed) = (Vec::new(), Vec::new(), VecDeque::new(), Vec::new());
+        Edges { world, edges, outbound, bindings, registers, said, missed, calls: 0 }
     }
 
     /// A phone that is registered by both flows, or by the only one that there is to be.
@@ -127,11 +129,15 @@ impl Edges {
             for datagram in self.world.mailbox.replace(Vec::new()).unwrap_or_default() {
                 let edge = EDGES.iter().position(|edge| at(edge) == datagram.to);
                 let down = edge.is_some_and(|edge| self.edges[edge] == Edge::Down);
-                if let Ok(Some(message)) = read_datagram(&datagram.bytes)
-                    && datagram.from.port() == SIP
-                    && !down
-                {
-                    self.receive(datagram.from, datagram.to, edge, message);
+                match read_datagram(&datagram.bytes) {
+                    _ if datagram.from.port() != SIP => {}
+                    Ok(Some(Message::Request(request))) if down => {
+                        self.missed.push((self.now_ms(), request));
+                    }
+                    Ok(Some(message)) if !down => {
+                        self.receive(datagram.from, datagram.to, edge, message);
+                    }
+                    _ => {}
                 }
             }
         }
@@ -224,6 +230,18 @@ impl Edges {
         let mut edges: Vec<usize> = self.bindings.iter().map(|one| one.edge).collect();
         edges.sort_unstable();
         edges
+    }
+
+    /// When the phone tried to register with an edge that was down, repetitions left out; and how often it only asked.
+    pub fn tries(&self) -> (Vec<u64>, usize) {
+        let mut tries: Vec<(u32, u64)> = Vec::new();
+        for (at_ms, request) in self.missed.iter().filter(|(_, one)| one.method == Method::REGISTER) {
+            if tries.iter().all(|(number, _)| *number != request.head.cseq.number) {
+                tries.push((request.head.cseq.number, *at_ms));
+            }
+        }
+        let asked = self.missed.iter().filter(|(_, one)| one.method == Method::OPTIONS).count();
+        (tries.into_iter().map(|(_, at_ms)| at_ms).collect(), asked)
     }
 
     /// The states of the line and of its flows.

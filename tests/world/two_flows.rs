@@ -62,7 +62,12 @@ fn an_edge_that_dies_is_left_for_the_other_one_and_returned_to() {
         states[dead] = "retrying";
         assert_eq!(edges.states(), ("registered", states));
         assert!(edges.world.snapshot(0).degraded.iter().any(|what| what.contains("proxy")));
+        edges.missed.clear();
         edges.seconds(600);
+        // RFC 5626 §4.5, some flow being up: 32 s for a try, and from 45 s to the next one. Nothing else is sent there.
+        let (tries, asked) = edges.tries();
+        assert!((3..=6).contains(&tries.len()) && asked == 0, "{tries:?}, {asked}");
+        assert!(tries.windows(2).skip(1).all(|two| two[1] - two[0] >= 77_000), "{tries:?}");
         assert!(edges.rings_by(other) && edges.calls_by() == Some(other));
         assert!(!edges.world.phones[0].has("line.unregistered"), "the line stands");
         edges.edges[dead] = Edge::Up;

@@ -370,3 +370,17 @@ fn other_ways_are_those_that_the_line_may_not_use_and_nobody_is_registered_over_
         assert_eq!(servers.count(), expected.len(), "{keys}");
     }
 }
+
+#[test]
+fn of_a_line_with_two_proxies_both_are_asked() {
+    let keys = "password = \"secret\"\noutbound_proxy = [\"sip:192.0.2.1\", \"sip:192.0.2.2\"]\n";
+    let world = world(keys, &[("192.0.2.1", good)]);
+    let reports = world.inspection.reports().expect("all was asked");
+    let answers: Vec<_> = reports.iter().map(|report| (report.line.as_str(), report.answers())).collect();
+    assert_eq!(answers, [("office", true), ("office", false)]);
+    let places = Places::of(&world.text, "t.toml");
+    let found = reports[1].findings(&world.config.line[0], &places, world.now.utc_us);
+    let [finding] = found.as_slice() else { panic!("{found:?}") };
+    let text = finding.to_string();
+    assert!(text.starts_with("t.toml:6: line office: 192.0.2.2:5060"), "{text}");
+}
