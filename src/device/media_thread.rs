@@ -162,7 +162,7 @@ impl MediaThread {
         let thread = std::thread::Builder::new().name("media".into()).spawn(move || {
             let _ = rustix::event::poll(&mut [PollFd::new(&awake, PollFlags::IN)], None);
             hurry();
-            match Identity::generate() {
+            match Identity::generate(std::time::Instant::now()) {
                 Ok(identity) => {
                     notices(Notice::Identity(identity.fingerprint()));
                     settings.identity = Some(Arc::new(identity));

@@ -16,7 +16,7 @@ struct Secure {
 impl Secure {
     fn new() -> Secure {
         let mut link = Link::new(11);
-        let identities = [0, 1].map(|_| Arc::new(Identity::generate().unwrap()));
+        let identities = [0, 1].map(|_| Arc::new(Identity::of_a_test()));
         for (end, identity) in link.ends.iter_mut().zip(&identities) {
             let settings = Settings { identity: Some(identity.clone()), ..Settings::default() };
             end.engine = Engine::new(settings, Chance::from_number(5));

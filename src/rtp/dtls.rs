@@ -83,19 +83,24 @@ pub struct Identity {
 
 impl Identity {
     /// A self-signed certificate with a fresh key of ECDSA over P-256. It is made where the machine is: the key needs its
-    /// chance, and the library an `Instant` to count from, which nobody can make but by asking the clock.
+    /// chance, and the library an `Instant` to count from; handshakes use only differences to `origin`.
     ///
     /// # Errors
     /// [`Failure::Cryptography`] if this build cannot make one.
-    pub fn generate() -> Result<Identity, Failure> {
+    pub fn generate(origin: Instant) -> Result<Identity, Failure> {
         let provider = rtc_srtp::crypto::default_provider().map_err(|_| Failure::Cryptography)?;
         let certificate = Certificate::generate_self_signed(Vec::new(), provider.crypto())
             .map_err(|_| Failure::Cryptography)?;
         let first = certificate.certificate.first().ok_or(Failure::Cryptography)?;
         let fingerprint = Sha256::digest(first.as_ref()).into();
-        #[expect(clippy::disallowed_methods, reason = "an origin: handshakes use only differences to it")]
-        let origin = Instant::now();
         Ok(Identity { certificate, fingerprint, origin })
+    }
+
+    /// One for a test.
+    #[cfg(test)]
+    #[expect(clippy::disallowed_methods, reason = "there is no other way to an `Instant`, and none is read")]
+    pub(crate) fn of_a_test() -> Identity {
+        Identity::generate(Instant::now()).unwrap()
     }
 
     /// Its SHA-256 fingerprint.

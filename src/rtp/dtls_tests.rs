@@ -46,7 +46,7 @@ impl Pair {
     }
 
     fn honest() -> Pair {
-        let (client, server) = (Identity::generate().unwrap(), Identity::generate().unwrap());
+        let (client, server) = (Identity::of_a_test(), Identity::of_a_test());
         Pair::new(&client, &server, [of(&server), of(&client)])
     }
 
@@ -151,8 +151,7 @@ fn datagrams_that_come_twice_change_nothing() {
 
 #[test]
 fn another_certificate_than_promised_gets_no_keys() {
-    let (client, server, other) =
-        (Identity::generate().unwrap(), Identity::generate().unwrap(), Identity::generate().unwrap());
+    let (client, server, other) = (Identity::of_a_test(), Identity::of_a_test(), Identity::of_a_test());
     // Who is wrong, and who notices.
     let wrong_server = Pair::new(&client, &server, [of(&other), of(&client)]);
     let wrong_client = Pair::new(&client, &server, [of(&server), of(&other)]);
@@ -165,7 +164,7 @@ fn another_certificate_than_promised_gets_no_keys() {
 
 #[test]
 fn any_of_several_fingerprints_is_good() {
-    let (client, server) = (Identity::generate().unwrap(), Identity::generate().unwrap());
+    let (client, server) = (Identity::of_a_test(), Identity::of_a_test());
     let shown = server.certificate.certificate[0].as_ref();
     let told = vec![
         Fingerprint::Sha256([7; 32]),
@@ -192,7 +191,7 @@ fn who_gets_no_answer_says_so_in_the_end() {
 fn a_client_waits_until_it_knows_where() {
     let mut pair = Pair::honest();
     pair.sides[0] = {
-        let identity = Identity::generate().unwrap();
+        let identity = Identity::of_a_test();
         Association::new(pair.now, &identity, Role::Client, vec![Fingerprint::Sha256([0; 32])])
     };
     pair.run(1_000);
@@ -216,7 +215,7 @@ fn a_handshake_goes_on_where_the_peer_has_moved_to() {
 
 /// The first ClientHello of a fresh client.
 fn hello() -> Vec<u8> {
-    let identity = Identity::generate().unwrap();
+    let identity = Identity::of_a_test();
     let now = Now { mono_us: 1, utc_us: 0 };
     let mut client = Association::new(now, &identity, Role::Client, vec![Fingerprint::Sha256([0; 32])]);
     client.set_destination(now, Some(at(SERVER)));

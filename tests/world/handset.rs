@@ -67,7 +67,12 @@ impl Handset {
         remembered: Remembered,
         mut chance: Chance,
     ) -> Handset {
-        let identity = Arc::new(Identity::generate().expect("a certificate"));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "there is no other way to an `Instant`, and none is read"
+        )]
+        let origin = std::time::Instant::now();
+        let identity = Arc::new(Identity::generate(origin).expect("a certificate"));
         let fingerprint = identity.fingerprint();
         let settings = media::Settings {
             country: config.device.country.clone(),
