@@ -150,6 +150,12 @@ pub struct Quality {
     pub jitter_us: u64,
     /// What the jitter buffer adds now, or added on average.
     pub buffer_us: u64,
+    /// RTCP packets of the other side: without any it has told nothing of round trip and loss.
+    #[serde(default)]
+    pub rtcp_received: u64,
+    /// Why RTCP has no way or no keys, where the other side wants it on a port of its own; the audio does without.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rtcp_fault: Option<String>,
     /// Round trip from RTCP; absent until it is known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub round_trip_us: Option<u64>,

@@ -4,7 +4,7 @@ use super::plan::Plan;
 use crate::audio::codec::Codec;
 use crate::rtp::emodel::Impairment;
 use crate::rtp::latch::Expectation;
-use crate::rtp::session::{self, KeyPair, Length, Media};
+use crate::rtp::session::{self, KeyPair, Length, Media, RtcpKeys};
 
 /// The static payload type of comfort noise (RFC 3389 §4).
 const COMFORT_NOISE: u8 = 13;
@@ -12,8 +12,9 @@ const COMFORT_NOISE: u8 = 13;
 /// Clock rate of comfort noise, as of every codec that has none of its own.
 const COMFORT_CLOCK: u32 = 8000;
 
-/// What the session of a leg has to know of its plan, and of the keys that a handshake has given so far.
-pub(super) fn session_plan(plan: &Plan, shaken: Option<&KeyPair>) -> session::Plan {
+/// What the session of a leg has to know of its plan, and of the keys that handshakes have given so far: that of the media,
+/// and that of RTCP where it has a port of its own.
+pub(super) fn session_plan(plan: &Plan, [media, rtcp]: [Option<&KeyPair>; 2]) -> session::Plan {
     let told =
         || plan.srtp.as_ref().map(|srtp| KeyPair { ours: srtp.send.clone(), theirs: srtp.receive.clone() });
     let mut formats: Vec<session::Format> = Vec::new();
@@ -39,8 +40,12 @@ pub(super) fn session_plan(plan: &Plan, shaken: Option<&KeyPair>) -> session::Pl
         },
         rtcp: plan.remote.filter(|_| !plan.rtcp_mux).map(|remote| remote.rtcp),
         formats,
-        keys: if plan.dtls.is_some() { shaken.cloned() } else { told() },
+        keys: if plan.dtls.is_some() { media.cloned() } else { told() },
         handshake: plan.dtls.is_some(),
+        rtcp_keys: match plan.rtcp_dtls() {
+            Some(_) => RtcpKeys::Own(rtcp.cloned()),
+            None => RtcpKeys::Shared,
+        },
         voip_metrics: true,
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::plan::Plan;
+use super::transmit::Component;
 use crate::audio::tones::Tone;
 use crate::nat::gathering::Sources;
 use crate::nat::ice::Credentials;
@@ -192,10 +193,12 @@ pub enum Command {
         record: Record,
     },
     /// Gathers what a free port, or that of a leg, can be reached at; asks anew if the sources are those of before.
-    /// `Event::Gathered` follows whenever something has changed. `None` gives back what was gathered.
+    /// `Event::Gathered` follows whenever something has changed. `None` gives back what was gathered for both sockets.
     Gather {
         /// The port.
         port: PortId,
+        /// Which of its sockets.
+        component: Component,
         /// From what.
         sources: Option<Box<Sources>>,
     },
@@ -207,7 +210,7 @@ pub enum Command {
         /// The server.
         server: SocketAddr,
     },
-    /// ICE was offered for a port under these credentials: checks may come before the answer does.
+    /// ICE was offered for both sockets of a port under these credentials: checks may come before the answer does.
     Expect {
         /// The port.
         port: PortId,

@@ -8,15 +8,15 @@ use super::bridge;
 use super::command::{Command, LegId, PortId, Room, Sounder, Terminal};
 use super::event::{Event, Recorded};
 use super::leg::{Leg, Outlet};
-use super::path::{Arrival, FAR_END, Path};
+use super::path::{Arrival, FAR_END};
+use super::paths::Paths;
 use super::plan::Plan;
 use super::recording::Recordings;
-use super::report::PathCounts;
 use super::terminal::Sound;
 use super::transmit::{Component, Outbox, Transmit};
 use crate::audio::mix::Mixer;
 use crate::chance::Chance;
-use crate::nat::relay::{StreamId, StreamInput, StreamOrder, Target};
+use crate::nat::relay::{StreamId, StreamInput, StreamOrder};
 use crate::now::{Now, earliest};
 use crate::rtp::dtls::{Identity, is_dtls};
 use crate::rtp::packet::{MAX_PACKET, is_rtcp};
@@ -32,9 +32,9 @@ const PERIOD_MS: u32 = 10;
 /// The same in microseconds.
 const PERIOD_US: u64 = PERIOD_MS as u64 * 1000;
 
-/// Beginnings of handshakes on ports without a leg that are kept, and those of one port.
+/// Beginnings of handshakes on ports without a leg that are kept, and those of one socket.
 const EARLY_MAX: usize = 16;
-const EARLY_OF_PORT: usize = 2;
+const EARLY_OF_SOCKET: usize = 2;
 /// How long they are kept, in microseconds.
 const EARLY_US: u64 = 2_000_000;
 
@@ -70,6 +70,7 @@ struct Grid {
 /// The beginning of a handshake that came before what was agreed on.
 struct Early {
     port: PortId,
+    component: Component,
     from: SocketAddr,
     at_us: u64,
     bytes: Vec<u8>,
@@ -100,12 +101,7 @@ pub struct Engine {
     mixer: Mixer,
     mixed: Vec<i16>,
     strangers: u64,
-    /// The ports that have more than a socket: candidates, an agent, a relay.
-    paths: Vec<Path>,
-    /// The earliest of their deadlines.
-    path_us: Option<u64>,
-    /// Whether one of them relays without an agent: packets to addresses that are somewhere may be its.
-    relays: bool,
+    paths: Paths,
     /// The moment of the last call.
     now: Now,
     early: VecDeque<Early>,
@@ -116,6 +112,7 @@ impl Engine {
     pub fn new(settings: Settings, mut chance: Chance) -> Engine {
         let sound = Sound::new(settings.country.clone());
         let cname = chance.token(8);
+        let paths = Paths::new(chance.fork());
         Engine {
             settings,
             chance,
@@ -132,9 +129,7 @@ impl Engine {
             mixer: Mixer::new(960),
             mixed: Vec::with_capacity(960),
             strangers: 0,
-            paths: Vec::new(),
-            path_us: None,
-            relays: false,
+            paths,
             now: Now::default(),
             early: VecDeque::new(),
         }
@@ -157,29 +152,30 @@ impl Engine {
             Command::Open { leg, port, plan } => self.open(now, leg, port, *plan),
             Command::Update { leg, plan } => {
                 let plan = match self.legs.iter().find(|open| open.id == leg).map(|open| open.port) {
-                    Some(port) => Box::new(self.agree(now, leg, port, *plan)),
+                    Some(port) => Box::new(self.paths.agree(now, leg, port, *plan, &mut self.events)),
                     None => return,
                 };
                 self.with(leg, |leg, out, sound| leg.update(now, *plan, sound.rate(), out));
                 self.regroup(now);
             }
             Command::Close { leg } => self.close(now, leg),
-            Command::Gather { port, sources } => {
-                let sources = sources.map(|sources| *sources);
-                if sources.is_none() && !self.paths.iter().any(|path| path.port == port) {
-                    return;
-                }
-                self.with_path(port, |path, events| path.gather(now, sources, events));
+            Command::Gather { port, component, sources: Some(sources) } => {
+                let events = &mut self.events;
+                self.paths.with(port, component, |path| path.gather(now, Some(*sources), events));
             }
-            Command::Ask { port, server } if self.paths.iter().any(|path| path.port == port) => {
-                self.with_path(port, |path, events| path.ask(now, server, events));
+            Command::Ask { port, server } => {
+                let events = &mut self.events;
+                self.paths.change(port, Component::Rtp, |path| path.ask(now, server, events));
             }
-            Command::Ask { .. } => {}
+            Command::Gather { port, sources: None, .. } => self.paths.close(now, port, &Component::ALL),
             Command::Expect { port, credentials } => {
-                self.with_path(port, |path, _| path.expect(credentials));
+                for component in Component::ALL {
+                    self.paths.with(port, component, |path| path.expect(credentials.clone()));
+                }
             }
             Command::Permit { port, peers } => {
-                self.with_path(port, |path, events| path.permit(now, &peers, events));
+                let events = &mut self.events;
+                self.paths.with(port, Component::Rtp, |path| path.permit(now, &peers, events));
             }
             Command::Place { leg, room } => {
                 self.with(leg, |leg, _, _| leg.room = room);
@@ -213,13 +209,13 @@ impl Engine {
             self.tell(Event::Failed { leg, why: why.into() });
             return;
         }
-        let plan = self.agree(now, leg, port, plan);
+        let plan = self.paths.agree(now, leg, port, plan, &mut self.events);
         let opened =
             Leg::open(now, leg, port, plan, &self.settings, self.sound.rate(), &self.cname, &mut self.chance);
         let opened = match opened {
             Ok(opened) => opened,
             Err(why) => {
-                self.with_path(port, |path, _| path.close(now));
+                self.paths.close(now, port, &Component::ALL);
                 self.tell(Event::Failed { leg, why });
                 return;
             }
@@ -235,7 +231,7 @@ impl Engine {
             if early.port != port {
                 self.early.push_back(early);
             } else if now.mono_us.saturating_sub(early.at_us) < EARLY_US {
-                self.handle_packet(now, port, Component::Rtp, early.from, &mut early.bytes);
+                self.handle_packet(now, port, early.component, early.from, &mut early.bytes);
             }
         }
         self.regroup(now);
@@ -246,7 +242,7 @@ impl Engine {
         let Some(at) = self.legs.iter().position(|open| open.id == leg) else { return };
         self.legs.swap_remove(at);
         let port = self.ports.swap_remove(at);
-        let counts = self.path_counts(port);
+        let counts = self.paths.counts(port);
         for event in self.events.iter_mut().rev() {
             if let Event::Closed { leg: closed, report, .. } = event
                 && *closed == leg
@@ -255,9 +251,7 @@ impl Engine {
                 break;
             }
         }
-        if self.paths.iter().any(|path| path.port == port) {
-            self.with_path(port, |path, _| path.close(now));
-        }
+        self.paths.close(now, port, &Component::ALL);
         if self.legs.is_empty() {
             self.sound.last_leg_closed(&mut self.recordings);
         }
@@ -267,36 +261,6 @@ impl Engine {
     fn terminal(&mut self, now: Now, terminal: Terminal) {
         self.sound.replace(terminal, self.legs.len(), &mut self.recordings);
         self.regroup(now);
-    }
-
-    /// What the path of a port has refused.
-    fn path_counts(&self, port: PortId) -> PathCounts {
-        self.paths.iter().find(|path| path.port == port).map(Path::counts).unwrap_or_default()
-    }
-
-    /// Works on the path of a port, which begins here if need be and ends when nobody needs it.
-    fn with_path<T>(&mut self, port: PortId, what: impl FnOnce(&mut Path, &mut VecDeque<Event>) -> T) -> T {
-        let at = self.paths.iter().position(|path| path.port == port);
-        let mut path = match at {
-            Some(at) => self.paths.swap_remove(at),
-            None => Path::new(port, self.chance.fork()),
-        };
-        let result = what(&mut path, &mut self.events);
-        if !path.is_idle() {
-            self.paths.push(path);
-        }
-        self.relays = self.paths.iter().any(Path::is_relayed);
-        self.path_us = self.paths.iter().fold(None, |due, path| earliest(due, path.poll_timeout()));
-        result
-    }
-
-    /// The plan of a leg as the leg may know it: what is under ICE is the path's.
-    fn agree(&mut self, now: Now, leg: LegId, port: PortId, plan: Plan) -> Plan {
-        let known = self.paths.iter().any(|path| path.port == port);
-        if !known && plan.ice.is_none() && !plan.keep_open {
-            return plan;
-        }
-        self.with_path(port, |path, events| path.agree(now, leg, plan, events))
     }
 
     fn tell(&mut self, event: Event) {
@@ -352,28 +316,22 @@ impl Engine {
         bytes: &mut [u8],
     ) {
         self.now = now;
-        if component == Component::Rtp
-            && let Some(path) = self.paths.iter_mut().find(|path| path.port == port)
-        {
-            let arrival = path.handle_packet(now, from, bytes, &mut self.events);
-            self.path_us = earliest(self.path_us, path.poll_timeout());
-            match arrival {
-                Arrival::Done => self.handle_early(now, port),
-                arrival => self.arrived(now, port, bytes, arrival),
-            }
-            return;
+        let events = &mut self.events;
+        match self.paths.handle_packet(now, (port, component), from, bytes, events) {
+            None => self.deliver(now, port, component, from, bytes),
+            Some(Arrival::Done) => self.handle_early(now, port, component),
+            Some(arrival) => self.arrived(now, port, component, bytes, arrival),
         }
-        self.deliver(now, port, component, from, bytes);
     }
 
     /// What came by a path.
-    fn arrived(&mut self, now: Now, port: PortId, bytes: &mut [u8], arrival: Arrival) {
+    fn arrived(&mut self, now: Now, port: PortId, component: Component, bytes: &mut [u8], arrival: Arrival) {
         match arrival {
             Arrival::Done => {}
             Arrival::Refused => self.strangers += 1,
             Arrival::Media(range, from) => {
                 if let Some(payload) = bytes.get_mut(range) {
-                    self.deliver(now, port, Component::Rtp, from, payload);
+                    self.deliver(now, port, component, from, payload);
                 }
             }
         }
@@ -384,35 +342,39 @@ impl Engine {
             self.ports.iter().position(|&known| known == port).and_then(|at| self.legs.get_mut(at))
         else {
             self.strangers += 1;
-            if component == Component::Rtp && is_dtls(bytes) {
-                self.keep_early(now, port, from, bytes);
+            if is_dtls(bytes) {
+                self.keep_early(Early { port, component, from, at_us: now.mono_us, bytes: bytes.to_vec() });
             }
             return;
         };
-        if component == Component::Rtcp && !is_rtcp(bytes) {
+        if component == Component::Rtcp && !is_rtcp(bytes) && !is_dtls(bytes) {
             self.strangers += 1;
             return;
         }
         let mut out =
             Outlet { packets: &mut self.outbox, events: &mut self.events, recordings: &mut self.recordings };
-        leg.handle_packet(now, from, bytes, &mut out);
+        leg.handle_packet(now, component, from, bytes, &mut out);
         self.slow_us = earliest(self.slow_us, leg.deadline());
     }
 
     /// Who answers an offer may begin its handshake before the answer is here: the next try would be a second later.
-    fn keep_early(&mut self, now: Now, port: PortId, from: SocketAddr, bytes: &[u8]) {
-        self.early.retain(|early| now.mono_us.saturating_sub(early.at_us) < EARLY_US);
-        let of_port = self.early.iter().filter(|early| early.port == port).count();
-        let fits = bytes.len() <= MAX_PACKET && of_port < EARLY_OF_PORT && self.early.len() < EARLY_MAX;
-        if fits && self.settings.identity.is_some() {
-            self.early.push_back(Early { port, from, at_us: now.mono_us, bytes: bytes.to_vec() });
+    fn keep_early(&mut self, new: Early) {
+        self.early.retain(|early| new.at_us.saturating_sub(early.at_us) < EARLY_US);
+        let of_socket = |early: &&Early| (early.port, early.component) == (new.port, new.component);
+        let fits = self.early.iter().filter(of_socket).count() < EARLY_OF_SOCKET;
+        if fits
+            && new.bytes.len() <= MAX_PACKET
+            && self.early.len() < EARLY_MAX
+            && self.settings.identity.is_some()
+        {
+            self.early.push_back(new);
         }
     }
 
     /// Hands over what came before its route was checked.
-    fn handle_early(&mut self, now: Now, port: PortId) {
+    fn handle_early(&mut self, now: Now, port: PortId, component: Component) {
         let at = self.ports.iter().position(|&known| known == port);
-        let path = self.paths.iter_mut().find(|path| path.port == port);
+        let path = self.paths.get_mut(port, component);
         let (Some(leg), Some(path)) = (at.and_then(|at| self.legs.get_mut(at)), path) else { return };
         while let Some(mut bytes) = path.pop_early() {
             let mut out = Outlet {
@@ -420,7 +382,7 @@ impl Engine {
                 events: &mut self.events,
                 recordings: &mut self.recordings,
             };
-            leg.handle_packet(now, FAR_END, &mut bytes, &mut out);
+            leg.handle_packet(now, component, FAR_END, &mut bytes, &mut out);
             self.slow_us = earliest(self.slow_us, leg.deadline());
         }
     }
@@ -428,20 +390,13 @@ impl Engine {
     /// The deadline on the monotonic clock at which `handle_timeout` is wanted.
     pub fn poll_timeout(&self) -> Option<u64> {
         let legs = earliest(self.slow_us, self.grid.map(|grid| grid.next_us));
-        earliest(legs, self.path_us)
+        earliest(legs, self.paths.poll_timeout())
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now) {
         self.now = now;
-        if self.path_us.is_some_and(|due| due <= now.mono_us) {
-            for path in &mut self.paths {
-                if path.poll_timeout().is_some_and(|due| due <= now.mono_us) {
-                    path.handle_timeout(now, &mut self.events);
-                }
-            }
-            self.path_us = self.paths.iter().fold(None, |due, path| earliest(due, path.poll_timeout()));
-        }
+        self.paths.handle_timeout(now, &mut self.events);
         if let Some(grid) = &mut self.grid {
             let late_us = now.mono_us.saturating_sub(grid.next_us);
             if late_us > CATCH_UP_US {
@@ -600,57 +555,32 @@ impl Engine {
     /// The next packet to send, written into `buffer` (1500 bytes hold each); `None` when there is none.
     pub fn poll_transmit(&mut self, buffer: &mut [u8]) -> Option<Transmit> {
         while let Some(transmit) = self.outbox.poll(buffer) {
-            let agent = transmit.to == FAR_END;
-            if !agent && (!self.relays || transmit.component == Component::Rtcp) {
+            if let Some(transmit) = self.paths.frame(self.now, transmit, buffer) {
                 return Some(transmit);
             }
-            let path = self.paths.iter_mut().find(|path| path.port == transmit.port);
-            let Some(path) = path.filter(|path| agent || path.is_relayed()) else {
-                if agent {
-                    continue;
-                }
-                return Some(transmit);
-            };
-            if let Some((target, len)) = path.frame(self.now, transmit.to, buffer, transmit.len) {
-                return Some(Transmit { to: target.to, stream: target.stream, len, ..transmit });
-            }
         }
-        for path in &mut self.paths {
-            while let Some((Target { to, stream }, bytes)) = path.poll_transmit() {
-                if let Some(target) = buffer.get_mut(..bytes.len()) {
-                    target.copy_from_slice(&bytes);
-                    let (port, len) = (path.port, bytes.len());
-                    return Some(Transmit { port, component: Component::Rtp, to, stream, len });
-                }
-            }
-        }
-        self.paths.retain(|path| !path.is_idle());
-        None
+        self.paths.poll_transmit(buffer)
     }
 
     /// What is to be done with a stream of a port next, after all packets have been sent; `None` when there is nothing.
     pub fn poll_stream(&mut self) -> Option<(PortId, StreamOrder)> {
-        let order = self.paths.iter_mut().find_map(|path| Some((path.port, path.poll_order()?)));
-        if order.is_none() {
-            self.paths.retain(|path| !path.is_idle());
-        }
-        order
+        self.paths.poll_order()
     }
 
     /// Something has become of a stream that [`Engine::poll_stream`] has ordered for a port.
     pub fn handle_stream(&mut self, now: Now, port: PortId, stream: StreamId, input: StreamInput<'_>) {
         self.now = now;
-        let Some(at) = self.paths.iter().position(|path| path.port == port) else { return };
-        if let Some(path) = self.paths.get_mut(at) {
-            path.handle_stream(now, stream, input, &mut self.events);
+        for component in Component::ALL {
+            let events = &mut self.events;
+            self.paths.change(port, component, |path| path.handle_stream(now, stream, input, events));
+            while let Some((mut bytes, arrival)) = {
+                let events = &mut self.events;
+                self.paths.change(port, component, |path| path.poll_packet(now, events)).flatten()
+            } {
+                self.arrived(now, port, component, &mut bytes, arrival);
+            }
+            self.handle_early(now, port, component);
         }
-        while let Some((mut bytes, arrival)) =
-            self.paths.get_mut(at).and_then(|path| path.poll_packet(now, &mut self.events))
-        {
-            self.arrived(now, port, &mut bytes, arrival);
-        }
-        self.handle_early(now, port);
-        self.path_us = earliest(self.path_us, self.paths.get(at).and_then(Path::poll_timeout));
     }
 
     /// The next event; `None` when there is none.
@@ -659,7 +589,7 @@ impl Engine {
         if let Some(Event::Quality { leg, report }) = &mut event
             && let Some(open) = self.legs.iter().find(|open| open.id == *leg)
         {
-            report.path = self.path_counts(open.port);
+            report.path = self.paths.counts(open.port);
         }
         event
     }

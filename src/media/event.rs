@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::command::{LegId, PortId, RecordingId};
 use super::report::Report;
+use super::transmit::Component;
 use crate::audio::codec::Codec;
 use crate::nat::gathering::Found;
 use crate::nat::ice;
@@ -107,6 +108,8 @@ pub enum Event {
     Gathered {
         /// The port.
         port: PortId,
+        /// Which of its sockets.
+        component: Component,
         /// All of it.
         found: Box<Found>,
     },
@@ -123,6 +126,8 @@ pub enum Event {
     Path {
         /// The leg.
         leg: LegId,
+        /// Whose agent: without that of RTCP audio goes on.
+        component: Component,
         /// What it says.
         event: ice::Event,
         /// Whence the far end sees us come on the route there is now.

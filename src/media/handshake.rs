@@ -1,4 +1,5 @@
-//! The handshake of a leg (DTLS-SRTP): from what was agreed on to the keys of its session.
+//! The handshakes of a leg (DTLS-SRTP): from what was agreed on to the keys of its session. RTCP has one of its own where
+//! it has a port of its own (RFC 5764 §4.1).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ pub(super) enum Outcome {
     Failed(Failure),
 }
 
-/// Handshakes of one leg: the one that was agreed on last, and the keys of the last one that was done.
+/// Handshakes of one leg by one of its sockets: the one that was agreed on last, and the keys of the last one that was done.
 pub(super) struct Handshake {
     identity: Option<Arc<Identity>>,
     agreed: Option<(Dtls, Association)>,

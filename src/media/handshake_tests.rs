@@ -247,3 +247,52 @@ fn a_far_end_that_forgets_the_association_is_shaken_hands_with_again() {
     assert_eq!(secure.secured(0), 2, "who is heard has not forgotten");
     assert!(secure.link.ends[0].events.len() >= before);
 }
+
+/// Both keep RTCP apart (RFC 5764 §4.1).
+fn apart(secure: &Secure) -> [Plan; 2] {
+    [0, 1].map(|end| Plan { rtcp_mux: false, ..secure.plan(end) })
+}
+
+#[test]
+fn rtcp_on_a_port_of_its_own_has_keys_of_its_own() {
+    let mut secure = Secure::new();
+    let plans = apart(&secure);
+    secure.link.call(plans);
+    secure.link.run_ms(14_000);
+    for end in 0..2 {
+        assert_eq!((secure.secured(end), secure.heard(end)), (1, 1));
+        let sent = &secure.link.ends[end].sent;
+        let of = |component: Component| {
+            let there = move |sent: &&(u64, Component, Vec<u8>)| sent.1 == component && sent.2[0] >> 6 == 2;
+            sent.iter().filter(there).map(|sent| sent.2[1])
+        };
+        assert!(of(Component::Rtp).all(|kind| kind & 0x7f == 8), "no report beside the audio");
+        assert!(
+            of(Component::Rtcp).count() >= 2 && of(Component::Rtcp).all(|kind| (200..=207).contains(&kind))
+        );
+        let report = secure.link.close(end);
+        assert!(report.rtcp_received >= 1, "{report:?}");
+        assert_eq!((report.rtcp_fault, report.remote_loss_percent), (None, Some(0.0)));
+        assert!(report.rtt_ms.is_some_and(|ms| (19.0..22.0).contains(&ms)), "{:?}", report.rtt_ms);
+    }
+}
+
+#[test]
+fn without_a_handshake_for_rtcp_audio_goes_on() {
+    let mut secure = Secure::new();
+    let mut plans = apart(&secure);
+    for plan in &mut plans {
+        plan.remote.as_mut().unwrap().rtcp.set_port(5_999);
+    }
+    secure.link.ends[0].speech = speech();
+    secure.link.call(plans);
+    secure.link.run_ms(32_000);
+    assert!(is_loud(&secure.link.ends[1].played), "the audio goes on");
+    for end in 0..2 {
+        assert_eq!((secure.secured(end), secure.heard(end)), (1, 1));
+        assert_eq!(secure.events(end, |event| matches!(event, Event::Failed { .. })), 0);
+        let report = secure.link.close(end);
+        assert_eq!((report.rtcp_received, report.rtt_ms), (0, None));
+        assert!(report.rtcp_fault.is_some_and(|why| why.contains("handshake")), "it is told");
+    }
+}

@@ -92,7 +92,8 @@ pub(super) struct Leg {
     pub muted: bool,
     plan: Plan,
     session: Session,
-    handshake: Handshake,
+    /// By the socket of the media, and by that of RTCP.
+    handshakes: [Handshake; 2],
     /// When it is looked at whether the far end still has the keys.
     renew_us: Option<u64>,
     receiving: Receiving,
@@ -114,7 +115,15 @@ pub(super) struct Leg {
     quality_us: Option<u64>,
     /// Packets in a row that SRTP refused.
     unauthentic: u32,
+    /// Why RTCP has no keys, if its handshake has failed.
+    rtcp_fault: Option<String>,
     jitter_max_ms: f32,
+}
+
+/// Has handshakes begin, go on or end as a plan wants them.
+fn agree(now: Now, [media, rtcp]: &mut [Handshake; 2], plan: &Plan) -> Result<(), String> {
+    media.agree(now, plan.dtls.as_ref())?;
+    rtcp.agree(now, plan.rtcp_dtls())
 }
 
 impl Leg {
@@ -137,9 +146,9 @@ impl Leg {
         chance: &mut Chance,
     ) -> Result<Leg, String> {
         let set_up = session::Settings { jitter: settings.jitter, cname: cname.into() };
-        let mut handshake = Handshake::new(settings.identity.clone());
-        handshake.agree(now, plan.dtls.as_ref())?;
-        let session = Session::new(now, set_up, session_plan(&plan, None), chance.fork())
+        let mut handshakes = [0, 1].map(|_| Handshake::new(settings.identity.clone()));
+        agree(now, &mut handshakes, &plan)?;
+        let session = Session::new(now, set_up, session_plan(&plan, [None; 2]), chance.fork())
             .map_err(|bad| bad.to_string())?;
         let receiving = Receiving::new(&plan, rate, chance.next_u32());
         let sending = match plan.send {
@@ -153,7 +162,7 @@ impl Leg {
             room: Room::Apart,
             muted: false,
             session,
-            handshake,
+            handshakes,
             renew_us: None,
             receiving,
             sending,
@@ -172,6 +181,7 @@ impl Leg {
             quality_every_us,
             quality_us: (quality_every_us > 0).then(|| now.mono_us + quality_every_us),
             unauthentic: 0,
+            rtcp_fault: None,
             jitter_max_ms: 0.0,
             plan,
         };
@@ -196,8 +206,8 @@ impl Leg {
     }
 
     fn try_update(&mut self, now: Now, plan: Plan, rate: u32) -> Result<(), String> {
-        self.handshake.agree(now, plan.dtls.as_ref())?;
-        let keys = self.handshake.keys();
+        agree(now, &mut self.handshakes, &plan)?;
+        let keys = self.handshakes.each_ref().map(Handshake::keys);
         self.session.update(now, session_plan(&plan, keys)).map_err(|bad| bad.to_string())?;
         match (&mut self.sending, plan.send) {
             (Some(sending), Some(format)) => {
@@ -218,6 +228,9 @@ impl Leg {
         self.renew_us = keys_stay.then(|| now.mono_us + RENEW_US);
         self.watch.rearm(now, plan.direction.receives(), plan.silence_ms, plan.timeout_ms);
         self.unauthentic = 0;
+        if plan.rtcp_dtls() != self.plan.rtcp_dtls() {
+            self.rtcp_fault = None;
+        }
         self.plan = plan;
         self.listen_for_tones();
         Ok(())
@@ -229,7 +242,7 @@ impl Leg {
 
     /// The earliest moment at which `handle_timeout` is wanted.
     pub(super) fn deadline(&self) -> Option<u64> {
-        let shaking = earliest(self.renew_us, self.handshake.poll_timeout());
+        let shaking = self.handshakes.iter().map(Handshake::poll_timeout).fold(self.renew_us, earliest);
         let own = earliest(earliest(self.watch.deadline(), self.quality_us), shaking);
         earliest(own, self.session.poll_timeout())
     }
@@ -399,42 +412,64 @@ impl Leg {
         }
     }
 
-    /// Goes on with the handshake, towards where media go.
+    /// Goes on with the handshakes, towards where media and RTCP go.
     pub(super) fn shake(&mut self, now: Now, out: &mut Outlet<'_>) {
-        if !self.handshake.is_agreed() {
-            return;
-        }
-        if self.renew_us.is_some_and(|due| due <= now.mono_us) {
+        let renews = self.renew_us.is_some_and(|due| due <= now.mono_us);
+        if renews {
             self.renew_us = None;
-            let heard_us = self.session.heard_us().unwrap_or(0);
-            if now.mono_us.saturating_sub(heard_us) >= RENEW_QUIET_US {
-                self.handshake.renew(now);
+        }
+        let heard_us = self.session.heard_us().unwrap_or(0);
+        let quiet = now.mono_us.saturating_sub(heard_us) >= RENEW_QUIET_US;
+        for component in Component::ALL {
+            let destination = match component {
+                Component::Rtp => self.session.destination(),
+                Component::Rtcp => self.session.rtcp_destination(),
+            };
+            let handshake = &mut self.handshakes[component as usize];
+            if !handshake.is_agreed() {
+                continue;
+            }
+            if renews && quiet {
+                handshake.renew(now);
+            }
+            handshake.handle_timeout(now, destination);
+            while let Some((to, datagram)) = handshake.poll_transmit() {
+                out.packets.push(self.port, component, to, |buffer| {
+                    buffer.get_mut(..datagram.len())?.copy_from_slice(&datagram);
+                    Some(datagram.len())
+                });
+            }
+            if let Some(outcome) = handshake.poll_outcome() {
+                self.shaken(now, component, outcome, out);
             }
         }
-        self.handshake.handle_timeout(now, self.session.destination());
-        while let Some((to, datagram)) = self.handshake.poll_transmit() {
-            out.packets.push(self.port, Component::Rtp, to, |buffer| {
-                buffer.get_mut(..datagram.len())?.copy_from_slice(&datagram);
-                Some(datagram.len())
-            });
-        }
-        match self.handshake.poll_outcome() {
-            Some(Outcome::Ready(from)) => {
-                let plan = session_plan(&self.plan, self.handshake.keys());
-                let profile = plan.keys.as_ref().map(|keys| keys.ours.profile());
-                match (self.session.update(now, plan), profile) {
-                    (Ok(()), Some(profile)) => {
-                        self.session.confirm(now, from);
-                        self.unauthentic = 0;
-                        let after_us = now.mono_us.saturating_sub(self.handshake.since_us());
-                        out.tell(Event::Secured { leg: self.id, profile, after_us });
-                    }
-                    (Err(bad), _) => out.tell(Event::Failed { leg: self.id, why: bad.to_string() }),
-                    (Ok(()), None) => {}
-                }
+    }
+
+    /// A handshake has come to its end. Without that of RTCP audio goes on.
+    fn shaken(&mut self, now: Now, component: Component, outcome: Outcome, out: &mut Outlet<'_>) {
+        let from = match (outcome, component) {
+            (Outcome::Ready(from), _) => from,
+            (Outcome::Failed(why), Component::Rtcp) => return self.rtcp_fault = Some(why.to_string()),
+            (Outcome::Failed(why), Component::Rtp) => {
+                return out.tell(Event::Failed { leg: self.id, why: why.to_string() });
             }
-            Some(Outcome::Failed(why)) => out.tell(Event::Failed { leg: self.id, why: why.to_string() }),
-            None => {}
+        };
+        let [media, rtcp] = &self.handshakes;
+        let since_us = media.since_us();
+        let plan = session_plan(&self.plan, [media.keys(), rtcp.keys()]);
+        let profile = plan.keys.as_ref().map(|keys| keys.ours.profile());
+        if let Err(bad) = self.session.update(now, plan) {
+            return out.tell(Event::Failed { leg: self.id, why: bad.to_string() });
+        }
+        match (component, profile) {
+            (Component::Rtp, Some(profile)) => {
+                self.session.confirm(now, from);
+                self.unauthentic = 0;
+                let after_us = now.mono_us.saturating_sub(since_us);
+                out.tell(Event::Secured { leg: self.id, profile, after_us });
+            }
+            (Component::Rtcp, _) => self.session.rtcp_came(from),
+            (Component::Rtp, None) => {}
         }
     }
 
@@ -443,12 +478,14 @@ impl Leg {
     pub(super) fn handle_packet(
         &mut self,
         now: Now,
+        component: Component,
         from: SocketAddr,
         bytes: &mut [u8],
         out: &mut Outlet<'_>,
     ) {
-        if is_dtls(bytes) && self.handshake.is_agreed() {
-            self.handshake.handle(now, from, self.session.expects(from), bytes);
+        let handshake = &mut self.handshakes[component as usize];
+        if is_dtls(bytes) && handshake.is_agreed() {
+            handshake.handle(now, from, self.session.expects(from), bytes);
             self.shake(now, out);
             return self.listen(out);
         }
@@ -459,6 +496,9 @@ impl Leg {
                     out.tell(Event::Resumed { leg: self.id, after_ms });
                 }
                 self.unauthentic = 0;
+                if received == Received::Rtcp && component == Component::Rtcp {
+                    self.session.rtcp_came(from);
+                }
                 if matches!(received, Received::Media(_))
                     && let Some(since_us) = self.awaited_us
                     && let Some(codec) = self.receiving.codec_of(number)
@@ -505,9 +545,7 @@ impl Leg {
         write: impl FnOnce(&mut Session, &mut [u8]) -> Option<usize>,
     ) {
         let component = if self.plan.rtcp_mux { Component::Rtp } else { Component::Rtcp };
-        // Under DTLS a port of its own would need keys of its own (RFC 5764 §3).
-        let has_keys = self.plan.rtcp_mux || self.plan.dtls.is_none();
-        match self.session.rtcp_destination().filter(|_| has_keys) {
+        match self.session.rtcp_destination() {
             Some(to) => {
                 out.packets.push(self.port, component, to, |buffer| write(&mut self.session, buffer));
             }
@@ -549,7 +587,7 @@ impl Leg {
             duration_ms: now.mono_us.saturating_sub(self.opened_us) / 1000,
             codec_received: if self.session.heard_us().is_some() { self.receiving.codec() } else { None },
             codec_sent: self.sending.as_ref().map(|sending| sending.format().codec),
-            srtp: self.plan.srtp.is_some() || self.handshake.keys().is_some(),
+            srtp: self.plan.srtp.is_some() || self.handshakes[0].keys().is_some(),
             packets_sent: whole.packets_sent,
             packets_received: whole.packets_received,
             bytes_sent: whole.bytes_sent,
@@ -562,6 +600,8 @@ impl Leg {
             loss_percent: span.loss_percent as f32,
             jitter_ms: ms(span.jitter_us),
             jitter_max_ms: self.jitter_max_ms,
+            rtcp_received: self.session.rtcp_received(),
+            rtcp_fault: self.rtcp_fault.clone().filter(|_| self.session.rtcp_received() == 0),
             rtt_ms: span.round_trip_us.map(ms),
             remote_loss_percent: span.far_end.map(|far| f32::from(far.fraction_lost) / 2.56),
             remote_jitter_ms: span.far_end.map(|far| ms(far.jitter_us)),

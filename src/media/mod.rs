@@ -34,6 +34,7 @@ mod leg;
 #[cfg(test)]
 mod link;
 mod path;
+mod paths;
 mod plan;
 mod receive;
 mod recording;

@@ -1,18 +1,20 @@
-//! The way of one port's packets to the far end and back: what was gathered for it while it waited, the agent that finds
-//! a route, and the relay.
+//! The way of one socket's packets to the far end and back: what was gathered for it while it waited, the agent that finds
+//! a route, and the relay. RTCP has a path of its own where it has a port of its own (RFC 8445 §4: component 2); nothing
+//! that becomes of it touches that of the audio.
 //!
 //! A leg under ICE knows nothing of it: its session speaks with [`FAR_END`], and what it sends there leaves by whatever
 //! route the agent has; what comes by a route that has been checked is handed to it as from there.
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::Range;
 use std::time::Duration;
 
 use super::command::{LegId, PortId};
 use super::event::Event;
-use super::plan::{Ice, Plan, Remote};
+use super::plan::{Ice, Plan};
 use super::report::PathCounts;
+use super::transmit::Component;
 use crate::chance::Chance;
 use crate::nat::gathering::{Gathering, Sources};
 use crate::nat::ice::{self, Agent, Credentials, Route, Way};
@@ -43,9 +45,14 @@ pub(super) enum Arrival {
     Media(Range<usize>, SocketAddr),
 }
 
-/// The path of one port.
+/// The path of one socket of a port.
 pub(super) struct Path {
     pub(super) port: PortId,
+    pub(super) component: Component,
+    /// One number for all agents of the port.
+    tie_breaker: u64,
+    /// The addresses of the machine, where nothing is gathered for this socket itself.
+    own: Vec<IpAddr>,
     leg: Option<LegId>,
     gathering: Option<Gathering>,
     agent: Option<Agent>,
@@ -68,9 +75,13 @@ pub(super) struct Path {
 }
 
 impl Path {
-    pub(super) fn new(port: PortId, chance: Chance) -> Path {
+    /// The path of a socket; the other one of the port has `beside` it, if it has one.
+    pub(super) fn new(port: PortId, component: Component, beside: Option<&Path>, mut chance: Chance) -> Path {
         Path {
             port,
+            component,
+            tie_breaker: beside.map_or_else(|| chance.next_u64(), |beside| beside.tie_breaker),
+            own: beside.map(Path::own).unwrap_or_default(),
             leg: None,
             gathering: None,
             agent: None,
@@ -84,6 +95,15 @@ impl Path {
             refused: PathCounts::default(),
             chance,
         }
+    }
+
+    /// Whether it is that of this socket.
+    pub(super) fn is_of(&self, port: PortId, component: Component) -> bool {
+        self.port == port && self.component == component
+    }
+
+    fn own(&self) -> Vec<IpAddr> {
+        self.gathering.as_ref().map_or_else(|| self.own.clone(), |known| known.sources().own.clone())
     }
 
     /// What was refused so far.
@@ -107,7 +127,8 @@ impl Path {
 
     /// Whether the path is of no use to anybody.
     pub(super) fn is_idle(&self) -> bool {
-        self.leg.is_none() && self.gathering.is_none() && self.out.is_empty() && self.orders.is_empty()
+        let unused = self.leg.is_none() && self.gathering.is_none() && self.agent.is_none();
+        unused && self.out.is_empty() && self.orders.is_empty()
     }
 
     /// Gathers from these sources, or asks them anew if they are the same; without any, everything is given back.
@@ -155,46 +176,35 @@ impl Path {
     }
 
     fn new_agent(&mut self, credentials: Credentials, controlling: bool) -> Agent {
-        let own = self.gathering.as_ref().map(|gathering| gathering.sources().own.clone());
         let settings = ice::Settings {
-            component: 1,
-            own: own.unwrap_or_default(),
+            component: self.component.number(),
+            own: self.own(),
             relayed: self.gathering.as_ref().and_then(Gathering::relayed),
             offered: controlling,
+            tie_breaker: self.tie_breaker,
         };
         Agent::new(settings, credentials, self.chance.fork())
     }
 
-    /// What was agreed on; the plan as the leg may know it comes back.
-    pub(super) fn agree(
-        &mut self,
-        now: Now,
-        leg: LegId,
-        mut plan: Plan,
-        events: &mut VecDeque<Event>,
-    ) -> Plan {
+    /// What was agreed on.
+    pub(super) fn agree(&mut self, now: Now, leg: LegId, plan: &Plan, events: &mut VecDeque<Event>) {
         self.leg = Some(leg);
+        let remote = plan.remote.map(|remote| remote.of(self.component));
         // Under DTLS nothing leaves before the handshake, which may be the far end's to begin.
         let sends = plan.direction.sends() && plan.send.is_some() && plan.dtls.is_none();
         let direct = plan.ice.is_none() && !plan.relayed;
-        let quiet = plan.remote.filter(|_| plan.keep_open && direct && !sends);
-        self.keep_open = quiet.map(|remote| (remote.rtp, now.mono_us));
+        let quiet = remote.filter(|_| plan.keep_open && direct && !sends);
+        self.keep_open = quiet.map(|remote| (remote, now.mono_us));
         self.relayed = None;
-        match plan.ice.take() {
+        match &plan.ice {
             None => {
                 self.set_agent(None);
-                self.relayed = plan.remote.filter(|_| plan.relayed).map(|remote| remote.rtp);
+                self.relayed = remote.filter(|_| plan.relayed);
             }
-            Some(ice) => {
-                self.start(now, ice);
-                plan.remote = Some(Remote { rtp: FAR_END, rtcp: FAR_END });
-                plan.rtcp_mux = true;
-                plan.signalling = None;
-            }
+            Some(ice) => self.start(now, ice.clone()),
         }
         self.bind_peer(now);
         self.drain(now, events);
-        plan
     }
 
     /// The relay lets the one peer in that there is without an agent.
@@ -219,8 +229,8 @@ impl Path {
         if let Some((allocation, _)) = self.gathering.as_mut().and_then(Gathering::allocation) {
             let mut wanted = ice.peer.candidates.clone();
             crate::order::sort_by_key(&mut wanted, |candidate| std::cmp::Reverse(candidate.priority));
-            let wanted = wanted.iter().filter(|candidate| candidate.component == 1);
-            allocation.permit(now, wanted.take(ice::MAX_PAIRS).map(|candidate| candidate.address));
+            // Where both components of a peer are is often told by the candidates of one of them alone.
+            allocation.permit(now, wanted.iter().take(ice::MAX_PAIRS).map(|candidate| candidate.address));
         }
         if let Some(agent) = &mut self.agent {
             agent.start(now, ice.peer);
@@ -238,7 +248,7 @@ impl Path {
         self.gather(now, None, &mut VecDeque::new());
     }
 
-    /// What a packet is that came on the socket of RTP.
+    /// What a packet is that came on the socket.
     pub(super) fn handle_packet(
         &mut self,
         now: Now,
@@ -296,7 +306,8 @@ impl Path {
             self.refused.unchecked += 1;
             return Arrival::Refused;
         }
-        self.heard_us = Some(now.mono_us);
+        // RTCP comes seldom: that it is not heard says nothing.
+        self.heard_us = Some(now.mono_us).filter(|_| self.component == Component::Rtp);
         Arrival::Media(range, FAR_END)
     }
 
@@ -417,8 +428,8 @@ impl Path {
                     allocation.bind(now, to);
                 }
                 if let Some(leg) = self.leg {
-                    let seen_as = agent.mapped();
-                    super::engine::push_event(events, Event::Path { leg, event, seen_as });
+                    let (component, seen_as) = (self.component, agent.mapped());
+                    super::engine::push_event(events, Event::Path { leg, component, event, seen_as });
                 }
             }
             while let Some(transmit) = agent.poll_transmit() {
@@ -452,8 +463,10 @@ impl Path {
             }
         }
         let found = self.gathering.as_mut().and_then(|gathering| gathering.poll_found().cloned());
-        if let Some(found) = found {
-            super::engine::push_event(events, Event::Gathered { port: self.port, found: Box::new(found) });
+        if let Some(mut found) = found {
+            let (port, component) = (self.port, self.component);
+            found.set_component(component.number());
+            super::engine::push_event(events, Event::Gathered { port, component, found: Box::new(found) });
             self.bind_peer(now);
         }
         if let Some(gathering) = &mut self.gathering {

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::transmit::Component;
 use crate::audio::codec::Codec;
 use crate::nat::ice::{Credentials, Peer};
 use crate::rtp::dtls::{Fingerprint, Role};
@@ -74,6 +75,16 @@ pub struct Remote {
     pub rtcp: SocketAddr,
 }
 
+impl Remote {
+    /// That of one component.
+    pub fn of(self, component: Component) -> SocketAddr {
+        match component {
+            Component::Rtp => self.rtp,
+            Component::Rtcp => self.rtcp,
+        }
+    }
+}
+
 /// The keys of a leg under SRTP.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Srtp {
@@ -134,8 +145,8 @@ pub struct Plan {
     pub comfort_noise: Option<u8>,
     /// SRTP keys; plain RTP if there is no `dtls` either.
     pub srtp: Option<Srtp>,
-    /// SRTP keys come from a handshake; `srtp` is not looked at then. RTP flows only after it, and RTCP only under
-    /// `rtcp_mux`, as it would need a handshake of its own.
+    /// SRTP keys come from a handshake; `srtp` is not looked at then. RTP flows only after it, and RTCP on a port of its
+    /// own only after another one there (RFC 5764 §4.1).
     pub dtls: Option<Dtls>,
     /// RTP and RTCP share a port (RFC 5761).
     pub rtcp_mux: bool,
@@ -158,6 +169,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The handshake that RTCP has on a port of its own, if it has one.
+    pub(super) fn rtcp_dtls(&self) -> Option<&Dtls> {
+        self.dtls.as_ref().filter(|_| !self.rtcp_mux)
+    }
+
     /// A plan for one codec both ways with 20 ms packets and no options: 5 s to `Silence`, 60 s to
     /// `TimedOut`.
     pub fn plain(remote: Option<Remote>, format: Format) -> Plan {

@@ -13,6 +13,16 @@ pub struct PathCounts {
     pub candidates: u64,
 }
 
+impl std::iter::Sum for PathCounts {
+    fn sum<I: Iterator<Item = PathCounts>>(counts: I) -> PathCounts {
+        counts.fold(PathCounts::default(), |sum, one| PathCounts {
+            unchecked: sum.unchecked + one.unchecked,
+            forged: sum.forged + one.forged,
+            candidates: sum.candidates + one.candidates,
+        })
+    }
+}
+
 /// What a leg has carried so far and how good it was. Counts are since the leg opened.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Report {
@@ -48,6 +58,10 @@ pub struct Report {
     pub jitter_ms: f32,
     /// Largest interarrival jitter so far, in milliseconds.
     pub jitter_max_ms: f32,
+    /// RTCP compounds received and accepted.
+    pub rtcp_received: u64,
+    /// Why RTCP has no way or no keys, where it has a port of its own and none has come.
+    pub rtcp_fault: Option<String>,
     /// Round-trip time from RTCP in milliseconds, once known.
     pub rtt_ms: Option<f32>,
     /// Loss the far end reports of what we send, in percent, once known.

@@ -15,6 +15,19 @@ pub enum Component {
     Rtcp,
 }
 
+impl Component {
+    /// Both.
+    pub const ALL: [Component; 2] = [Component::Rtp, Component::Rtcp];
+
+    /// Its number in ICE (RFC 8445 §4).
+    pub fn number(self) -> u8 {
+        match self {
+            Component::Rtp => 1,
+            Component::Rtcp => 2,
+        }
+    }
+}
+
 /// A packet to send, whose bytes are in the buffer handed to `Engine::poll_transmit`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Transmit {

@@ -63,6 +63,14 @@ pub struct Candidate {
     pub related: Option<SocketAddr>,
 }
 
+impl Candidate {
+    /// The same as one of another component: what is found for RTCP's socket is found as for any.
+    pub fn of_component(self, component: u8) -> Candidate {
+        let first = self.priority + u32::from(self.component.max(1)) - 1;
+        Candidate { component, priority: first + 1 - u32::from(component.max(1)), ..self }
+    }
+}
+
 /// Addresses of this machine that one socket is offered at.
 pub const MAX_OWN: usize = 6;
 

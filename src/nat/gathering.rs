@@ -78,6 +78,14 @@ pub struct Found {
     pub round: u32,
 }
 
+impl Found {
+    /// Says that it was found for the socket of this component.
+    pub fn set_component(&mut self, component: u8) {
+        let found = std::mem::take(&mut self.candidates).into_iter();
+        self.candidates = found.map(|candidate| candidate.of_component(component)).collect();
+    }
+}
+
 #[derive(Debug)]
 struct Question {
     server: SocketAddr,

@@ -15,7 +15,8 @@ use crate::nat::consent::{Consent, Due};
 use crate::nat::stun::{self, Class, Message, Refusal, Role, Seal, TransactionId};
 use crate::now::{Now, earliest};
 
-/// Two checks leave at least so far apart (Ta, RFC 8445 §14.2).
+/// Two checks leave at least so far apart (Ta, RFC 8445 §14.2); those of two components together keep the 5 ms that are
+/// the least.
 const PACE: Duration = Duration::from_millis(10);
 /// A better pair that is still being checked is waited for so long before the best that works is nominated.
 const BETTER_PAIR: Duration = Duration::from_millis(150);
@@ -81,6 +82,8 @@ pub struct Settings {
     pub relayed: Option<SocketAddr>,
     /// Whether we made the offer: then we control, unless the peer is lite or says otherwise.
     pub offered: bool,
+    /// What decides where both sides want the same role: one number for all components (RFC 8445 §7.1.3).
+    pub tie_breaker: u64,
 }
 
 /// What the agent tells.
@@ -132,7 +135,6 @@ pub struct Agent {
     own: Credentials,
     peer: Option<Peer>,
     controlling: bool,
-    tie_breaker: u64,
     list: CheckList,
     /// Pairs to check before all others (RFC 8445 §6.1.4.1), and whether the check nominates.
     triggered: VecDeque<Route>,
@@ -157,10 +159,9 @@ pub struct Agent {
 
 impl Agent {
     /// An agent under these credentials, which does not know its peer yet.
-    pub fn new(settings: Settings, own: Credentials, mut chance: Chance) -> Agent {
+    pub fn new(settings: Settings, own: Credentials, chance: Chance) -> Agent {
         Agent {
             controlling: settings.offered,
-            tie_breaker: chance.next_u64(),
             settings,
             own,
             peer: None,
@@ -358,13 +359,13 @@ impl Agent {
     fn is_conflict(&mut self, role: Option<Role>) -> bool {
         match role {
             Some(Role::Controlling(theirs)) if self.controlling => {
-                if self.tie_breaker >= theirs {
+                if self.settings.tie_breaker >= theirs {
                     return true;
                 }
                 self.take_role(false);
             }
             Some(Role::Controlled(theirs)) if !self.controlling => {
-                if self.tie_breaker < theirs {
+                if self.settings.tie_breaker < theirs {
                     return true;
                 }
                 self.take_role(true);
@@ -500,8 +501,8 @@ impl Agent {
         let component = self.settings.component;
         message.priority = Some(candidate::priority(Kind::PeerReflexive, preference, component));
         message.role = Some(match self.controlling {
-            true => Role::Controlling(self.tie_breaker),
-            false => Role::Controlled(self.tie_breaker),
+            true => Role::Controlling(self.settings.tie_breaker),
+            false => Role::Controlled(self.settings.tie_breaker),
         });
         message.use_candidate = nominates;
         let bytes = message.write(Seal::Password(&peer.credentials.pwd));

@@ -1,7 +1,7 @@
 //! Two agents over a virtual network with NAT boxes, and the agent against peers with other manners.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::chance::Chance;
@@ -47,7 +47,13 @@ impl Side {
         let mut chance = Chance::from_number(name);
         let inside = address(inside);
         let relay = relay.map(address);
-        let settings = Settings { component: 1, own: vec![inside.ip()], relayed: relay, offered };
+        let settings = Settings {
+            component: 1,
+            own: vec![inside.ip()],
+            relayed: relay,
+            offered,
+            tie_breaker: chance.next_u64(),
+        };
         let own = Credentials::draw(&mut chance);
         Side {
             agent: Agent::new(settings, own, chance),
@@ -449,4 +455,29 @@ fn thousands_of_candidates_cost_no_more_than_a_few() {
         );
         while side.agent.poll_transmit().is_some() {}
     }
+}
+
+/// Thousands of candidates of components that nobody has, and the same ones again and again: those of this one are tried,
+/// so many at most.
+#[test]
+fn candidates_of_other_components_are_not_tried() {
+    let mut chance = Chance::from_number(3);
+    let own = vec!["10.0.0.2".parse().unwrap()];
+    let settings = Settings { component: 2, own, relayed: None, offered: true, tie_breaker: 1 };
+    let mut agent = Agent::new(settings, Credentials::draw(&mut chance), chance.fork());
+    let told = |number: u32, component: u8| {
+        let at = SocketAddr::from(([203, 0, 113, component], 1_024 + number as u16 % 500));
+        Candidate { component, priority: number, ..candidate(Kind::Host, at) }
+    };
+    let components = [0, 1, 2, 3, 255];
+    let candidates = (0..10_000).map(|number| told(number, components[number as usize % 5])).collect();
+    agent.start(at(0), Peer { credentials: Credentials::draw(&mut chance), candidates, lite: false });
+    let mut asked = BTreeSet::new();
+    for step in 0..1_000 {
+        agent.handle_timeout(at(10 * step));
+        asked.extend(std::iter::from_fn(|| agent.poll_transmit()).map(|sent| sent.route.to));
+    }
+    assert!(asked.iter().all(|to| to.ip() == IpAddr::from([203, 0, 113, 2])), "{asked:?}");
+    assert!((1..=MAX_PAIRS).contains(&asked.len()), "{} addresses are asked", asked.len());
+    assert!(agent.counters().refused_candidates >= 1_900);
 }

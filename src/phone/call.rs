@@ -7,6 +7,7 @@ use super::auto_answer::Automatic;
 use super::diagnosis::Talk;
 use super::media_plan::DigitsBy;
 use super::paths::Restart;
+use super::rtcp_path::RtcpPath;
 use super::snapshot::CallView;
 use crate::events::cloud_event::rfc3339;
 use crate::events::store::Entry;
@@ -108,6 +109,8 @@ pub(super) struct Path {
     pub broken: bool,
     /// The search for another path, while it goes on.
     pub restart: Option<Restart>,
+    /// The path of RTCP, where it does not share that of the audio.
+    pub rtcp: RtcpPath,
 }
 
 /// What was dropped of calls, by what it was.
@@ -218,7 +221,8 @@ impl Call {
     }
 
     pub fn poll_timeout(&self) -> Option<u64> {
-        earliest(self.phase_timeout(), self.path.restart.map(Restart::due))
+        let path = earliest(self.path.restart.map(Restart::due), self.path.rtcp.due());
+        earliest(self.phase_timeout(), path)
     }
 
     /// When the phase of the call has something to do.
@@ -254,7 +258,12 @@ impl Call {
     }
 
     pub fn quality(&self) -> Option<Quality> {
-        self.path.report.as_ref().map(|report| Quality { way: self.path.way(), ..quality(report) })
+        let path = &self.path;
+        path.report.as_ref().map(|report| {
+            let figures = quality(report);
+            let fault = path.rtcp.fault().map(str::to_owned);
+            Quality { way: path.way(), rtcp_fault: figures.rtcp_fault.clone().or(fault), ..figures }
+        })
     }
 
     /// What its audio tells of the way, once it is over.
@@ -344,6 +353,7 @@ impl Path {
             hairpin: false,
             broken: false,
             restart: None,
+            rtcp: RtcpPath::default(),
         }
     }
 
@@ -422,6 +432,8 @@ pub(super) fn quality(report: &Report) -> Quality {
         concealed_percent: (report.concealed_ms as f64 * 100.0 / heard_ms).min(100.0),
         jitter_us: us(report.jitter_ms),
         buffer_us: us(report.buffer_ms),
+        rtcp_received: report.rtcp_received,
+        rtcp_fault: report.rtcp_fault.clone(),
         round_trip_us: report.rtt_ms.map(us),
         remote_loss_percent: report.remote_loss_percent.map(f64::from),
         srtp: report.srtp.then(|| "SRTP".to_owned()),

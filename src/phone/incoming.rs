@@ -6,6 +6,7 @@ use super::command::{Blame, Outcome, Refusal, Reply};
 use super::dial_string::{is_number, subscriber};
 use super::media_plan::capability;
 use super::paths::{Taken, describe};
+use super::rtcp_path::RtcpPath;
 use crate::config::dialing::e164;
 use crate::events::store::Write;
 use crate::events::{CallResult, Cause, Direction, Event, Kind, Leg, Number, Origin, Party};
@@ -65,12 +66,14 @@ impl Phone {
         let mut capability = capability(&line.config, &self.config.rtp, address, number, self.fingerprint);
         if let Some(found) = &found {
             let server = self.agent.server(account).map(|(_, server)| server.ip());
-            describe(&mut capability, &line.config, found, server);
+            describe(&mut capability, &line.config, found, &RtcpPath::default(), server);
         }
         let negotiation = Negotiation::new(capability, self.chance.next_u64());
         // An offer that can't be answered is refused before anybody is disturbed.
         let tried = incoming.offer.as_ref().map(|offer| negotiation.clone().answer(offer, &mut self.chance));
+        let mut shares_port = true;
         if let Some(Ok((_, agreed))) = &tried {
+            shares_port = agreed.rtcp_mux;
             self.permit_early(port, agreed);
         }
         if let Some(Err(refusal)) = tried {
@@ -90,6 +93,9 @@ impl Phone {
         let (id, facts) = (call.id.clone(), call.facts.clone());
         self.keep(Write::Call(Box::new(call.entry())));
         self.calls.push(call);
+        if !shares_port {
+            self.gather_rtcp(self.calls.len() - 1);
+        }
         self.tell(now, Event::of_call(&id, new));
         if at_once {
             self.go_on_by_itself(now, self.calls.len() - 1);

@@ -34,6 +34,7 @@ mod media_plan;
 mod outgoing;
 mod paths;
 pub mod reach;
+mod rtcp_path;
 mod session;
 pub mod snapshot;
 mod tones;

@@ -8,6 +8,7 @@ use super::limits::Verdict;
 use super::line::{Line, address};
 use super::media_plan::capability;
 use super::paths::{Taken, describe};
+use super::rtcp_path::RtcpPath;
 use crate::config::{self, CallerId};
 use crate::events::store::Write;
 use crate::events::{Direction, Event, Kind, Leg, Number, Origin, Party};
@@ -83,7 +84,7 @@ impl Phone {
         let mut capability = capability(&line.config, &self.config.rtp, address, number, self.fingerprint);
         if let Some(found) = &found {
             let server = self.agent.server(account).map(|(_, server)| server.ip());
-            describe(&mut capability, &line.config, found, server);
+            describe(&mut capability, &line.config, found, &RtcpPath::default(), server);
         }
         let options = options(&line.config);
         let mut negotiation = Negotiation::new(capability, self.chance.next_u64());

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use super::line::Line;
 use super::reach::stun_server;
+use super::rtcp_path::{RtcpPath, describe_rtcp};
 use super::{Output, Phone};
 use crate::config::{self, NatMode, TurnTransport, TurnUrl};
-use crate::media::{self, Command, LegId, PortId};
+use crate::media::{self, Command, Component, LegId, PortId};
 use crate::nat::candidate::{Candidate, Kind, is_inside, own_addresses};
 use crate::nat::gathering::{Found, Sources};
 use crate::nat::ice::{Credentials, Event, Peer};
@@ -81,7 +82,7 @@ impl Restart {
 }
 
 /// Whether a line's calls need more than a port.
-fn gathers(line: &config::Line) -> bool {
+pub(super) fn gathers(line: &config::Line) -> bool {
     let nat = &line.nat;
     nat.mode == NatMode::Auto && (nat.ice || !nat.stun.is_empty() || !nat.turn.is_empty())
 }
@@ -116,7 +117,7 @@ fn names(line: &config::Line) -> impl Iterator<Item = ServerName> {
 }
 
 /// What is known without asking anybody.
-fn hosts_alone(sources: &Sources) -> Found {
+pub(super) fn hosts_alone(sources: &Sources) -> Found {
     Found { candidates: sources.hosts(), ..Found::default() }
 }
 
@@ -151,6 +152,7 @@ pub(super) fn describe(
     capability: &mut Capability,
     line: &config::Line,
     found: &Found,
+    rtcp: &RtcpPath,
     server: Option<IpAddr>,
 ) {
     let outside =
@@ -164,9 +166,10 @@ pub(super) fn describe(
         capability.port = host.port();
     }
     if line.nat.ice && line.nat.mode == NatMode::Auto {
-        let candidates = found.candidates.iter().map(written).collect();
+        let candidates = found.candidates.iter().chain(&rtcp.candidates(found)).map(written).collect();
         capability.ice = Some(sdp::LocalIce { candidates, selected: Vec::new() });
     }
+    describe_rtcp(capability, found, rtcp);
 }
 
 fn written(candidate: &Candidate) -> sdp::Candidate {
@@ -225,7 +228,7 @@ pub(super) fn ice(agreed: &sdp::Ice) -> media::Ice {
 }
 
 impl Phone {
-    fn sources(&self, line: &Line, address: IpAddr, number: u16) -> Sources {
+    pub(super) fn sources(&self, line: &Line, address: IpAddr, number: u16) -> Sources {
         let one = |name: ServerName| {
             let found = self.paths.addresses.get(&name).into_iter().flatten();
             found.copied().find(|at| at.is_ipv4() == address.is_ipv4())
@@ -246,6 +249,10 @@ impl Phone {
             stun: nat.stun.iter().filter_map(|server| one(stun_server(server))).collect(),
             turn: turn.collect(),
         }
+    }
+
+    pub(super) fn gather(&mut self, port: PortId, component: Component, sources: Option<Box<Sources>>) {
+        self.outputs.push_back(Output::Media(Command::Gather { port, component, sources }));
     }
 
     /// Has a port gathered for every line that needs it, from the addresses and servers there are now.
@@ -317,7 +324,7 @@ impl Phone {
                 sources: sources.clone(),
             }),
         }
-        self.outputs.push_back(Output::Media(Command::Gather { port, sources: Some(Box::new(sources)) }));
+        self.gather(port, Component::Rtp, Some(Box::new(sources)));
     }
 
     /// The addresses of a name were found, or not.
@@ -339,14 +346,14 @@ impl Phone {
         let sources = line.map(|line| Box::new(self.sources(line, address, number)));
         let found = sources.as_deref().map(hosts_alone);
         if sources.is_some() {
-            self.outputs.push_back(Output::Media(Command::Gather { port, sources }));
+            self.gather(port, Component::Rtp, sources);
         }
         Some(Taken { port, number, found })
     }
 
     /// A port that no call has used after all.
     pub(super) fn give_back(&mut self, port: PortId, number: u16) {
-        self.outputs.push_back(Output::Media(Command::Gather { port, sources: None }));
+        self.gather(port, Component::Rtp, None);
         self.ports.push_back((port, number));
     }
 
@@ -367,7 +374,7 @@ impl Phone {
     }
 
     /// What a port can be reached at has changed.
-    pub(super) fn path_found(&mut self, now: Now, port: PortId, found: Found) {
+    pub(super) fn path_found(&mut self, now: Now, port: PortId, component: Component, found: Found) {
         if let Some(waiting) = self.paths.waiting.iter_mut().find(|waiting| waiting.port == port) {
             waiting.found = found;
             return;
@@ -383,12 +390,17 @@ impl Phone {
         if !found.complete {
             return;
         }
+        if component == Component::Rtcp {
+            call.path.rtcp.found(found);
+            self.describe_call(index);
+            return self.go_on_when_gathered(now, index);
+        }
         call.path.moved |= call.path.found.as_ref().is_some_and(|before| places(before) != places(&found));
         call.path.found = Some(found);
         self.describe_call(index);
         let path = &self.calls[index].path;
         match path.restart {
-            Some(Restart::Gathering { .. }) => self.go_on_with_restart(now, index),
+            Some(Restart::Gathering { .. }) => self.go_on_when_gathered(now, index),
             // It took longer than expected to find out.
             Some(Restart::Left { .. }) if path.moved => self.go_on_with_restart(now, index),
             _ => self.tell_address(now, index),
@@ -409,6 +421,15 @@ impl Phone {
         let of = |name: &str| self.line(name).is_some_and(|line| line.has(account));
         if let Some(port) = self.paths.waiting.iter().find(|one| of(&one.line)).map(|one| one.port) {
             self.outputs.push_back(Output::Media(Command::Ask { port, server }));
+        }
+    }
+
+    /// What a restart waits for may be there, for both sockets.
+    fn go_on_when_gathered(&mut self, now: Now, index: usize) {
+        let path = &self.calls[index].path;
+        let complete = path.found.as_ref().is_some_and(|found| found.complete) && path.rtcp.is_complete();
+        if complete && matches!(path.restart, Some(Restart::Gathering { .. })) {
+            self.go_on_with_restart(now, index);
         }
     }
 
@@ -465,9 +486,10 @@ impl Phone {
         let call = &mut self.calls[index];
         if let Some(found) = &call.path.found {
             let capability = call.negotiation.capability_mut();
-            describe(capability, &config, found, server);
+            describe(capability, &config, found, &call.path.rtcp, server);
             if let Some(relayed) = at_relay(found, capability.address).filter(|_| call.path.hairpin) {
                 (capability.address, capability.port) = (relayed.ip(), relayed.port());
+                describe_rtcp(capability, found, &call.path.rtcp);
             }
         }
     }
@@ -488,10 +510,20 @@ impl Phone {
     }
 
     /// What the agent of a leg says.
-    pub(super) fn path_event(&mut self, now: Now, leg: LegId, event: Event, seen_as: Option<SocketAddr>) {
+    pub(super) fn path_event(
+        &mut self,
+        now: Now,
+        leg: LegId,
+        component: Component,
+        event: Event,
+        seen_as: Option<SocketAddr>,
+    ) {
         let Some(index) = self.calls.iter().position(|call| call.path.leg == leg && !call.is_over()) else {
             return;
         };
+        if component == Component::Rtcp {
+            return self.rtcp_event(index, event);
+        }
         let call = &mut self.calls[index];
         match event {
             Event::Route(route) => call.path.route = Some((route, seen_as)),
@@ -542,20 +574,29 @@ impl Phone {
 
     /// Has everything asked anew for the port of a call.
     fn gather_again(&mut self, index: usize) -> bool {
-        let call = &self.calls[index];
+        if self.calls[index].path.rtcp.is_looked_for() {
+            self.gather_rtcp(index);
+        }
+        let call = &mut self.calls[index];
+        if let Some(found) = &mut call.path.found {
+            found.complete = false;
+        }
         let (port, number) = (call.path.port, call.path.number);
         let Some(line) = self.lines.iter().find(|line| line.config.name == call.facts.line) else {
             return false;
         };
         let Some(address) = self.agent.local_address(line.way(&self.reach)) else { return false };
         let sources = Some(Box::new(self.sources(line, address, number)));
-        self.outputs.push_back(Output::Media(Command::Gather { port, sources }));
+        self.gather(port, Component::Rtp, sources);
         true
     }
 
     /// The time for a restart has come.
     pub(super) fn handle_restart_timeouts(&mut self, now: Now) {
         for index in 0..self.calls.len() {
+            if self.calls[index].path.rtcp.due().is_some_and(|due| due <= now.mono_us) {
+                self.look_after_rtcp(now, index);
+            }
             match self.calls[index].path.restart {
                 Some(restart) if restart.due() > now.mono_us => {}
                 Some(Restart::Left { .. }) => self.offer_restart(now, index),
@@ -565,7 +606,7 @@ impl Phone {
         }
     }
 
-    fn offer_restart(&mut self, now: Now, index: usize) {
+    pub(super) fn offer_restart(&mut self, now: Now, index: usize) {
         let call = &mut self.calls[index];
         call.path.restart = None;
         if !call.is_active() {

@@ -253,6 +253,7 @@ impl Phone {
             self.end_call(now, index, Some(Cause::local("the SRTP keys can't be used")));
             return;
         };
+        self.agree_rtcp(now, index, agreed);
         let call = &mut self.calls[index];
         let leg = call.path.leg;
         if agreed.ice.as_ref().is_some_and(|ice| ice.restarted) {
@@ -336,9 +337,13 @@ impl Phone {
                     self.calls[index].path.shaken = Some(profile);
                 }
             }
-            media::Event::Gathered { port, found } => self.path_found(now, port, *found),
+            media::Event::Gathered { port, component, found } => {
+                self.path_found(now, port, component, *found)
+            }
             media::Event::Seen { port, server, moved } => self.port_seen(now, port, server, moved),
-            media::Event::Path { leg, event, seen_as } => self.path_event(now, leg, event, seen_as),
+            media::Event::Path { leg, component, event, seen_as } => {
+                self.path_event(now, leg, component, event, seen_as)
+            }
             media::Event::Latched { leg, remote } => {
                 if let Some(index) = self.call_of_leg(leg) {
                     self.calls[index].path.source = Some(remote);

@@ -16,6 +16,7 @@ pub mod playout;
 mod playout_delay;
 pub mod reception;
 pub mod rtcp;
+mod rtcp_seal;
 pub mod sender;
 pub mod session;
 pub mod srtp;

@@ -85,6 +85,17 @@ pub struct KeyPair {
     pub theirs: Keys,
 }
 
+/// The keys of RTCP.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum RtcpKeys {
+    /// Those of the media.
+    #[default]
+    Shared,
+    /// Those of a handshake on a port of its own (RFC 5764 §4.1), once it is done: without them no RTCP is sent or
+    /// taken.
+    Own(Option<KeyPair>),
+}
+
 /// What an offer and its answer have agreed on.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Plan {
@@ -99,6 +110,8 @@ pub struct Plan {
     /// Keys come from a handshake (DTLS): without them nothing is sent or taken, and new
     /// ones begin with roll-over counter 0.
     pub handshake: bool,
+    /// Whether RTCP has other ones.
+    pub rtcp_keys: RtcpKeys,
     /// Whether reports carry the VoIP metrics of RTCP XR.
     pub voip_metrics: bool,
 }

@@ -10,9 +10,10 @@ use super::emodel::Impairment;
 use super::jitter::{Arrival, Inserted, JitterBuffer, Kind, Pull, Rate};
 use super::latch::{self, Latch};
 use super::packet::{Header, Packet, is_rtcp};
-pub use super::plan::{Format, KeyPair, Length, MAX_FORMATS, Media, Plan, Settings};
+pub use super::plan::{Format, KeyPair, Length, MAX_FORMATS, Media, Plan, RtcpKeys, Settings};
 use super::reception::{Stream, Verdict};
 use super::rtcp::{self, Item, VoipMetrics};
+use super::rtcp_seal::RtcpSeal;
 use super::sender::Sender;
 use super::srtp::{BadKeys, Protector, Refusal, Unprotector};
 use super::statistics::{self, FarEnd, Report, Totals};
@@ -80,6 +81,9 @@ pub struct Session {
     latch: Latch,
     protector: Option<Protector>,
     unprotector: Option<Unprotector>,
+    rtcp_seal: RtcpSeal,
+    /// Whence RTCP came last, where it has a port of its own: it is answered to there (RFC 4961).
+    rtcp_source: Option<SocketAddr>,
     sender: Sender,
     keys: telephone_event::Sender,
     stream: Option<Stream>,
@@ -93,6 +97,7 @@ pub struct Session {
     heard_us: Option<u64>,
     collided_us: Option<u64>,
     received: (u64, u64),
+    rtcp_received: u64,
     refused: u64,
     /// Expected, lost, gaps and packets in gaps of streams that are over.
     past: [u64; 4],
@@ -119,6 +124,8 @@ impl Session {
             latch: Latch::default(),
             protector: None,
             unprotector: None,
+            rtcp_seal: RtcpSeal::Shared,
+            rtcp_source: None,
             sender,
             keys: telephone_event::Sender::default(),
             stream: None,
@@ -130,6 +137,7 @@ impl Session {
             heard_us: None,
             collided_us: None,
             received: (0, 0),
+            rtcp_received: 0,
             refused: 0,
             past: [0; 4],
             began_us: now.mono_us,
@@ -153,6 +161,10 @@ impl Session {
     pub fn update(&mut self, now: Now, mut plan: Plan) -> Result<(), BadKeys> {
         plan.formats.truncate(MAX_FORMATS);
         let moved = self.plan.expected.media != plan.expected.media;
+        let rtcp_seal = match plan.rtcp_keys == self.plan.rtcp_keys {
+            true => None,
+            false => Some(RtcpSeal::new(&plan.rtcp_keys)?),
+        };
         match &plan.keys {
             Some(KeyPair { ours, theirs }) => {
                 match &mut self.unprotector {
@@ -179,6 +191,12 @@ impl Session {
             }
             None => (self.protector, self.unprotector) = (None, None),
         }
+        if let Some(seal) = rtcp_seal {
+            self.rtcp_seal = seal;
+        }
+        if moved || self.plan.rtcp != plan.rtcp {
+            self.rtcp_source = None;
+        }
         self.latch.arm(now.mono_us, plan.expected);
         self.plan = plan;
         Ok(())
@@ -201,14 +219,25 @@ impl Session {
         self.latch.expects(from)
     }
 
-    /// Takes in a datagram of the media port, RTP or multiplexed RTCP. SRTP is undone in place.
+    fn is_rtcp_sealed(&self) -> bool {
+        self.rtcp_seal.is_closed(self.is_sealed())
+    }
+
+    /// RTCP of the peer has come from here to a port of its own.
+    pub fn rtcp_came(&mut self, from: SocketAddr) {
+        self.rtcp_source = Some(from).filter(|_| self.plan.rtcp.is_some());
+    }
+
+    /// Takes in a datagram of the media port or that of RTCP. SRTP is undone in place.
     ///
     /// # Errors
     /// [`Refused`] says why it was dropped.
     pub fn receive(&mut self, now: Now, from: SocketAddr, datagram: &mut [u8]) -> Result<Received, Refused> {
-        let result = if self.is_sealed() {
+        let rtcp = is_rtcp(datagram);
+        let sealed = if rtcp { self.is_rtcp_sealed() } else { self.is_sealed() };
+        let result = if sealed {
             Err(Refused::Sealed)
-        } else if is_rtcp(datagram) {
+        } else if rtcp {
             self.take_rtcp(now, from, datagram)
         } else {
             self.take_rtp(now, from, datagram)
@@ -407,6 +436,7 @@ impl Session {
     /// Where RTCP goes.
     pub fn rtcp_destination(&self) -> Option<SocketAddr> {
         match (self.plan.rtcp, self.latch.source()) {
+            (Some(_), _) if self.rtcp_source.is_some() => self.rtcp_source,
             // Behind a NAT the media's host is right and SDP is not; its port for RTCP is a guess (RFC 3550 §11).
             (Some(rtcp), Some(source)) if rtcp.ip() != source.ip() => {
                 Some(SocketAddr::new(source.ip(), source.port().saturating_add(1)))
@@ -450,7 +480,7 @@ impl Session {
     }
 
     fn compound(&mut self, now: Now, bye: bool, out: &mut [u8]) -> Option<usize> {
-        if self.is_sealed() {
+        if self.is_rtcp_sealed() {
             return None;
         }
         let ssrc = self.sender.ssrc();
@@ -466,7 +496,7 @@ impl Session {
             writer.bye(ssrc);
         }
         let length = writer.finish()?;
-        match &mut self.protector {
+        match self.rtcp_seal.protector(&mut self.protector) {
             Some(protector) => protector.protect_rtcp(out, length).ok(),
             None => Some(length),
         }
@@ -503,13 +533,14 @@ impl Session {
     }
 
     fn take_rtcp(&mut self, now: Now, from: SocketAddr, datagram: &mut [u8]) -> Result<Received, Refused> {
-        let length = match &mut self.unprotector {
+        let length = match self.rtcp_seal.unprotector(&mut self.unprotector) {
             Some(unprotector) => unprotector.unprotect_rtcp(datagram).map_err(Refused::Srtp)?,
             None if self.latch.vouches_for(from) => datagram.len(),
             None => return Err(Refused::Source),
         };
         let compound =
             rtcp::read(datagram.get(..length).unwrap_or_default()).map_err(|_| Refused::Malformed)?;
+        self.rtcp_received += 1;
         for item in compound {
             match item {
                 Item::SenderReport { ssrc, info, receptions } => {
@@ -554,6 +585,11 @@ impl Session {
     /// When the last packet of the peer's media (noise and keys included) came, on the monotonic clock.
     pub fn heard_us(&self) -> Option<u64> {
         self.heard_us
+    }
+
+    /// RTCP compounds of the peer so far.
+    pub fn rtcp_received(&self) -> u64 {
+        self.rtcp_received
     }
 
     /// The VoIP metrics that the peer has reported, if it does.

@@ -28,6 +28,7 @@ mod paths;
 mod providers;
 mod reach;
 mod registering;
+mod rtcp;
 mod rules;
 mod secrets;
 mod transports;

@@ -97,6 +97,8 @@ pub struct Network {
     chance: Chance,
     /// Everything that was ever sent, for those who look for secrets.
     pub seen: Option<Vec<Vec<u8>>>,
+    /// Nothing leaves an office from an odd port: RTCP, where it has one of its own.
+    pub odd_ports_blocked: bool,
     pub streams: Streams,
     /// Where the PBX takes connections; nobody else does.
     pub listens: Vec<SocketAddr>,
@@ -117,6 +119,7 @@ impl Network {
             order: 0,
             chance,
             seen: None,
+            odd_ports_blocked: false,
             streams: Streams::default(),
             listens: Vec::new(),
             away: None,
@@ -155,6 +158,9 @@ impl Network {
     pub fn send(&mut self, now_us: u64, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
         if let Some(seen) = &mut self.seen {
             seen.push(bytes.clone());
+        }
+        if self.odd_ports_blocked && self.behind.contains_key(&from.ip()) && from.port() % 2 == 1 {
+            return;
         }
         *self.octets.entry(from.ip()).or_default() += bytes.len() as u64 + 28;
         let (mut source, mut bytes) = (from, bytes);

@@ -11,11 +11,11 @@ use crate::network::Network;
 use crate::turn::{TURN, TurnServer};
 use crate::world::{ANSWER, HANG_UP, World, call, config};
 
-const HARD: Dependence = Dependence::AddressAndPortDependent;
-const SOFT: Dependence = Dependence::EndpointIndependent;
+pub const HARD: Dependence = Dependence::AddressAndPortDependent;
+pub const SOFT: Dependence = Dependence::EndpointIndependent;
 
-const ICE: &str = "[line.nat]\nstun = [\"198.51.100.7\"]\nice = true\n";
-const RELAY: &str = "[line.nat]\nstun = [\"198.51.100.7\"]\nice = true\n\
+pub const ICE: &str = "[line.nat]\nstun = [\"198.51.100.7\"]\nice = true\n";
+pub const RELAY: &str = "[line.nat]\nstun = [\"198.51.100.7\"]\nice = true\n\
                      [[line.nat.turn]]\nurl = \"turn:turn.example\"\nusername = \"phone\"\npassword = \"relay-password\"\n";
 
 /// The relay, and nothing that looks for a better way.
@@ -23,16 +23,16 @@ const RELAY_ALONE: &str = "[line.nat]\n[[line.nat.turn]]\nurl = \"turn:turn.exam
                            password = \"relay-password\"\n";
 
 /// Two phones, each behind a NAT of its own, with this `[line.nat]`.
-fn behind(mapping: Dependence, filtering: Dependence, nat: &str) -> (World, [usize; 2]) {
-    boxed(mapping, filtering, |_, _| (), nat)
+pub fn behind(mapping: Dependence, filtering: Dependence, nat: &str) -> (World, [usize; 2]) {
+    boxed(mapping, filtering, |_, _| (), [nat; 2])
 }
 
 /// The same with boxes that are made so.
-fn boxed(
+pub fn boxed(
     mapping: Dependence,
     filtering: Dependence,
     make: impl Fn(&mut Network, usize),
-    nat: &str,
+    nats: [&str; 2],
 ) -> (World, [usize; 2]) {
     let mut world = World::new(5);
     world.card_rate = 8_000;
@@ -48,7 +48,7 @@ fn boxed(
         let public = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1 + index));
         let number = world.network.put_behind(inside, Nat::new(public, mapping, filtering));
         make(&mut world.network, number);
-        let keys = format!("codecs = [\"PCMA\"]\nexpires = \"60s\"\n{nat}");
+        let keys = format!("codecs = [\"PCMA\"]\nexpires = \"60s\"\n{}", nats[usize::from(index)]);
         world.add_phone_at(inside, config(&format!("{}", 1001 + u32::from(index)), &keys, ""), 0.0);
         number
     });
@@ -57,7 +57,7 @@ fn boxed(
 }
 
 /// Phone 0 calls phone 1, which answers after a second; both talk, and how long after the answer each heard the other, in ms.
-fn called(world: &mut World) -> [u64; 2] {
+pub fn called(world: &mut World) -> [u64; 2] {
     world.tell(0, call("1002"));
     world.seconds(1);
     world.tell(1, ANSWER);
@@ -81,7 +81,7 @@ fn ways(world: &World) -> [Way; 2] {
     })
 }
 
-fn both_heard(world: &mut World) {
+pub fn both_heard(world: &mut World) {
     world.talk(10);
     world.assert_heard(0, 1);
     world.assert_heard(1, 0);
@@ -391,7 +391,7 @@ fn blocked(blocks: Blocks, sip: &str, nat: &str) -> (World, [usize; 2]) {
         SOFT,
         HARD,
         |network, number| network.nat(number).blocks = blocks,
-        &format!("transport = \"{sip}\"\n{nat}"),
+        [&*format!("transport = \"{sip}\"\n{nat}"); 2],
     );
     world.seconds(2);
     (world, boxes)

@@ -55,6 +55,8 @@ pub struct World {
     deaf: BTreeSet<u64>,
     /// Samples per second of the sound cards of phones to come.
     pub card_rate: u32,
+    /// Nobody learns from the PBX that the other side would share one port between RTP and RTCP.
+    pub pbx_splits_ports: bool,
     /// A STUN and TURN server, if there is one.
     pub turn: Option<TurnServer>,
 }
@@ -126,6 +128,7 @@ impl World {
             pbx_boots: false,
             deaf: BTreeSet::new(),
             card_rate: RATE,
+            pbx_splits_ports: false,
             turn: None,
         }
     }
@@ -343,7 +346,11 @@ impl World {
                 Output::Rtp { port, remote, bytes } => {
                     self.network.send(now.mono_us, SocketAddr::new(PBX, port), remote, bytes);
                 }
-                Output::Sip(network::Output::Datagram { remote, bytes, .. }) => {
+                Output::Sip(network::Output::Datagram { remote, mut bytes, .. }) => {
+                    let at = bytes.windows(10).position(|word| word == b"a=rtcp-mux");
+                    if let Some(at) = at.filter(|_| self.pbx_splits_ports) {
+                        bytes[at..at + 10].copy_from_slice(b"a=rtcp-no-");
+                    }
                     self.network.send(now.mono_us, SocketAddr::new(PBX, SIP), remote, bytes);
                 }
                 Output::Sip(network::Output::RouteTo { query, .. }) => {

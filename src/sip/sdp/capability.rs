@@ -78,8 +78,11 @@ pub struct Capability {
     pub other_address: Option<IpAddr>,
     /// Our RTP port.
     pub port: u16,
-    /// Our RTCP port; told with `a=rtcp` if it is not `port + 1`.
+    /// Our RTCP port, for peers that do not share that of RTP; told with `a=rtcp` if it is not `port + 1`.
     pub rtcp_port: u16,
+    /// Where that port is, if not at `address` (RFC 3605 §2.1). Under ICE address and port of RTCP must be one of the
+    /// candidates of component 2, else the peer sees a mismatch.
+    pub rtcp_address: Option<IpAddr>,
     /// The codecs, the preferred first.
     pub codecs: Vec<Codec>,
     /// telephone-event per clock rate; the ones that fit a codec in the list are offered.
@@ -117,6 +120,7 @@ impl Capability {
             other_address: None,
             port,
             rtcp_port: port.saturating_add(1),
+            rtcp_address: None,
             codecs,
             events: vec![
                 TelephoneEvent { clock: 48000, payload_type: 102 },

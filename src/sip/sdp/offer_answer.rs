@@ -50,6 +50,7 @@ pub(super) fn make_offer(capability: &Capability, offering: Offering<'_>) -> Ses
         describe_event(event.payload_type, event.clock, &mut attributes);
     }
     describe_stream(capability, capability.ptime_ms, &mut attributes);
+    describe_rtcp(capability, capability.address, &mut attributes);
     attributes.push(Attribute::flag(capability.direction.name()));
     if capability.rtcp_mux {
         attributes.push(Attribute::flag("rtcp-mux"));
@@ -140,6 +141,9 @@ pub(super) fn make_answer(
         describe_event(event.receive_payload_type, event.clock, &mut attributes);
     }
     describe_stream(capability, ptime, &mut attributes);
+    if !rtcp_mux {
+        describe_rtcp(capability, address, &mut attributes);
+    }
     attributes.push(Attribute::flag(direction.name()));
     if rtcp_mux {
         attributes.push(Attribute::flag("rtcp-mux"));
@@ -550,7 +554,16 @@ fn describe_event(payload_type: u8, clock: u32, attributes: &mut Vec<Attribute>)
 fn describe_stream(capability: &Capability, ptime_ms: u16, attributes: &mut Vec<Attribute>) {
     attributes.push(Attribute::new("ptime", ptime_ms.to_string()));
     attributes.push(Attribute::new("maxptime", capability.max_ptime_ms.to_string()));
-    if capability.port.checked_add(1) != Some(capability.rtcp_port) {
-        attributes.push(Attribute::new("rtcp", capability.rtcp_port.to_string()));
+}
+
+/// Where RTCP is received, if that is not what everybody would guess. `address` is that of the description.
+fn describe_rtcp(capability: &Capability, address: IpAddr, attributes: &mut Vec<Attribute>) {
+    let port = capability.rtcp_port;
+    let elsewhere = capability.rtcp_address.filter(|at| *at != address && at.is_ipv4() == address.is_ipv4());
+    if let Some(at) = elsewhere {
+        let family = if at.is_ipv4() { "IP4" } else { "IP6" };
+        attributes.push(Attribute::new("rtcp", format!("{port} IN {family} {at}")));
+    } else if capability.port.checked_add(1) != Some(port) {
+        attributes.push(Attribute::new("rtcp", port.to_string()));
     }
 }

@@ -108,6 +108,26 @@ fn our_offer_names_everything() {
 }
 
 #[test]
+fn rtcp_may_be_received_elsewhere_and_where_it_shares_the_port_nothing_is_said_of_it() {
+    let told = |rtcp: &str| {
+        let rtcp_address = rtcp.parse().ok();
+        let capability = Capability { rtcp_port: 30001, rtcp_address, ..capability() };
+        let offer = String::from_utf8(side(capability.clone()).offer(&mut Chance::from_number(1))).unwrap();
+        let answers = ["m=audio 4000 RTP/AVP 8", "m=audio 4000 RTP/AVP 8\r\na=rtcp-mux"].map(|media| {
+            let (answer, _) = answered(capability.clone(), &sdp(&[media]));
+            answer.media[0].attribute("rtcp").map(str::to_owned)
+        });
+        (offer.lines().find(|line| line.starts_with("a=rtcp:")).map(str::to_owned), answers)
+    };
+    let elsewhere = "30001 IN IP4 10.0.0.2";
+    assert_eq!(told("10.0.0.2"), (Some(format!("a=rtcp:{elsewhere}")), [Some(elsewhere.into()), None]));
+    let here = (Some("a=rtcp:30001".to_owned()), [Some("30001".to_owned()), None]);
+    for same in [capability().address.to_string(), "2001:db8::2".to_owned()] {
+        assert_eq!(told(&same), here);
+    }
+}
+
+#[test]
 fn static_payload_types_need_no_rtpmap() {
     let (answer, negotiated) = answered(capability(), &sdp(&["m=audio 4000 RTP/AVP 18 8 0"]));
     assert_eq!(negotiated.codec().unwrap().codec.name, "PCMA");

@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use tipring::audio::codec::CODECS;
 use tipring::chance::Chance;
 use tipring::media::{
-    Command, Component, Engine, Format, LegId, Plan, PortId, Remote, Room, Settings, TelephoneEvent, Terminal,
+    Command, Component, Engine, Format, Ice, LegId, Plan, PortId, Remote, Room, Settings, TelephoneEvent,
+    Terminal,
 };
+use tipring::nat::candidate::{Candidate, Kind};
+use tipring::nat::ice::{Credentials, Peer};
 use tipring::now::Now;
 
 pub const TARGETS: &[Target] =
@@ -25,6 +28,25 @@ const STREAMS: &[&[u8]] = &[
 const WORDS: &[&[u8]] =
     &[b"\x80\x00", b"\x80\x08", b"\x80\x09", b"\x80\x60", b"\x80\x65", b"\x80\x0d", b"\x81\xc8"];
 
+/// A peer that is at this address with both components.
+fn under_ice(peer: SocketAddr) -> Ice {
+    let mut chance = Chance::from_number(2);
+    let candidate = |component: u8| Candidate {
+        foundation: "1".into(),
+        component,
+        priority: 7,
+        address: peer,
+        kind: Kind::Host,
+        related: None,
+    };
+    let peer = Peer {
+        credentials: Credentials::draw(&mut chance),
+        candidates: [1, 2].map(candidate).to_vec(),
+        lite: false,
+    };
+    Ice { local: Credentials::draw(&mut chance), peer, controlling: true }
+}
+
 /// The engine plays and sends on whatever comes, and what it has to tell stays in proportion.
 fn engine(octets: &[u8]) {
     let peer = SocketAddr::from(([192, 0, 2, 1], 9000));
@@ -40,6 +62,10 @@ fn engine(octets: &[u8]) {
         .collect();
     plan.events.push(TelephoneEvent { payload_type: 101, clock: 8000 });
     plan.detect_inband = octets.len() % 2 == 1;
+    if octets.len().is_multiple_of(3) {
+        // Behind ICE, with RTCP on a port of its own.
+        plan.ice = Some(under_ice(peer));
+    }
     plan.ptime_ms = octets.first().copied().unwrap_or(0);
     engine.handle(now, Command::Open { leg: LegId(1), port: PortId(1), plan: Box::new(plan) });
     engine.handle(now, Command::Place { leg: LegId(1), room: Room::Terminal });

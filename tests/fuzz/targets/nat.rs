@@ -87,11 +87,13 @@ fn discovery(octets: &[u8]) {
 /// An agent that nobody with the password speaks to finds no route, keeps its role and says little.
 fn agent(octets: &[u8]) {
     let mut chance = Chance::from_number(1);
+    let component = octets.len() as u8 % 2 + 1;
     let settings = ice::Settings {
-        component: 1,
+        component,
         own: vec!["192.0.2.5".parse().expect("an address")],
         relayed: "198.51.100.1:50000".parse().ok(),
         offered: true,
+        tie_breaker: 7,
     };
     let own = Credentials::draw(&mut chance);
     let mut agent = Agent::new(settings, own, chance.fork());
@@ -99,16 +101,19 @@ fn agent(octets: &[u8]) {
     let mut now = Now::default();
     for step in 0..24 {
         if step == 4 {
-            let candidate = Candidate {
+            let candidate = |component: u8| Candidate {
                 foundation: "1".into(),
-                component: 1,
+                component,
                 priority: 7,
                 address: peer,
                 kind: Kind::Host,
                 related: None,
             };
             let credentials = Credentials::draw(&mut chance);
-            agent.start(now, Peer { credentials, candidates: vec![candidate], lite: false });
+            // What this agent is for, twice, and whatever else somebody may think of.
+            let others = octets.iter().map(|component| candidate(*component));
+            let candidates = [component; 2].map(candidate).into_iter().chain(others).collect();
+            agent.start(now, Peer { credentials, candidates, lite: false });
         }
         let mut sent = 0;
         let mut answer = octets.to_vec();

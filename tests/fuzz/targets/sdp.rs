@@ -72,17 +72,19 @@ fn full_side(security: Security) -> Negotiation {
     let mut side = side(security);
     let capability = side.capability_mut();
     capability.dtls = Some(Fingerprint { hash: Hash::Sha256, bytes: vec![7; 32] });
-    let candidate = Candidate {
+    let candidate = |component: u16| Candidate {
         foundation: "h1".into(),
-        component: 1,
+        component,
         transport: CandidateTransport::Udp,
         priority: 1,
         address: capability.address.into(),
-        port: capability.port,
+        port: capability.port + component - 1,
         kind: CandidateKind::Host,
         related: None,
     };
-    capability.ice = Some(LocalIce { candidates: vec![candidate], selected: Vec::new() });
+    let candidates = [1, 2].map(candidate).to_vec();
+    capability.ice = Some(LocalIce { candidates, selected: Vec::new() });
+    capability.rtcp_address = "192.0.2.200".parse().ok();
     side
 }
 
@@ -99,6 +101,9 @@ fn secured(octets: &[u8]) {
                 assert!(negotiated.keys.is_none());
                 let told = answer.media.iter().any(|media| media.has("ice-ufrag"));
                 assert_eq!(told, negotiated.ice.is_some());
+                let second = |candidate: &str| candidate.split(' ').nth(1) == Some("2");
+                let apart = answer.media.iter().flat_map(|media| media.values("candidate")).any(second);
+                assert_eq!(apart, told && !negotiated.rtcp_mux);
                 assert!(negotiated.ice.is_none_or(|ice| ice.remote.candidates.len() <= 64));
                 assert!(negotiated.dtls.is_none_or(|dtls| (1..=8).contains(&dtls.fingerprints.len())));
             }
