@@ -178,6 +178,11 @@ impl Asterisk {
         self.statistics().iter().filter_map(|numbers| numbers.first()).map(|count| *count as u64).sum()
     }
 
+    /// How long it takes to the other side of each channel and back, in seconds, as RTCP has told.
+    pub fn round_trips(&mut self) -> Vec<f64> {
+        self.statistics().iter().filter_map(|row| row.get(8)).copied().collect()
+    }
+
     /// RTP packets of all channels together that did not come here, and that did not arrive there as far as the other
     /// side has told.
     pub fn packets_lost(&mut self) -> [u64; 2] {
@@ -277,6 +282,7 @@ fn configure(folder: &Path, address: &str, root: &Path) {
 /// 1001–1004 and 1011–1029 friendly, plain RTP · 1101–1104 friendly, SDES · 1201–1204 friendly, and hold is passed on instead of music ·
 /// 1301–1302 friendly, their mailboxes are told to whoever registers · 1303–1304 the same for whoever subscribes ·
 /// 1701–1702 friendly, with ICE · 1711 the same with DTLS-SRTP · 1712 with SDES ·
+/// 1713 the same with DTLS-SRTP and, as 1701, 1702 and 1712, a port for RTCP ·
 /// 1501–1504 hostile but legal · 1505–1506 the same with SDES · 1507 for phones behind NAT, with one contact and never
 /// a second · 1601–1602 friendly, DTLS-SRTP without ICE · 1603 the same with early feedback in the transport's name ·
 /// 1604 the same with a port for RTCP · 1605 the same, and it waits for the phone to begin ·
@@ -333,9 +339,12 @@ bind={address}
     ] {
         groups.push((numbers, format!("{friendly}{dtls}{more}"), kind_aor));
     }
-    for (numbers, keys) in [(1701..=1702, ""), (1711..=1711, dtls), (1712..=1712, "media_encryption=sdes\n")]
-    {
-        let more = if keys == dtls { "dtls_setup=actpass\nrtcp_mux=yes\n" } else { "" };
+    for (numbers, keys, more) in [
+        (1701..=1702, "", ""),
+        (1711..=1711, dtls, "dtls_setup=actpass\nrtcp_mux=yes\n"),
+        (1712..=1712, "media_encryption=sdes\n", ""),
+        (1713..=1713, dtls, "dtls_setup=actpass\nrtcp_mux=no\n"),
+    ] {
         groups.push((numbers, format!("{friendly}ice_support=yes\n{keys}{more}"), kind_aor));
     }
     for (numbers, endpoint, aor) in groups {

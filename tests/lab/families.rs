@@ -1,7 +1,9 @@
-//! IPv6 alone, over every transport: two phones at a real registrar, and their media straight between them.
+//! IPv6 over every transport: two phones at a real registrar, and their media straight between them, with ICE and without.
 
 use std::thread::sleep;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::dns::{Dns, Record};
 use crate::kamailio::Kamailio;
@@ -20,8 +22,9 @@ fn zone() -> Vec<(&'static str, Record)> {
     ]
 }
 
-fn over(transport: &str) {
-    let what = format!("IPv6 over {transport}");
+/// `ice`: and the media find their way by ICE; `alone`: these machines have no other family.
+fn over(transport: &str, ice: bool, alone: bool) {
+    let what = format!("IPv6 over {transport}, ICE {ice}, alone {alone}");
     let Some(lab) = Lab::new(&what, &["kamailio", "ss"]) else { return };
     if !std::path::Path::new("/proc/sys/net/ipv6").exists() {
         return skip(&what, "this machine has no IPv6");
@@ -32,12 +35,16 @@ fn over(transport: &str) {
     let mut phones = Vec::new();
     for (account, last, hertz) in [("1001", 50, 440.0), ("1002", 51, 660.0)] {
         let host = lab.host_of_both(account, last);
+        if alone {
+            host.run("ip", &["-4", "addr", "flush", "scope", "global"]);
+        }
         names.push(Dns::start(&host, zone()));
         let setup = Setup::new(account, "lab.test")
             .line(&format!("transport = {transport:?}"))
             .line(&format!("ca_file = {ca:?}"))
             .line(r#"codecs = ["PCMA"]"#)
             .line(if transport == "tls" { r#"srtp = "required""# } else { "" })
+            .line(if ice { "[line.nat]\nice = true" } else { "" })
             .speaks(Wav::new(16000, sine(hertz, 16000, 2.0, 8000)));
         let phone = setup.start(&lab, &host);
         let registered = phone.wait_event("line.registered");
@@ -50,7 +57,9 @@ fn over(transport: &str) {
     let call = a.call("1002");
     let ringing = b.wait_event("call.ringing");
     b.act(ringing["subject"].as_str().expect("an id"), "answer");
-    a.wait_event("call.media");
+    let way = a.wait_event("call.media")["data"]["way"].clone();
+    let remote = if ice { "host".into() } else { Value::Null };
+    assert_eq!((&way["local"], &way["remote"]), (&"host".into(), &remote), "{way}");
     sleep(Duration::from_secs(2));
     a.act(&call, "hold");
     assert_eq!(b.wait_event("call.held")["data"]["by"], "remote");
@@ -67,15 +76,25 @@ fn over(transport: &str) {
 
 #[test]
 fn two_phones_call_each_other_over_ipv6_and_udp() {
-    over("udp");
+    over("udp", false, false);
 }
 
 #[test]
 fn two_phones_call_each_other_over_ipv6_and_tcp() {
-    over("tcp");
+    over("tcp", false, false);
 }
 
 #[test]
 fn two_phones_call_each_other_over_ipv6_and_tls() {
-    over("tls");
+    over("tls", false, false);
+}
+
+#[test]
+fn two_phones_of_both_families_call_each_other_by_ice() {
+    over("udp", true, false);
+}
+
+#[test]
+fn two_phones_with_ipv6_alone_call_each_other_by_ice() {
+    over("udp", true, true);
 }

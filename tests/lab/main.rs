@@ -42,6 +42,7 @@ mod paths;
 mod peers_alone;
 mod reach;
 mod registrars;
+mod reports;
 mod scripted;
 mod sealed;
 mod secrets;
