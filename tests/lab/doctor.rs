@@ -14,7 +14,7 @@ use crate::kamailio::Kamailio;
 use crate::netns::{Host, Lab, skip};
 use crate::phone::{Phone, Setup};
 use crate::pki::Pki;
-use crate::router::{Nat, Uplink};
+use crate::router::{Nat, Office, Uplink};
 
 const PBX: &str = "203.0.113.10";
 const STUN: &str = "[line.nat]\nstun = [\"203.0.113.11\"]\n";
@@ -99,12 +99,31 @@ fn turn(password: &str) -> String {
     format!("{STUN}ice = true\n[[line.nat.turn]]\nurl = \"turn:203.0.113.11\"\n{account}\n")
 }
 
+/// A lab with an Asterisk and a STUN and TURN server; what stands in it ends before it does.
+struct Site {
+    _coturn: Coturn,
+    asterisk: Asterisk,
+    lab: Lab,
+}
+
+/// `None` (said loudly) where it can't be had.
+fn site(what: &str) -> Option<Site> {
+    let lab = Lab::new(what, &["unshare", "turnserver"])?;
+    let asterisk = Asterisk::start(&lab, what)?;
+    let _coturn = Coturn::start(&lab);
+    Some(Site { _coturn, asterisk, lab })
+}
+
+/// The same with one office behind such a router.
+fn site_with_office(what: &str, uplink: impl Into<Uplink>) -> Option<(Office, Site)> {
+    let site = site(what)?;
+    let office = site.lab.office("office", 101, uplink);
+    Some((office, site))
+}
+
 #[test]
 fn a_healthy_phone_hears_that_all_is_well_and_is_not_disturbed() {
-    let what = "doctor, all is well";
-    let Some(lab) = Lab::new(what, &["unshare", "turnserver"]) else { return };
-    let Some(mut asterisk) = Asterisk::start(&lab, what) else { return };
-    let _coturn = Coturn::start(&lab);
+    let Some(Site { lab, mut asterisk, _coturn }) = site("doctor, all is well") else { return };
     let kinds = [
         (Nat::FullCone, 101, "1001", "endpoint_independent"),
         (Nat::AddressRestricted, 102, "1002", "address_dependent"),
@@ -149,13 +168,9 @@ fn a_healthy_phone_hears_that_all_is_well_and_is_not_disturbed() {
 
 #[test]
 fn a_sip_alg_is_named_with_and_without_stun() {
-    let what = "doctor, SIP ALG";
-    let Some(lab) = Lab::new(what, &["unshare", "turnserver"]) else { return };
-    let Some(_asterisk) = Asterisk::start(&lab, what) else { return };
-    let _coturn = Coturn::start(&lab);
-    let office = lab.office("office", 101, Nat::SipAlg);
+    let Some((office, Site { lab, .. })) = &site_with_office("doctor, SIP ALG", Nat::SipAlg) else { return };
     for nat in ["", STUN] {
-        let examined = doctor(&lab, &office.host, &line("1001", PBX, nat));
+        let examined = doctor(lab, &office.host, &line("1001", PBX, nat));
         let expected: &[&str] =
             if nat.is_empty() { &["warning sip_alg", "note no_stun"] } else { &["warning sip_alg"] };
         examined.found(expected);
@@ -165,39 +180,35 @@ fn a_sip_alg_is_named_with_and_without_stun() {
             &["203.0.113.101:", "192.168.1.10:", "switch off SIP ALG", "tls"],
         );
     }
-    let ca = Pki::of(&lab).ca_file;
+    let ca = Pki::of(lab).ca_file;
     let tls = line("1001", PBX, &format!("transport = \"tls\"\nca_file = {ca:?}"));
-    doctor(&lab, &office.host, &tls).found(&[]);
+    doctor(lab, &office.host, &tls).found(&[]);
 }
 
 #[test]
 fn blocked_udp_is_named() {
-    let what = "doctor, UDP blocked";
-    let Some(lab) = Lab::new(what, &["unshare", "turnserver"]) else { return };
-    let Some(_asterisk) = Asterisk::start(&lab, what) else { return };
-    let _coturn = Coturn::start(&lab);
+    let Some(Site { lab, .. }) = &site("doctor, UDP blocked") else { return };
     for (nat, last, how) in
         [(Nat::UdpBlocked, 101, "nothing comes back"), (Nat::UdpRejected, 102, "a router refuses it")]
     {
         let office = lab.office(&format!("office{last}"), last, nat);
-        let examined = doctor(&lab, &office.host, &line("1001", PBX, STUN));
+        let examined = doctor(lab, &office.host, &line("1001", PBX, STUN));
         examined.found(&["error udp_blocked"]);
         examined.says("udp_blocked", "network", &[how, "tcp does", "transport = \\\"tcp\\\"", "TURN"]);
         // Who registers by TCP has no audio either.
-        let examined =
-            doctor(&lab, &office.host, &line("1001", PBX, &format!("transport = \"tcp\"\n{STUN}")));
+        let examined = doctor(lab, &office.host, &line("1001", PBX, &format!("transport = \"tcp\"\n{STUN}")));
         examined.found(&["error udp_blocked"]);
     }
 }
 
 #[test]
 fn a_symmetric_nat_is_named_unless_there_is_a_relay_and_a_wrong_password_of_it_is() {
-    let what = "doctor, symmetric NAT and TURN";
-    let Some(lab) = Lab::new(what, &["unshare", "turnserver"]) else { return };
-    let Some(_asterisk) = Asterisk::start(&lab, what) else { return };
-    let _coturn = Coturn::start(&lab);
-    let office = lab.office("office", 101, Nat::Symmetric);
-    let examined = doctor(&lab, &office.host, &line("1001", PBX, STUN));
+    let Some((office, Site { lab, .. })) =
+        &site_with_office("doctor, symmetric NAT and TURN", Nat::Symmetric)
+    else {
+        return;
+    };
+    let examined = doctor(lab, &office.host, &line("1001", PBX, STUN));
     examined.found(&["warning symmetric_nat"]);
     examined.says(
         "symmetric_nat",
@@ -205,7 +216,7 @@ fn a_symmetric_nat_is_named_unless_there_is_a_relay_and_a_wrong_password_of_it_i
         &["another port for every peer", "[[line.nat.turn]]", "ice = true"],
     );
     assert_eq!(examined.json["facts"]["network"]["nat"]["mapping"], "address_and_port_dependent");
-    let examined = doctor(&lab, &office.host, &line("1001", PBX, &turn(PASSWORD)));
+    let examined = doctor(lab, &office.host, &line("1001", PBX, &turn(PASSWORD)));
     examined.found(&[]);
     let ways = &examined.json["facts"]["turn"][0]["ways"];
     let reached: Vec<String> = ways
@@ -215,7 +226,7 @@ fn a_symmetric_nat_is_named_unless_there_is_a_relay_and_a_wrong_password_of_it_i
         .map(|way| format!("{} {} {}", way["transport"], way["address"], way["reached"]).replace('"', ""))
         .collect();
     assert_eq!(&reached[..2], ["udp 203.0.113.11:3478 yes", "tcp 203.0.113.11:3478 yes"], "{ways}");
-    let examined = doctor(&lab, &office.host, &line("1001", PBX, &turn("wrong")));
+    let examined = doctor(lab, &office.host, &line("1001", PBX, &turn("wrong")));
     examined.found(&["error turn_password", "warning symmetric_nat"]);
     examined.says("turn_password", "configuration", &["user name or password", "[[line.nat.turn]]"]);
 }
@@ -314,20 +325,20 @@ fn a_registrar_that_is_down_is_told_from_a_network_that_is() {
 
 #[test]
 fn a_second_nat_and_a_short_memory_are_seen() {
-    let what = "doctor, carrier's NAT";
-    let Some(lab) = Lab::new(what, &["unshare", "turnserver"]) else { return };
-    let Some(_asterisk) = Asterisk::start(&lab, what) else { return };
-    let _coturn = Coturn::start(&lab);
-    let office = lab.office("office", 101, Uplink::carrier(Nat::PortRestricted).lifetime(12));
+    let Some((office, Site { lab, .. })) =
+        &site_with_office("doctor, carrier's NAT", Uplink::carrier(Nat::PortRestricted).lifetime(12))
+    else {
+        return;
+    };
     let text = line("1001", PBX, STUN);
-    let examined = run(&lab, &office.host, &text, &["--json", "--lifetime", "20"], &[]);
+    let examined = run(lab, &office.host, &text, &["--json", "--lifetime", "20"], &[]);
     examined.found(&["warning short_mapping", "note double_nat"]);
     let network = &examined.json["facts"]["network"];
     assert_eq!(network["hops"][1], "100.64.0.1", "{network}");
     let lifetime = &network["nat"]["lifetime"];
     assert_eq!((&lifetime["alive_s"], &lifetime["gone_s"]), (&10.into(), &15.into()), "{lifetime}");
     // For people the same, and what was not tested is said.
-    let people = run(&lab, &office.host, &text, &[], &[]);
+    let people = run(lab, &office.host, &text, &[], &[]);
     eprintln!("{}", people.said);
     for words in [
         "note     there is a NAT of the provider",
