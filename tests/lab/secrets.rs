@@ -17,6 +17,7 @@ const PEER: &str = "203.0.113.30";
 const PHONE: &str = "203.0.113.50:5060";
 const PASSWORD: &str = "planted-password-4f9a";
 const TOKEN: &str = "planted-token-0123456789";
+const TURN_PASSWORD: &str = "planted-turn-password-61";
 const USER_PASSWORD: &str = "planted-user-password-77";
 const SENT_DIGITS: &str = "9182736450";
 const RECEIVED_DIGITS: &str = "5647382910";
@@ -165,6 +166,20 @@ fn planted_secrets_appear_nowhere() {
     for path in ["/metrics", "/readyz", "/api/v1/journal?format=csv"] {
         told.push(("the API", phone.get(path).to_string()));
     }
+    // A diagnosis by the phone that runs, and one of a file that has a TURN server besides, which nobody runs.
+    let turn = format!("{{ url = \"turn:{PEER}\", username = \"1001\", password = {TURN_PASSWORD:?} }}");
+    let key = format!("password = {PASSWORD:?}\n");
+    let relayed = right.replacen(&key, &format!("{key}nat = {{ stun = [{PEER:?}], turn = [{turn}] }}\n"), 1);
+    assert!(relayed.contains(TURN_PASSWORD), "{right}");
+    let alone = lab.folder().join("alone.toml");
+    fs::write(&alone, relayed.replace("api.sock", "nobody.sock")).expect("a configuration");
+    for (file, there) in [(&file, "line main"), (&alone, "TURN 203.0.113.30")] {
+        let file = file.to_str().expect("a path");
+        let people = command(&host, &["doctor", "--config", file]);
+        assert!(people.contains(there), "{there:?} is not in {people}");
+        told.push(("the doctor", people));
+        told.push(("the doctor's JSON", command(&host, &["doctor", "--json", "--config", file])));
+    }
     // Mistakes right where the secrets are.
     for (old, new) in [
         (format!("password = {PASSWORD:?}"), format!("password = {PASSWORD}")),
@@ -187,15 +202,24 @@ fn planted_secrets_appear_nowhere() {
     told.push(("the log", phone.output()));
     told.push(("the data folder", files(&phone.folder().join("data"))));
 
-    let mut secrets: Vec<String> =
-        [PASSWORD, TOKEN, USER_PASSWORD, SENT_DIGITS, RECEIVED_DIGITS, TEXT, KEY, "planted-guess-13"]
-            .map(str::to_owned)
-            .into();
+    let mut secrets: Vec<String> = [
+        PASSWORD,
+        TOKEN,
+        TURN_PASSWORD,
+        USER_PASSWORD,
+        SENT_DIGITS,
+        RECEIVED_DIGITS,
+        TEXT,
+        KEY,
+        "planted-guess-13",
+    ]
+    .map(str::to_owned)
+    .into();
     secrets.extend(between(&seen, "inline:", &['|', '\r', ' ']));
     secrets.extend(between(&seen, "response=\"", &['"']));
     secrets.extend(between(&seen, "cnonce=\"", &['"']));
     secrets.extend(RECEIVED_DIGITS.chars().map(|digit| format!("Signal={digit}")));
-    assert!(secrets.len() >= 8 + 2 + 2 + 10, "keys and answers were on the wire: {seen}");
+    assert!(secrets.len() >= 9 + 2 + 2 + 10, "keys and answers were on the wire: {seen}");
     for (what, text) in &told {
         for secret in &secrets {
             let at = text.find(secret.as_str());
