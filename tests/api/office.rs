@@ -20,7 +20,7 @@ use tipring::events::{Event, Recorder};
 use tipring::now::Now;
 use tipring::phone::command::{Blame, Command, Outcome, Refusal, Reply};
 use tipring::phone::desk::{Desk, Wish};
-use tipring::phone::diagnosis::{Diagnosis, Facts, Line, Reached, Way};
+use tipring::phone::diagnosis::{Diagnosis, Facts, Line, Reached, Registrar, Way};
 use tipring::phone::snapshot::{CallView, FlowView, LineView, Snapshot};
 use tipring::phone::trace::{Border, Tracer};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -152,9 +152,8 @@ fn facts() -> Facts {
         configured: true,
         address: "192.0.2.10:5060".parse().expect("an address"),
         reached: Reached::Refused,
-        status: None,
         why: None,
-        certificate_until_utc_us: None,
+        told: Registrar::default(),
     };
     let line = Line {
         name: "main\x1b[2J".into(),

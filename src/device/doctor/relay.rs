@@ -19,7 +19,7 @@ use crate::nat::stun::MAX_MESSAGE;
 use crate::nat::turn::{Allocation, Carriage, Event, Failure, Server};
 use crate::nat::turn_stream::Inbox;
 use crate::phone::diagnosis::servers::{Relay, RelayWay, relays};
-use crate::phone::diagnosis::{Turn, TurnReached, TurnWay};
+use crate::phone::diagnosis::{Relaying, Turn, TurnReached, TurnWay};
 
 /// How long one way may take, with connection and handshake.
 const WITHIN: Duration = Duration::from_secs(9);
@@ -75,7 +75,7 @@ async fn one(server: Server, configured: bool, binding: Binding, chance: Chance)
         Err(why) => (TurnReached::No, None, Some(why)),
     };
     let (reached, relayed, why) = ended;
-    TurnWay { transport, configured, address, reached, relayed, why }
+    TurnWay { transport, configured, address, reached, why, told: Relaying { relayed } }
 }
 
 type Ended = (TurnReached, Option<SocketAddr>, Option<String>);

@@ -194,7 +194,9 @@ fn registrar(facts: &Facts, line: &Line, found: &mut Vec<Finding>) {
             found.push(failed(facts, way, Warning).about(name));
         }
         let soon = |until: &i64| facts.clock.set && until.saturating_sub(facts.clock.utc_us) < SOON_US;
-        for (way, until) in own().filter_map(|way| Some((way, way.certificate_until_utc_us.filter(soon)?))) {
+        for (way, until) in
+            own().filter_map(|way| Some((way, way.told.certificate_until_utc_us.filter(soon)?)))
+        {
             let what = format!("the certificate of {} ends on {}", way.address, date(until));
             let cure = "have the PBX's certificate renewed";
             found.push(Finding::new(Warning, "certificate_ends", Pbx, what, cure).about(name));

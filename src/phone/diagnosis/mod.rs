@@ -210,23 +210,41 @@ pub enum Reached {
     Failed,
 }
 
-/// One way to a registrar.
+/// One way to a server: `R` is how it ended, `M` what is known of a server of this kind besides.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Way {
-    /// `udp`, `tcp`, `tls` or `wss`.
+pub struct Way<R = Reached, M = Registrar> {
+    /// `udp`, `tcp`, `tls` or, to a registrar, `wss`.
     pub transport: &'static str,
-    /// Whether the line may use it.
+    /// Whether the configuration says so.
     pub configured: bool,
     /// Where.
     pub address: SocketAddr,
     /// How it ended.
-    pub reached: Reached,
-    /// The status of the answer.
-    pub status: Option<u16>,
-    /// What went wrong, and what to do, in words.
+    pub reached: R,
+    /// What went wrong, in words, where something did.
     pub why: Option<String>,
+    /// What a server of this kind tells besides.
+    #[serde(flatten)]
+    pub told: M,
+}
+
+/// What a registrar has told.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Registrar {
+    /// The status of its answer.
+    pub status: Option<u16>,
     /// When its certificate ends (UTC, microseconds).
     pub certificate_until_utc_us: Option<i64>,
+}
+
+/// One way to a TURN server.
+pub type TurnWay = Way<TurnReached, Relaying>;
+
+/// What a TURN server has told.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Relaying {
+    /// Whence it relays.
+    pub relayed: Option<SocketAddr>,
 }
 
 impl Way {
@@ -246,9 +264,8 @@ impl Way {
             configured,
             address: server.address,
             reached: if status.is_some() { Reached::Yes } else { reached(why.as_deref()) },
-            status,
             why,
-            certificate_until_utc_us: server.certificate_until_utc_us,
+            told: Registrar { status, certificate_until_utc_us: server.certificate_until_utc_us },
         }
     }
 }
@@ -320,23 +337,6 @@ pub struct Turn {
     pub lookup: Option<Lookup>,
     /// The ways to it that were tried, those of the configuration first.
     pub ways: Vec<TurnWay>,
-}
-
-/// One way to a TURN server.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct TurnWay {
-    /// `udp`, `tcp` or `tls`.
-    pub transport: &'static str,
-    /// Whether the configuration says so.
-    pub configured: bool,
-    /// Where.
-    pub address: SocketAddr,
-    /// How it ended.
-    pub reached: TurnReached,
-    /// Whence the server relays.
-    pub relayed: Option<SocketAddr>,
-    /// What went wrong, in words.
-    pub why: Option<String>,
 }
 
 /// How an attempt to get an allocation ended.

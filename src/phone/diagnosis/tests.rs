@@ -15,7 +15,8 @@ fn way(transport: &'static str, configured: bool, reached: Reached) -> Way {
     let port = if transport == "tls" { 5061 } else { 5060 };
     let status = (reached == Reached::Yes).then_some(200);
     let address = SocketAddr::new("203.0.113.10".parse().unwrap(), port);
-    Way { transport, configured, address, reached, status, why: None, certificate_until_utc_us: None }
+    let told = Registrar { status, certificate_until_utc_us: None };
+    Way { transport, configured, address, reached, why: None, told }
 }
 
 fn nat(mapping: Dependence) -> Discovered {
@@ -52,8 +53,8 @@ fn relay(reached: [TurnReached; 3]) -> Turn {
         configured: transport == "udp",
         address: at("203.0.113.11:3478"),
         reached,
-        relayed: None,
         why: None,
+        told: Relaying::default(),
     });
     Turn { server: "203.0.113.11".into(), lookup: None, ways: ways.collect() }
 }
@@ -341,7 +342,7 @@ const FAULTS: &[Fault] = &[
         "certificate that ends",
         |it| {
             ways(it, &[("tls", true, Reached::Yes)]);
-            it.lines[0].ways[0].certificate_until_utc_us = Some(NOW_US + 5 * 86_400_000_000);
+            it.lines[0].ways[0].told.certificate_until_utc_us = Some(NOW_US + 5 * 86_400_000_000);
         },
         &["warning certificate_ends"],
         Blame::Pbx,
