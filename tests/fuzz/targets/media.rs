@@ -1,6 +1,6 @@
 //! The media engine as an attacker sees it: a call in progress and a stream of datagrams on its two sockets.
 
-use super::Target;
+use super::{Target, nat::host};
 use std::net::SocketAddr;
 use tipring::audio::codec::CODECS;
 use tipring::chance::Chance;
@@ -8,7 +8,6 @@ use tipring::media::{
     Command, Component, Engine, Format, Ice, LegId, Plan, PortId, Remote, Room, Settings, TelephoneEvent,
     Terminal,
 };
-use tipring::nat::candidate::{Candidate, Kind};
 use tipring::nat::ice::{Credentials, Peer};
 use tipring::now::Now;
 
@@ -31,17 +30,9 @@ const WORDS: &[&[u8]] =
 /// A peer that is at this address with both components.
 fn under_ice(peer: SocketAddr) -> Ice {
     let mut chance = Chance::from_number(2);
-    let candidate = |component: u8| Candidate {
-        foundation: "1".into(),
-        component,
-        priority: 7,
-        address: peer,
-        kind: Kind::Host,
-        related: None,
-    };
     let peer = Peer {
         credentials: Credentials::draw(&mut chance),
-        candidates: [1, 2].map(candidate).to_vec(),
+        candidates: [1, 2].map(|component| host(peer, component)).to_vec(),
         lite: false,
     };
     Ice { local: Credentials::draw(&mut chance), peer, controlling: true }

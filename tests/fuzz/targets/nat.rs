@@ -1,6 +1,7 @@
 //! What `nat/` reads from outside: STUN messages, and the machines that act on them.
 
 use super::Target;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tipring::chance::Chance;
 use tipring::nat::binding::{Binding, Patience};
@@ -84,6 +85,11 @@ fn discovery(octets: &[u8]) {
     assert!(discovery.found().is_some() && sent <= 60 && now.mono_us < 60_000_000, "{sent} requests");
 }
 
+/// What a peer tells of an address of its machine.
+pub(super) fn host(address: SocketAddr, component: u8) -> Candidate {
+    Candidate { foundation: "1".into(), component, priority: 7, address, kind: Kind::Host, related: None }
+}
+
 /// An agent that nobody with the password speaks to finds no route, keeps its role and says little.
 fn agent(octets: &[u8]) {
     let mut chance = Chance::from_number(1);
@@ -101,14 +107,7 @@ fn agent(octets: &[u8]) {
     let mut now = Now::default();
     for step in 0..24 {
         if step == 4 {
-            let candidate = |component: u8| Candidate {
-                foundation: "1".into(),
-                component,
-                priority: 7,
-                address: peer,
-                kind: Kind::Host,
-                related: None,
-            };
+            let candidate = |component| host(peer, component);
             let credentials = Credentials::draw(&mut chance);
             // What this agent is for, twice, and whatever else somebody may think of.
             let others = octets.iter().map(|component| candidate(*component));
