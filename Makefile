@@ -37,5 +37,5 @@ fmt:         ## format the sources
 setup:       ## install what is missing, by package name
 	@scripts/setup
 
-clean:       ## remove what was built (not the cache of roots and ARM libraries)
+clean:       ## remove what was built (not the cache of Asterisk roots)
 	@cargo clean

@@ -139,11 +139,11 @@ fn a_data_folder_that_is_read_only_is_told_and_nothing_else_stops() {
     assert_eq!(phone.stop(), Some(0), "{}", phone.output());
 }
 
-#[test]
-fn a_sound_device_that_is_missing_at_start_is_told_and_calls_go_on() {
-    let Some(stage) = stage("a missing sound device", &[]) else { return };
-    let phone = stage.start(setup().audio("backend = \"cpal\"\ninput = \"hw:7\"\noutput = \"hw:7\""));
-    degraded(&phone, "sound", &["no sound device `hw:7`", "set [audio] input and output"]);
+/// There is no sound at the start: it is told in these words, and calls go on.
+fn without_sound(what: &str, setup: Setup, words: &[&str]) {
+    let Some(stage) = stage(what, &[]) else { return };
+    let phone = stage.start(setup.audio("backend = \"cpal\"\ninput = \"hw:7\"\noutput = \"hw:7\""));
+    degraded(&phone, "sound", words);
     phone.wait_event_that("device.degraded", "sound", Duration::from_secs(5), |event| {
         event["data"]["part"] == "sound"
     });
@@ -154,6 +154,22 @@ fn a_sound_device_that_is_missing_at_start_is_told_and_calls_go_on() {
     });
     stage.end(&phone, &call, &speaker);
     assert_eq!(phone.closed()["result"], "answered");
+}
+
+#[test]
+fn a_sound_device_that_is_missing_at_start_is_told_and_calls_go_on() {
+    let words = ["no sound device `hw:7`", "set [audio] input and output"];
+    without_sound("a missing sound device", setup(), &words);
+}
+
+#[test]
+fn a_missing_libasound_is_told_and_calls_go_on() {
+    let hide = "for one in $(ldconfig -p | sed -n 's/.*libasound[.]so[.]2.*=> //p'); do mount --bind /dev/null $one; done";
+    without_sound(
+        "no libasound",
+        setup().before(hide),
+        &["libasound.so.2 is not installed", "install libasound2"],
+    );
 }
 
 #[test]

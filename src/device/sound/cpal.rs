@@ -76,6 +76,9 @@ fn find(name: &str, output: bool) -> Result<Device, SoundError> {
 
 /// ALSA asked for by name: the default host panics where the machine has no ALSA configuration.
 fn alsa_host() -> Result<Host, SoundError> {
+    if !libasound::is_present() {
+        return Err(SoundError::NoAlsa);
+    }
     cpal::host_from_id(cpal::HostId::Alsa).map_err(|error| blame("alsa", &error))
 }
 

@@ -74,6 +74,9 @@ pub enum SoundError {
         /// As configured.
         device: String,
     },
+    /// The library of ALSA is not installed.
+    #[error("libasound.so.2 is not installed, without which there are no sound devices; install libasound2")]
+    NoAlsa,
     /// Built without PulseAudio.
     #[error(
         "this program was built without PulseAudio; name an ALSA device, or build with the feature `pulseaudio`"
