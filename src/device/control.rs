@@ -201,7 +201,8 @@ impl Control {
         let now = clock::now();
         let due = earliest(self.phone.poll_timeout(), earliest(self.look_at, self.patience));
         let due = due.unwrap_or(u64::MAX);
-        let longest = if self.clock_wrong { CLOCK_CHECK } else { Duration::from_secs(3600) };
+        // Nobody tells of a sleep of the machine, and deadlines do not count it: it is looked for.
+        let longest = if self.clock_wrong { CLOCK_CHECK } else { LOOK_EVERY };
         Duration::from_micros(due.saturating_sub(now.mono_us)).min(longest)
     }
 

@@ -21,7 +21,7 @@ use crate::config::Config;
 
 /// After a word of the kernel's, more are waited for: an interface that comes up says a dozen.
 pub const SETTLED_AFTER: Duration = Duration::from_millis(80);
-/// How often the network is looked at where the kernel does not tell.
+/// How often the network is looked at where the kernel does not tell, and a sleep of the machine is looked for.
 pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A sleep of the machine counts from this length.
 const SLEEP: Duration = Duration::from_secs(1);
@@ -155,7 +155,8 @@ impl Sleep {
         self.note(slept())
     }
 
-    fn note(&mut self, slept: Duration) -> bool {
+    /// The same for a machine that has slept so long altogether.
+    pub fn note(&mut self, slept: Duration) -> bool {
         slept.saturating_sub(std::mem::replace(&mut self.0, slept)) >= SLEEP
     }
 }

@@ -153,7 +153,8 @@ pub struct Quality {
     /// RTCP packets of the other side: without any it has told nothing of round trip and loss.
     #[serde(default)]
     pub rtcp_received: u64,
-    /// Why RTCP has no way or no keys, where the other side wants it on a port of its own; the audio does without.
+    /// Why RTCP has no way or no keys, or that none comes, where the other side wants it on a port of its own; the audio does
+    /// without.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rtcp_fault: Option<String>,
     /// Round trip from RTCP; absent until it is known.

@@ -84,6 +84,10 @@ struct LegTap {
 /// Silence to send, as long as any period.
 static SILENCE: [i16; 960] = [0; 960];
 
+/// Who has reported nothing for five intervals of 5 s is taken to be gone (RFC 3550 §6.3.5).
+const REPORTS_MISSED_MS: u32 = 25_000;
+const REPORTS_MISSED: &str = "the other side's reports do not arrive: none on the port of RTCP for 25 s";
+
 /// One leg.
 pub(super) struct Leg {
     pub id: LegId,
@@ -117,7 +121,15 @@ pub(super) struct Leg {
     unauthentic: u32,
     /// Why RTCP has no keys, if its handshake has failed.
     rtcp_fault: Option<String>,
+    /// Whether reports come, where they have a port of their own.
+    reports: Watch,
     jitter_max_ms: f32,
+}
+
+/// Whether reports are missed that do not come: those without a port of their own go where the audio goes, and who is on hold
+/// may be silent altogether.
+fn expects_reports(plan: &Plan) -> bool {
+    !plan.rtcp_mux && plan.direction.receives()
 }
 
 /// Has handshakes begin, go on or end as a plan wants them.
@@ -182,6 +194,7 @@ impl Leg {
             quality_us: (quality_every_us > 0).then(|| now.mono_us + quality_every_us),
             unauthentic: 0,
             rtcp_fault: None,
+            reports: Watch::new(now, expects_reports(&plan), REPORTS_MISSED_MS, 0),
             jitter_max_ms: 0.0,
             plan,
         };
@@ -227,6 +240,7 @@ impl Leg {
         let keys_stay = plan.dtls.is_some() && plan.dtls == self.plan.dtls && plan.direction.receives();
         self.renew_us = keys_stay.then(|| now.mono_us + RENEW_US);
         self.watch.rearm(now, plan.direction.receives(), plan.silence_ms, plan.timeout_ms);
+        self.reports.rearm(now, expects_reports(&plan), REPORTS_MISSED_MS, 0);
         self.unauthentic = 0;
         if plan.rtcp_dtls() != self.plan.rtcp_dtls() {
             self.rtcp_fault = None;
@@ -497,6 +511,7 @@ impl Leg {
                 }
                 self.unauthentic = 0;
                 if received == Received::Rtcp && component == Component::Rtcp {
+                    self.reports.heard(now);
                     self.session.rtcp_came(from);
                 }
                 if matches!(received, Received::Media(_))
@@ -583,6 +598,8 @@ impl Leg {
         let ms = |us: u32| us as f32 / 1000.0;
         self.jitter_max_ms = self.jitter_max_ms.max(ms(span.jitter_us));
         let counts = self.session.buffer().counts();
+        let keyless = self.rtcp_fault.clone().filter(|_| self.session.rtcp_received() == 0);
+        let missed = self.reports.is_silent(now).then(|| REPORTS_MISSED.to_owned());
         Report {
             duration_ms: now.mono_us.saturating_sub(self.opened_us) / 1000,
             codec_received: if self.session.heard_us().is_some() { self.receiving.codec() } else { None },
@@ -601,7 +618,7 @@ impl Leg {
             jitter_ms: ms(span.jitter_us),
             jitter_max_ms: self.jitter_max_ms,
             rtcp_received: self.session.rtcp_received(),
-            rtcp_fault: self.rtcp_fault.clone().filter(|_| self.session.rtcp_received() == 0),
+            rtcp_fault: keyless.or(missed),
             rtt_ms: span.round_trip_us.map(ms),
             remote_loss_percent: span.far_end.map(|far| f32::from(far.fraction_lost) / 2.56),
             remote_jitter_ms: span.far_end.map(|far| ms(far.jitter_us)),

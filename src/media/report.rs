@@ -60,7 +60,7 @@ pub struct Report {
     pub jitter_max_ms: f32,
     /// RTCP compounds received and accepted.
     pub rtcp_received: u64,
-    /// Why RTCP has no way or no keys, where it has a port of its own and none has come.
+    /// Why no RTCP comes where it has a port of its own: there are no keys for it, or none has come for long.
     pub rtcp_fault: Option<String>,
     /// Round-trip time from RTCP in milliseconds, once known.
     pub rtt_ms: Option<f32>,

@@ -58,6 +58,11 @@ impl Watch {
         Some(ms_since(now, before))
     }
 
+    /// Whether a sign of life is expected and there has been none for as long as the plan allows.
+    pub(super) fn is_silent(&self, now: Now) -> bool {
+        self.expecting && self.silence_us > 0 && now.mono_us.saturating_sub(self.last_us) >= self.silence_us
+    }
+
     /// When to look next.
     pub(super) fn deadline(&self) -> Option<u64> {
         if !self.expecting {

@@ -20,6 +20,8 @@ pub(super) const KEEP: Duration = Duration::from_secs(15);
 const LEAST_KEEP: Duration = Duration::from_secs(5);
 /// … and half as often again when it was remembered for so long.
 const REMEMBERED: Duration = Duration::from_secs(3_600);
+/// A server is asked so often while another one tells whether anything has changed, and keeps the mapping.
+const SELDOM: Duration = Duration::from_secs(600);
 
 /// What to gather from.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -93,6 +95,12 @@ struct Question {
     mapped: Option<SocketAddr>,
     /// It has answered or been given up once.
     settled: bool,
+    /// It answered when it was asked last.
+    heard: bool,
+    /// It is left alone, as another one is asked in its place; and it was before it was asked last: the NAT may have
+    /// forgotten what belonged to it alone.
+    seldom: bool,
+    rested: bool,
     next_us: u64,
     /// An answer that was not told yet, and whether it is another than before.
     news: Option<bool>,
@@ -130,6 +138,9 @@ impl Gathering {
             under_way: None,
             mapped: None,
             settled: false,
+            heard: false,
+            seldom: false,
+            rested: false,
             next_us: now.mono_us,
             news: None,
         });
@@ -167,6 +178,17 @@ impl Gathering {
         self.handle_timeout(now);
     }
 
+    /// What this server says is another answer than before, or none: what is known of the others may be worthless, too.
+    fn ask_others(&mut self, now: Now, but: usize) {
+        for (at, question) in self.questions.iter_mut().enumerate() {
+            if at != but && question.seldom {
+                question.next_us = now.mono_us;
+                question.settled &= question.mapped.is_none();
+            }
+        }
+        self.handle_timeout(now);
+    }
+
     /// Asks this server now, if it is one of ours and not being asked: somebody waits for its answer.
     pub fn ask(&mut self, now: Now, server: SocketAddr) {
         let idle = |question: &&mut Question| question.server == server && question.under_way.is_none();
@@ -199,7 +221,8 @@ impl Gathering {
         datagram: &[u8],
         packet: impl FnOnce(SocketAddr, std::ops::Range<usize>),
     ) -> bool {
-        for question in &mut self.questions {
+        for at in 0..self.questions.len() {
+            let Some(question) = self.questions.get_mut(at) else { break };
             let Some(binding) = question.under_way.as_mut() else { continue };
             if !binding.handle_datagram(now, from, datagram) {
                 continue;
@@ -208,11 +231,15 @@ impl Gathering {
                 question.under_way = None;
                 question.settled = true;
                 let mapped = if let Outcome::Mapped { mapped, .. } = outcome { Some(mapped) } else { None };
-                let before = std::mem::replace(&mut question.mapped, mapped);
+                let before = std::mem::replace(&mut question.mapped, mapped).filter(|_| !question.rested);
+                question.heard = mapped.is_some();
                 self.changed = true;
                 question.news = mapped.map(|mapped| before.is_some_and(|before| before != mapped));
-                if let (Some(before), Some(mapped)) = (before, mapped.filter(|_| mapped != before)) {
-                    self.moved(now, before.ip() == mapped.ip());
+                if let Some(before) = before.filter(|before| Some(*before) != mapped) {
+                    if let Some(mapped) = mapped {
+                        self.moved(now, before.ip() == mapped.ip());
+                    }
+                    self.ask_others(now, at);
                 }
             }
             return true;
@@ -350,10 +377,14 @@ impl Gathering {
         if self.keep < KEEP && now.since(self.enough_us) >= REMEMBERED {
             self.keep_open(now, (self.keep * 2).min(KEEP));
         }
-        for question in &mut self.questions {
+        let lead = self.questions.iter().position(|question| question.heard);
+        let mut silent = None;
+        for (at, question) in self.questions.iter_mut().enumerate() {
             let ask = question.under_way.is_none() && question.next_us <= now.mono_us;
             if ask {
-                question.next_us = now.deadline(self.keep);
+                let led = question.heard && lead.is_some_and(|lead| lead < at);
+                (question.rested, question.seldom) = (question.seldom, led);
+                question.next_us = now.deadline(if led { SELDOM } else { self.keep });
                 let patience = Patience::BRIEF;
                 question.under_way = Some(Binding::new(question.server, None, patience, &mut self.chance));
             }
@@ -367,7 +398,11 @@ impl Gathering {
                 question.under_way = None;
                 question.settled = true;
                 self.changed = true;
+                silent = std::mem::take(&mut question.heard).then_some(at).or(silent);
             }
+        }
+        if let Some(at) = silent {
+            self.ask_others(now, at);
         }
         self.changed |= self.relay.poll_timeout().is_some_and(|due| due <= now.mono_us);
         self.relay.handle_timeout(now);

@@ -156,6 +156,81 @@ fn a_server_that_is_asked_before_its_time_is_not_asked_again_so_soon() {
     assert_eq!(told(&mut gathering), [(first, false)]);
 }
 
+/// The second server is a witness: it is asked when the first says something new or nothing, and else every ten minutes.
+#[test]
+fn the_second_server_is_asked_when_the_first_has_news_or_none() {
+    let [first, second] = ["192.0.2.1:3478", "192.0.2.2:3478"].map(address);
+    // Every server sees us from elsewhere, and the mapping to one that was not asked for a minute is forgotten.
+    let (now, outside) = (Cell::new(at(0)), Cell::new(0u16));
+    let lapses = [Cell::new((0, 0u16)), Cell::new((0, 0u16))];
+    let mapped = |server: SocketAddr| {
+        let (last, count) = lapses[usize::from(server == second)].get();
+        let us = now.get().mono_us;
+        let count = count + u16::from(us - last > 60_000_000);
+        lapses[usize::from(server == second)].set((us, count));
+        let port = if server == first { 41_000 } else { 51_000 };
+        address(&format!("203.0.113.{}:{}", 5 + outside.get(), port + count))
+    };
+    let mut gathering =
+        Gathering::new(now.get(), Sources { turn: Vec::new(), ..sources() }, Chance::from_number(1));
+    let mut asked = Vec::new();
+    let mut live_until = |until_s: u64, silent: Option<SocketAddr>| {
+        asked.clear();
+        loop {
+            while let Some((Target { to, .. }, bytes)) = gathering.poll_transmit() {
+                asked.push((now.get().mono_us / 1_000_000, to));
+                if silent != Some(to) {
+                    let id = Message::read(&bytes).unwrap().id;
+                    let answer = Message::binding_answer(id, mapped(to)).write(Seal::Plain);
+                    assert!(gathering.handle_datagram(now.get(), to, &answer, |_, _| panic!("no packet")));
+                }
+            }
+            let due = gathering.poll_timeout().unwrap().max(now.get().mono_us);
+            if due > until_s * 1_000_000 {
+                let at_second = asked.iter().filter(|(_, to)| *to == second).map(|(at, _)| *at);
+                let found = gathering.poll_found().cloned();
+                return (asked.len(), at_second.collect::<Vec<_>>(), found);
+            }
+            now.set(Now { mono_us: due, ..now.get() });
+            gathering.handle_timeout(now.get());
+        }
+    };
+    let (sent, seconds, found) = live_until(1_220, None);
+    assert_eq!((sent, seconds), (82 + 4, vec![0, 15, 615, 1_215]));
+    assert!(found.is_some_and(|found| found.symmetric && found.complete));
+    // Its forgotten mapping did not make the first one be asked more often; a move that the first has seen is looked at by both.
+    outside.set(1);
+    let (_, seconds, found) = live_until(1_229, None);
+    assert_eq!(seconds, Vec::<u64>::new());
+    assert_eq!(found, None);
+    let (_, seconds, found) = live_until(1_244, None);
+    assert_eq!((seconds, found.unwrap().mapped.unwrap()), (vec![1_230], address("203.0.113.6:41000")));
+    // While the first is silent the second is asked in its place.
+    let (_, seconds, _) = live_until(1_310, Some(first));
+    assert!(seconds.len() >= 4 && seconds[0] <= 1_248, "{seconds:?}");
+    live_until(1_400, None);
+    assert_eq!(live_until(1_900, None).1, Vec::<u64>::new());
+}
+
+#[test]
+fn the_second_server_is_asked_when_the_first_refuses() {
+    let (mut gathering, _) =
+        gathered(Sources { turn: Vec::new(), ..sources() }, &|_| address("203.0.113.5:41000"));
+    let [first, second] = ["192.0.2.1:3478", "192.0.2.2:3478"].map(address);
+    gathering.handle_timeout(at(15_000));
+    assert_eq!(serve(&mut gathering, at(15_010), &|_| address("203.0.113.5:41000")), 2);
+    gathering.handle_timeout(at(30_000));
+    let (Target { to, .. }, bytes) = gathering.poll_transmit().unwrap();
+    assert_eq!((to, gathering.poll_transmit()), (first, None), "the second rests");
+    let mut refusal = Message::binding_answer(Message::read(&bytes).unwrap().id, second);
+    refusal.class = Class::Error;
+    refusal.mapped = None;
+    refusal.refusal = Some(Refusal { code: 500, reason: "full".into() });
+    let refusal = refusal.write(Seal::Plain);
+    assert!(gathering.handle_datagram(at(30_010), first, &refusal, |_, _| panic!("no packet")));
+    assert_eq!(gathering.poll_transmit().map(|(target, _)| target.to), Some(second));
+}
+
 #[test]
 fn servers_that_are_silent_leave_what_there_is_and_are_tried_again() {
     let mut gathering = Gathering::new(at(0), sources(), Chance::from_number(1));

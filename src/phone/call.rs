@@ -261,8 +261,9 @@ impl Call {
         let path = &self.path;
         path.report.as_ref().map(|report| {
             let figures = quality(report);
-            let fault = path.rtcp.fault().map(str::to_owned);
-            Quality { way: path.way(), rtcp_fault: figures.rtcp_fault.clone().or(fault), ..figures }
+            // Without a path there are no keys, and without either no reports.
+            let fault = path.rtcp.fault().map(str::to_owned).or_else(|| figures.rtcp_fault.clone());
+            Quality { way: path.way(), rtcp_fault: fault, ..figures }
         })
     }
 

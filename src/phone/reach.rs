@@ -2,7 +2,7 @@
 //! and the user agent that sends, tells and registers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::chance::Chance;
@@ -20,6 +20,8 @@ use crate::sip::user_agent::UserAgent;
 
 /// Registrars that are remembered with the way they answer.
 const MOST_REGISTRARS: usize = 64;
+/// Addresses of a STUN server's name that are kept, of both families.
+const MOST_ADDRESSES: usize = 2 * watch::MOST_SERVERS;
 /// The names of STUN servers are looked up again after this time.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(600);
 
@@ -67,10 +69,37 @@ pub struct Reach {
 #[derive(Debug)]
 struct Watching {
     names: Vec<ServerName>,
+    /// The family of the addresses by which its lines reach their PBX, once one has: the outside of the other one is
+    /// none of theirs.
+    family: Option<Family>,
     found: BTreeMap<ServerName, Vec<SocketAddr>>,
     look_up_at: u64,
     accounts: Vec<AccountId>,
     watch: Watch,
+}
+
+/// A version of the Internet Protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    fn of(address: IpAddr) -> Family {
+        if address.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+}
+
+impl Watching {
+    /// Has the watch ask what was found, in the order of the names.
+    fn set_servers(&mut self, now: Now) {
+        let found = self.names.iter().filter_map(|name| self.found.get(name)).flatten().copied();
+        let of_ours =
+            |server: &SocketAddr| self.family.is_none_or(|family| family == Family::of(server.ip()));
+        let in_order: Vec<SocketAddr> = found.filter(of_ours).collect();
+        self.watch.set_servers(now, &in_order);
+    }
 }
 
 impl Reach {
@@ -118,12 +147,42 @@ impl Reach {
             Some(watching) => watching.accounts.push(account),
             None => self.watches.push(Watching {
                 names: names.to_vec(),
+                family: None,
                 found: BTreeMap::new(),
                 look_up_at: now.mono_us,
                 accounts: vec![account],
                 watch: Watch::new(self.chance.fork()),
             }),
         }
+    }
+
+    /// The PBX of a line is reached by an address of this family: so are the servers to ask.
+    fn set_family(&mut self, now: Now, account: AccountId, family: Family) {
+        let Some(index) = self.watches.iter().position(|watching| watching.accounts.contains(&account))
+        else {
+            return;
+        };
+        let Some(watching) = self.watches.get_mut(index).filter(|one| one.family != Some(family)) else {
+            return;
+        };
+        if watching.family.is_none() || watching.accounts.len() == 1 {
+            watching.family = Some(family);
+            watching.set_servers(now);
+            return;
+        }
+        watching.accounts.retain(|one| *one != account);
+        let (names, found) = (watching.names.clone(), watching.found.clone());
+        let alike = |one: &&mut Watching| one.names == names && one.family == Some(family);
+        if let Some(other) = self.watches.iter_mut().find(alike) {
+            other.accounts.push(account);
+            return;
+        }
+        let watch = Watch::new(self.chance.fork());
+        let look_up_at = now.deadline(LOOK_UP_EVERY);
+        let accounts = vec![account];
+        let mut other = Watching { names, family: Some(family), found, look_up_at, accounts, watch };
+        other.set_servers(now);
+        self.watches.push(other);
     }
 
     /// Forgets a line.
@@ -176,7 +235,7 @@ impl Reach {
     }
 
     /// Whence STUN servers see the lines, and how often that has changed so far; that of the first lines with any.
-    pub fn outside(&self) -> Option<(std::net::SocketAddr, u32)> {
+    pub fn outside(&self) -> Option<(SocketAddr, u32)> {
         self.watches.iter().find_map(|watching| watching.watch.outside())
     }
 
@@ -225,6 +284,11 @@ impl Reach {
         state: &RegistrationState,
         agent: &mut UserAgent,
     ) {
+        let local =
+            agent.local_address(account).filter(|_| matches!(state, RegistrationState::Registered { .. }));
+        if let Some(local) = local {
+            self.set_family(now, account, Family::of(local));
+        }
         let watched = self.is_watched(account);
         let unkept = self.unkept.contains(&account);
         let relieved = self.relieved.contains(&account);
@@ -287,17 +351,8 @@ impl Reach {
             if !watching.names.contains(name) || addresses.is_empty() {
                 continue;
             }
-            watching
-                .found
-                .insert(name.clone(), addresses.iter().copied().take(watch::MOST_SERVERS).collect());
-            let in_order: Vec<SocketAddr> = watching
-                .names
-                .iter()
-                .filter_map(|name| watching.found.get(name))
-                .flatten()
-                .copied()
-                .collect();
-            watching.watch.set_servers(now, &in_order);
+            watching.found.insert(name.clone(), addresses.iter().copied().take(MOST_ADDRESSES).collect());
+            watching.set_servers(now);
         }
     }
 

@@ -41,6 +41,11 @@ impl Kamailio {
         Self::start_on(lab, lab.host(role, last), role, "#!define OUTBOUND", "")
     }
 
+    /// A registrar whose calls have their media by the [`Rtpengine`](crate::rtpengine::Rtpengine) of the same host.
+    pub fn start_with_media(lab: &Lab, host: Host, role: &str) -> Kamailio {
+        Self::start_on(lab, host, role, "#!define RTPENGINE", "")
+    }
+
     /// An edge proxy over UDP and TCP: by it requests go to wherever their URI says.
     pub fn start_edge(lab: &Lab, role: &str, last: u8) -> Kamailio {
         Self::start_as(lab, lab.host(role, last), role, include_str!("kamailio/edge.cfg"), ["", ""])

@@ -4,14 +4,16 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tipring::chance::Chance;
 use tipring::config::Config;
+use tipring::device::netlink::{LOOK_EVERY, Sleep};
 use tipring::events::store::Write;
 use tipring::events::{Kind, Recorded};
 use tipring::media::{self, Command, Component, Engine, PortId, Terminal};
 use tipring::nat::relay::{StreamId, StreamInput, StreamOrder};
-use tipring::now::{Now, earliest};
+use tipring::now::{Now, earliest, micros};
 use tipring::phone::{Input, Output, Phone, Remembered};
 use tipring::rtp::dtls::Identity;
 use tipring::sip::network;
@@ -50,6 +52,12 @@ pub struct Handset {
     /// Tones that were begun (and ended: `None`), in order.
     pub tones: Vec<(media::Sounder, Option<tipring::audio::tones::Tone>)>,
     pub stopped: bool,
+    /// The whole machine sleeps: nothing happens in it, and its monotonic clock stands still.
+    asleep: bool,
+    /// How long it has slept altogether, and what its control thread knows of that.
+    slept: Duration,
+    sleep: Sleep,
+    looked_us: u64,
 }
 
 impl Handset {
@@ -81,7 +89,7 @@ impl Handset {
         };
         let mut engine = Engine::new(settings, chance.fork());
         engine.handle(now, Command::Terminal(Terminal::Device { rate: card.rate, ring: None }));
-        let udp = SocketAddr::new(own, SIP);
+        let udp = SocketAddr::new(config.sip.bind.map_or(own, |bind| bind.0), SIP);
         let mut phone = Phone::new(now, config, udp, None, remembered, chance);
         phone.set_fingerprint(fingerprint);
         let mut handset = Handset {
@@ -99,7 +107,13 @@ impl Handset {
             kept: Vec::new(),
             tones: Vec::new(),
             stopped: false,
+            asleep: false,
+            slept: Duration::ZERO,
+            sleep: Sleep::default(),
+            looked_us: now.mono_us,
         };
+        // What the machine of the test has slept is not what this one has.
+        handset.sleep.note(Duration::ZERO);
         for _ in 0..AHEAD {
             handset.open_port(now);
         }
@@ -110,8 +124,47 @@ impl Handset {
     /// Another interface comes up.
     pub fn add_address(&mut self, now: Now, address: IpAddr) {
         self.also.push(address);
+        self.network_changed(now);
+    }
+
+    fn network_changed(&mut self, now: Now) {
         let addresses = [&[self.own][..], &self.also].concat();
-        self.phone.handle(now, Input::NetworkChanged { addresses });
+        self.phone.handle(self.own_time(now), Input::NetworkChanged { addresses });
+    }
+
+    /// This moment by the clocks of the machine.
+    pub fn own_time(&self, now: Now) -> Now {
+        Now { mono_us: now.mono_us - micros(self.slept), utc_us: now.utc_us }
+    }
+
+    /// The whole machine goes to sleep.
+    pub fn fall_asleep(&mut self) {
+        self.asleep = true;
+    }
+
+    /// It goes on where it was, after so long a sleep.
+    pub fn wake(&mut self, slept: Duration) {
+        self.asleep = false;
+        self.slept += slept;
+    }
+
+    fn look_due(&self) -> u64 {
+        self.looked_us + micros(LOOK_EVERY)
+    }
+
+    /// The control thread has done something: it looks whether it has slept, as it does each time.
+    fn look(&mut self, now: Now) {
+        self.looked_us = self.own_time(now).mono_us;
+        if self.sleep.note(self.slept) {
+            self.network_changed(now);
+        }
+    }
+
+    /// The address that it sends from to another one.
+    fn facing(&self, remote: IpAddr) -> IpAddr {
+        let alike = |own: &&IpAddr| own.is_ipv4() == remote.is_ipv4();
+        let also = self.also.iter().find(alike).filter(|_| !alike(&&self.address));
+        also.copied().unwrap_or(self.address)
     }
 
     /// Whether it has this address.
@@ -139,29 +192,41 @@ impl Handset {
 
     /// A datagram has arrived.
     pub fn receive(&mut self, now: Now, from: SocketAddr, port: u16, mut bytes: Vec<u8>) {
-        if port == SIP {
-            let local = SocketAddr::new(self.own, SIP);
-            self.phone
-                .handle(now, Input::Sip(network::Input::Datagram { local, remote: from, bytes: &bytes }));
+        if self.asleep {
             return;
         }
+        if port == SIP {
+            let local = SocketAddr::new(self.own, SIP);
+            return self.tell(now, network::Input::Datagram { local, remote: from, bytes: &bytes });
+        }
+        let now = self.own_time(now);
         let component = if port.is_multiple_of(2) { Component::Rtp } else { Component::Rtcp };
         if let Some(id) = self.numbers.get(&(port & !1)) {
             self.engine.handle_packet(now, PortId(*id), component, from, &mut bytes);
         }
     }
 
+    /// The phone is told something by its network.
+    pub fn tell(&mut self, now: Now, input: network::Input<'_>) {
+        self.phone.handle(self.own_time(now), Input::Sip(input));
+        self.look(now);
+    }
+
     /// Something has happened to a connection, of the phone or of its engine.
     pub fn receive_stream(&mut self, now: Now, input: network::Input<'_>) {
+        if self.asleep {
+            return;
+        }
         let (connection, of_relay) = match &input {
             network::Input::Connected { connection, .. } => (*connection, StreamInput::Open),
             network::Input::Stream { connection, bytes } => (*connection, StreamInput::Bytes(bytes)),
             network::Input::Closed { connection, why } => (*connection, StreamInput::Closed(why)),
-            _ => return self.phone.handle(now, Input::Sip(input)),
+            _ => return self.tell(now, input),
         };
         if connection & RELAY == 0 {
-            return self.phone.handle(now, Input::Sip(input));
+            return self.tell(now, input);
         }
+        let now = self.own_time(now);
         let stream = StreamId(connection & !RELAY);
         if let Some(port) = self.streams.get(&stream) {
             self.engine.handle_stream(now, *port, stream, of_relay);
@@ -170,18 +235,28 @@ impl Handset {
 
     /// When something is due.
     pub fn poll_timeout(&mut self, now: Now) -> Option<u64> {
+        let now = self.own_time(now);
         let machines = earliest(self.phone.poll_timeout(), self.engine.poll_timeout());
-        earliest(machines, self.card.poll_timeout(now, &self.engine))
+        let due = earliest(machines, self.card.poll_timeout(now, &self.engine));
+        let due = earliest(due, Some(self.look_due()));
+        due.filter(|_| !self.asleep).map(|due| due + micros(self.slept))
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now) {
-        self.card.handle_timeout(now, &mut self.engine);
-        if self.engine.poll_timeout().is_some_and(|due| due <= now.mono_us) {
-            self.engine.handle_timeout(now);
+        if self.asleep {
+            return;
         }
-        if self.phone.poll_timeout().is_some_and(|due| due <= now.mono_us) {
-            self.phone.handle_timeout(now);
+        let own = self.own_time(now);
+        self.card.handle_timeout(own, &mut self.engine);
+        if self.engine.poll_timeout().is_some_and(|due| due <= own.mono_us) {
+            self.engine.handle_timeout(own);
+        }
+        if self.phone.poll_timeout().is_some_and(|due| due <= own.mono_us) {
+            self.phone.handle_timeout(own);
+            self.look(now);
+        } else if self.look_due() <= own.mono_us {
+            self.look(now);
         }
     }
 
@@ -228,9 +303,10 @@ impl Handset {
                 };
                 if let Some(number) = closed {
                     self.numbers.remove(&number);
-                    self.open_port(now);
+                    self.open_port(self.own_time(now));
                 }
-                self.phone.handle(now, Input::Media(event));
+                self.phone.handle(self.own_time(now), Input::Media(event));
+                self.look(now);
             }
             if quiet {
                 return;
@@ -242,21 +318,21 @@ impl Handset {
         match output {
             Output::Sip(network::Output::Datagram { remote, .. }) if network.is_refused(self.address) => {
                 let why = "No route to host".to_owned();
-                self.phone.handle(now, Input::Sip(network::Input::Unsent { remote, why }));
+                self.tell(now, network::Input::Unsent { remote, why });
             }
             Output::Sip(network::Output::Datagram { remote, bytes, .. }) => {
-                network.send(now.mono_us, SocketAddr::new(self.address, SIP), remote, bytes);
+                network.send(now.mono_us, SocketAddr::new(self.facing(remote.ip()), SIP), remote, bytes);
             }
             Output::Sip(network::Output::Connect { connection, remote, .. }) => {
                 network.connect(now.mono_us, self.address, connection, self.own, remote, 0);
             }
             Output::Sip(network::Output::Query { query, question, .. }) => {
                 let result = names.answer(&question);
-                self.phone.handle(now, Input::Sip(network::Input::Answer { query, result }));
+                self.tell(now, network::Input::Answer { query, result });
             }
             Output::Sip(network::Output::RouteTo { query, .. }) => {
                 let result = Ok(self.own);
-                self.phone.handle(now, Input::Sip(network::Input::LocalAddress { query, result }));
+                self.tell(now, network::Input::LocalAddress { query, result });
             }
             Output::Sip(network::Output::Stream { connection, bytes }) => {
                 network.stream_from_phone(now.mono_us, self.address, connection, bytes);
@@ -268,7 +344,7 @@ impl Handset {
                 if let Command::Tone { at, tone } = &command {
                     self.tones.push((*at, *tone));
                 }
-                self.engine.handle(now, command);
+                self.engine.handle(self.own_time(now), command);
             }
             Output::Keep(Write::Event(recorded)) => self.events.push(*recorded),
             Output::Keep(write) => self.kept.push(write),

@@ -99,6 +99,8 @@ pub struct Network {
     pub seen: Option<Vec<Vec<u8>>>,
     /// Nothing leaves an office from an odd port: RTCP, where it has one of its own.
     pub odd_ports_blocked: bool,
+    /// RTCP gets lost, with or without SRTP; what else goes to its port does not.
+    pub reports_lost: bool,
     pub streams: Streams,
     /// Where the PBX takes connections; nobody else does.
     pub listens: Vec<SocketAddr>,
@@ -120,6 +122,7 @@ impl Network {
             chance,
             seen: None,
             odd_ports_blocked: false,
+            reports_lost: false,
             streams: Streams::default(),
             listens: Vec::new(),
             away: None,
@@ -160,6 +163,9 @@ impl Network {
             seen.push(bytes.clone());
         }
         if self.odd_ports_blocked && self.behind.contains_key(&from.ip()) && from.port() % 2 == 1 {
+            return;
+        }
+        if self.reports_lost && matches!(bytes[..], [0x80..0xc0, 200..=207, ..]) {
             return;
         }
         *self.octets.entry(from.ip()).or_default() += bytes.len() as u64 + 28;

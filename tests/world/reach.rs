@@ -11,6 +11,7 @@ use crate::world::{PBX, World, config};
 
 const PHONE: &str = "10.0.0.2";
 const STUN: &str = "198.51.100.20:3478";
+const SECOND_STUN: &str = "198.51.100.21:3478";
 
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
@@ -30,6 +31,8 @@ enum Stun {
     Server,
     /// Both of them.
     Both,
+    /// Two servers that the line names.
+    TwoServers,
 }
 
 /// A registered phone behind a box.
@@ -46,10 +49,15 @@ fn behind_over(transport: &str, mapping: Dependence, lifetime: u64, stun: Stun, 
         world.stun.push(SocketAddr::new(PBX, 5060));
     }
     let mut line = "";
-    if matches!(stun, Stun::Server | Stun::Both) {
+    if matches!(stun, Stun::Server | Stun::Both | Stun::TwoServers) {
         world.stun.push(at(STUN));
         world.names.add_address("stun.example", at(STUN).ip());
         line = "[line.nat]\nstun = [\"stun.example\"]";
+    }
+    if stun == Stun::TwoServers {
+        world.stun.push(at(SECOND_STUN));
+        world.names.add_address("second.example", at(SECOND_STUN).ip());
+        line = "[line.nat]\nstun = [\"stun.example\", \"second.example\"]";
     }
     let line = format!("transport = {transport:?}\n{line}");
     world.add_phone_at(ip(PHONE), config("1001", &line, ""), 0.0);
@@ -129,6 +137,38 @@ fn a_router_that_forgets_its_mappings_is_taught_again() {
     comes_back(|world| world.network.nat(0).reboot());
 }
 
+/// By then its registration has run out, and its NAT may have forgotten the connection, too.
+#[test]
+fn a_machine_that_slept_for_an_hour_is_reached_again() {
+    for forgotten in [false, true] {
+        comes_back(|world| {
+            if forgotten {
+                world.network.nat(0).reboot();
+            }
+            world.sleep(0, Duration::from_secs(3600));
+        });
+    }
+}
+
+/// Here nothing but the sleep tells the phone that its registration has run out.
+#[test]
+fn a_machine_without_a_nat_that_slept_for_an_hour_is_reached_again() {
+    for transport in ["udp", "tcp", "tls"] {
+        for mode in ["auto", "off"] {
+            for moment in 0..6 {
+                let mut world = World::new(moment);
+                let line = format!("transport = {transport:?}\n[line.nat]\nmode = {mode:?}");
+                world.add_phone(config("1001", &line, ""));
+                world.millis(20_000 + 970 * moment);
+                world.sleep(0, Duration::from_secs(3600));
+                assert!(!world.rings(), "the sleep is one");
+                let took = world.reached_within(40);
+                assert!(took.is_some_and(|took| took <= 5_000), "{transport}, {mode}, {moment}: {took:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_pbx_that_comes_back_without_its_registrations_has_them_within_five_seconds() {
     for (transport, stun, seed) in [
@@ -184,8 +224,13 @@ fn after_an_outage_of_an_hour_the_way_back_takes_minutes_and_little_traffic() {
 
 #[test]
 fn being_reachable_costs_little() {
-    let most_of =
-        [(Stun::Nobody, 400_000), (Stun::Registrar, 200_000), (Stun::Server, 200_000), (Stun::Both, 200_000)];
+    let most_of = [
+        (Stun::Nobody, 400_000),
+        (Stun::Registrar, 200_000),
+        (Stun::Server, 200_000),
+        (Stun::Both, 200_000),
+        (Stun::TwoServers, 200_000),
+    ];
     for (stun, most) in most_of {
         let mut world = behind(AddressAndPortDependent, 30, stun, 3);
         let before = world.network.octets[&ip(PHONE)];
@@ -259,6 +304,34 @@ fn stun_servers_are_found_by_their_service_and_the_next_one_is_asked_when_one_is
     world.stun.clear();
     world.seconds(30);
     assert_eq!(way(&world), Some("options"));
+}
+
+/// Of a phone with both versions of IP only the outside of that one counts by which its PBX is reached.
+#[test]
+fn the_outside_is_watched_in_the_family_of_the_line() {
+    let mut world = World::new(14);
+    let nat = Nat::new(ip("203.0.113.1"), AddressAndPortDependent, AddressAndPortDependent);
+    world.network.put_behind(ip(PHONE), nat);
+    let six = at("[2001:db8::20]:3478");
+    world.names.add_address("both.example", six.ip());
+    world.names.add_address("both.example", at(STUN).ip());
+    world.names.add_address("six.example", six.ip());
+    world.stun = vec![six, at(STUN)];
+    let line = "[line.nat]\nstun = [\"six.example\", \"both.example\"]";
+    world.add_phone_at(ip(PHONE), config("1001", line, "[sip]\nbind = \"::\""), 0.0);
+    let now = world.now();
+    world.phones[0].add_address(now, ip("2001:db8::11"));
+    world.seconds(10);
+    let asked =
+        |world: &World, server: IpAddr| world.network.octets.get(&server).copied().unwrap_or_default();
+    let before = [six.ip(), at(STUN).ip()].map(|server| asked(&world, server));
+    world.seconds(60);
+    assert_eq!(way(&world), Some("watch options"));
+    assert_eq!(asked(&world, six.ip()), before[0]);
+    assert!(asked(&world, at(STUN).ip()) > before[1] + 1_000);
+    world.network.nat(0).readdress(ip("203.0.113.99"));
+    let took = world.reached_within(20);
+    assert!(took.is_some_and(|took| took <= 5_000), "{took:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use tipring::events::Quality;
+use tipring::phone::command::Command;
 
 use crate::nat::Dependence;
 use crate::network::{Link, Network};
@@ -120,6 +121,41 @@ fn a_relay_for_reports_is_told_once_they_find_no_other_way() {
     }
 }
 
+/// Without ICE an answer names the outside port of RTCP, and who hears reports answers to where they come from. A handshake
+/// does not get so far: it begins with the one that has only the guess of the offer.
+#[test]
+fn reports_without_ice_arrive_behind_nats_that_choose_other_ports() {
+    for (keys, arrive) in KEYS.into_iter().zip([true, true, false]) {
+        let (mut world, _) = behind(SOFT, SOFT, &format!("{keys}{STUN}"));
+        world.pbx_splits_ports = true;
+        called(&mut world);
+        world.seconds(30);
+        if arrive {
+            both_told(&world, keys, 4..80);
+        } else {
+            assert!(figures(&world).iter().all(|quality| quality.rtcp_fault.is_some()), "it is told");
+        }
+        both_heard(&mut world);
+    }
+}
+
+#[test]
+fn audio_goes_on_when_the_path_of_reports_dies() {
+    for keys in KEYS {
+        let mut world = split(SOFT, HARD, [&format!("{keys}{ICE}"); 2]);
+        called(&mut world);
+        world.seconds(20);
+        both_told(&world, keys, 4..80);
+        world.network.odd_ports_blocked = true;
+        world.seconds(40);
+        for quality in figures(&world) {
+            let fault = quality.rtcp_fault.as_deref();
+            assert_eq!(fault, Some("ICE: nothing comes back on the path of RTCP any more"), "{keys}");
+        }
+        both_heard(&mut world);
+    }
+}
+
 #[test]
 fn audio_goes_on_where_reports_get_nowhere() {
     for keys in KEYS {
@@ -131,9 +167,45 @@ fn audio_goes_on_where_reports_get_nowhere() {
         both_heard(&mut world);
         for quality in figures(&world) {
             assert_eq!((quality.rtcp_received, quality.round_trip_us), (0, None), "{keys}");
-            assert!(quality.rtcp_fault.is_some(), "{keys}: it is told");
+            assert_eq!(quality.rtcp_fault.as_deref(), Some("ICE: no path works for RTCP"), "{keys}");
         }
         assert!(offers(&world, 0).len() + offers(&world, 1).len() <= 3, "nobody tries for ever");
+    }
+}
+
+/// There is a path, and keys, and nothing comes: that is told within half a minute, and no longer once something comes.
+#[test]
+fn reports_that_do_not_come_are_missed() {
+    for nat in [STUN, ICE] {
+        for keys in KEYS {
+            let mut world = split(SOFT, SOFT, [&format!("{keys}{nat}"); 2]);
+            let told = |world: &World, what: &str, missed: bool| {
+                for quality in figures(world) {
+                    let fault = quality.rtcp_fault.as_deref();
+                    assert_eq!(
+                        fault.map(|why| why.contains("do not arrive")),
+                        missed.then_some(true),
+                        "{what}"
+                    );
+                }
+            };
+            world.network.reports_lost = true;
+            called(&mut world);
+            world.seconds(20);
+            told(&world, &format!("{keys}{nat}: not yet"), false);
+            world.seconds(12);
+            told(&world, &format!("{keys}{nat}: from the beginning"), true);
+            world.network.reports_lost = false;
+            world.seconds(13);
+            both_told(&world, &format!("{keys}{nat}"), 4..80);
+            world.network.reports_lost = true;
+            world.seconds(32);
+            told(&world, &format!("{keys}{nat}: no longer"), true);
+            // Whoever is on hold need not report.
+            world.tell(0, Command::Hold { call: None });
+            world.seconds(40);
+            assert_eq!(figures(&world)[0].rtcp_fault, None, "{keys}{nat}: on hold");
+        }
     }
 }
 

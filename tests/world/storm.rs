@@ -1,4 +1,5 @@
-//! Ten thousand devices lose their registrar together and find it again together: soon, and without a storm.
+//! Ten thousand devices, or flows of devices, lose their registrar together and find it again together: soon, and without
+//! a storm.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,6 +11,7 @@ use tipring::now::{Now, earliest};
 use tipring::phone::reach::Reach;
 use tipring::sip::account::{Account, Credentials, Settings};
 use tipring::sip::auth::{Algorithm, DigestChallenge};
+use tipring::sip::handle::AccountId;
 use tipring::sip::message::{Message, Request, Response};
 use tipring::sip::method::Method;
 use tipring::sip::network::{Input, Output, Transport};
@@ -18,12 +20,14 @@ use tipring::sip::registration::RegistrationState;
 use tipring::sip::uri::Uri;
 use tipring::sip::user_agent::UserAgent;
 
+/// Registrations: those of so many devices, or of half as many with two flows each.
 const AGENTS: usize = 10_000;
 const DELAY_US: u64 = 10_000;
 const SECOND: u64 = 1_000_000;
 
-fn registrar() -> SocketAddr {
-    "198.51.100.1:5060".parse().expect("an address")
+/// The registrar, or the second proxy before it.
+fn registrar(flow: usize) -> SocketAddr {
+    SocketAddr::from(([198, 51, 100, flow as u8 + 1], 5060))
 }
 
 /// The user agent of one device and what keeps it reachable.
@@ -31,7 +35,8 @@ struct Device {
     agent: UserAgent,
     reach: Reach,
     begun: bool,
-    registered: bool,
+    /// Whether each of its flows is registered, as far as it knows.
+    registered: Vec<(AccountId, bool)>,
     /// The deadline that is in the queue.
     due: Option<u64>,
     /// The connection that stands, and whether the registrar will ever hear it.
@@ -41,8 +46,9 @@ struct Device {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum What {
     Deadline,
-    ToRegistrar(Vec<u8>),
-    ToDevice(Vec<u8>),
+    /// By the first or the second flow.
+    ToRegistrar(usize, Vec<u8>),
+    ToDevice(usize, Vec<u8>),
     /// A connection of the device's stands.
     Connected(u64),
     /// One has ended, or was refused.
@@ -66,8 +72,10 @@ struct Fleet {
     order: u64,
     transport: Transport,
     registrar: Registrar,
-    /// Whether the registrar has this device's binding.
-    bound: Vec<bool>,
+    /// How many flows each device has.
+    flows: usize,
+    /// Whether the registrar has the bindings of this device's flows.
+    bound: Vec<[bool; 2]>,
     /// Requests that reached the registrar.
     requests: Vec<(u64, Method)>,
     /// When somebody asked for a connection.
@@ -76,7 +84,7 @@ struct Fleet {
 
 impl Fleet {
     /// Devices that are switched on within `spread`.
-    fn new(spread: Duration, transport: Transport) -> Fleet {
+    fn new(spread: Duration, transport: Transport, flows: usize) -> Fleet {
         let mut chance = Chance::from_number(11);
         let now = Now { mono_us: SECOND, utc_us: 0 };
         let mut fleet = Fleet {
@@ -86,24 +94,19 @@ impl Fleet {
             order: 0,
             transport,
             registrar: Registrar::Up,
-            bound: vec![false; AGENTS],
+            flows,
+            bound: vec![[false; 2]; AGENTS / flows],
             requests: Vec::new(),
             connects: Vec::new(),
         };
-        for index in 0..AGENTS {
+        for index in 0..AGENTS / flows {
             let settings = Settings { udp: vec![address(index)], ..Settings::default() };
             let agent = UserAgent::new(settings, chance.fork());
             let reach = Reach::new(chance.fork());
             let at = now.mono_us + (chance.unit() * spread.as_micros() as f64) as u64;
             let due = Some(at);
-            fleet.devices.push(Device {
-                agent,
-                reach,
-                begun: false,
-                registered: false,
-                due,
-                connection: None,
-            });
+            let registered = Vec::new();
+            fleet.devices.push(Device { agent, reach, begun: false, registered, due, connection: None });
             fleet.put(at, index, What::Deadline);
         }
         fleet
@@ -120,17 +123,18 @@ impl Fleet {
             let Some(Reverse((at, _, index, what))) = self.queue.pop() else { return };
             self.now.mono_us = at;
             match what {
-                What::ToRegistrar(bytes) => self.registrar_hears(index, &bytes),
-                What::ToDevice(bytes) => {
+                What::ToRegistrar(flow, bytes) => self.registrar_hears(index, flow, &bytes),
+                What::ToDevice(flow, bytes) => {
+                    let (local, remote) = (address(index), registrar(flow));
                     let input = match self.devices[index].connection {
                         Some((connection, _)) => Input::Stream { connection, bytes: &bytes },
-                        None => Input::Datagram { local: address(index), remote: registrar(), bytes: &bytes },
+                        None => Input::Datagram { local, remote, bytes: &bytes },
                     };
                     self.tell(index, input);
                 }
                 What::Connected(connection) => {
                     self.devices[index].connection = Some((connection, self.registrar == Registrar::Up));
-                    let (local, remote) = (address(index), registrar());
+                    let (local, remote) = (address(index), registrar(0));
                     self.tell(index, Input::Connected { connection, local, remote });
                 }
                 What::Closed(connection) => {
@@ -141,7 +145,10 @@ impl Fleet {
                     let device = &mut self.devices[index];
                     device.due = None;
                     if !std::mem::replace(&mut device.begun, true) {
-                        device.agent.add_account(self.now, account(index, self.transport));
+                        for flow in 0..self.flows {
+                            let account = account(index, self.transport, flow);
+                            device.registered.push((device.agent.add_account(self.now, account), false));
+                        }
                     }
                     device.agent.handle_timeout(self.now);
                     device.reach.handle_timeout(self.now, &mut device.agent);
@@ -161,8 +168,8 @@ impl Fleet {
     /// The registrar goes down and says so to whoever is connected.
     fn down(&mut self) {
         self.registrar = Registrar::Down;
-        self.bound.fill(false);
-        for index in 0..AGENTS {
+        self.bound.fill([false; 2]);
+        for index in 0..self.devices.len() {
             if let Some((connection, _)) = self.devices[index].connection {
                 self.put(self.now.mono_us + DELAY_US, index, What::Closed(connection));
             }
@@ -176,15 +183,18 @@ impl Fleet {
             while let Some(event) = device.agent.poll_event() {
                 quiet = false;
                 device.reach.handle_event(self.now, &event, &mut device.agent);
-                if let tipring::sip::ua_event::Event::Registration { state, .. } = &event {
-                    device.registered = matches!(state, RegistrationState::Registered { .. });
+                if let tipring::sip::ua_event::Event::Registration { account, state, .. } = &event {
+                    let registered = matches!(state, RegistrationState::Registered { .. });
+                    let mut flows = device.registered.iter_mut();
+                    flows.find(|(one, _)| one == account).expect("a flow of its").1 = registered;
                 }
             }
             while let Some(output) = self.devices[index].agent.poll_output() {
                 quiet = false;
                 match output {
-                    Output::Datagram { bytes, .. } => {
-                        self.put(self.now.mono_us + DELAY_US, index, What::ToRegistrar(bytes));
+                    Output::Datagram { remote, bytes, .. } => {
+                        let flow = usize::from(remote == registrar(1));
+                        self.put(self.now.mono_us + DELAY_US, index, What::ToRegistrar(flow, bytes));
                     }
                     Output::RouteTo { query, .. } => {
                         let input = Input::LocalAddress { query, result: Ok(address(index).ip()) };
@@ -199,7 +209,7 @@ impl Fleet {
                     }
                     Output::Stream { connection, bytes } => {
                         if self.devices[index].connection == Some((connection, true)) {
-                            self.put(self.now.mono_us + DELAY_US, index, What::ToRegistrar(bytes));
+                            self.put(self.now.mono_us + DELAY_US, index, What::ToRegistrar(0, bytes));
                         }
                     }
                     Output::Close { connection } => {
@@ -223,24 +233,24 @@ impl Fleet {
         }
     }
 
-    fn registrar_hears(&mut self, index: usize, bytes: &[u8]) {
+    fn registrar_hears(&mut self, index: usize, flow: usize, bytes: &[u8]) {
         if self.registrar != Registrar::Up {
             return;
         }
         if bytes == b"\r\n\r\n" {
-            return self.put(self.now.mono_us + DELAY_US, index, What::ToDevice(b"\r\n".to_vec()));
+            return self.put(self.now.mono_us + DELAY_US, index, What::ToDevice(flow, b"\r\n".to_vec()));
         }
         let Ok(Some(Message::Request(request))) = read_datagram(bytes) else { return };
         self.requests.push((self.now.mono_us, request.method.clone()));
         let response = if request.method == Method::REGISTER {
-            self.register(index, &request)
+            self.register(index, flow, &request)
         } else {
             Response::to(&request, 200)
         };
-        self.put(self.now.mono_us + DELAY_US, index, What::ToDevice(response.write()));
+        self.put(self.now.mono_us + DELAY_US, index, What::ToDevice(flow, response.write()));
     }
 
-    fn register(&mut self, index: usize, request: &Request) -> Response {
+    fn register(&mut self, index: usize, flow: usize, request: &Request) -> Response {
         if !request.fields.has("Authorization") {
             let mut response = Response::to(request, 401);
             let challenge = DigestChallenge::new("pbx.example", "nonce", Algorithm::MD5);
@@ -250,13 +260,17 @@ impl Fleet {
         let mut response = Response::to(request, 200);
         response.fields.push("Contact", request.fields.text("Contact").expect("a Contact").into_owned());
         response.fields.push("Expires", "600");
-        self.bound[index] = true;
+        self.bound[index][flow] = true;
         response
     }
 
-    /// How many devices the registrar has no binding of.
+    /// How many flows the registrar has no binding of.
     fn missing(&self) -> usize {
-        self.bound.iter().filter(|bound| !**bound).count()
+        self.bound.iter().flat_map(|flows| &flows[..self.flows]).filter(|bound| !**bound).count()
+    }
+
+    fn all_registered(&self) -> bool {
+        self.devices.iter().all(|device| device.registered.iter().all(|(_, registered)| *registered))
     }
 }
 
@@ -272,21 +286,25 @@ fn address(index: usize) -> SocketAddr {
     SocketAddr::new(IpAddr::from([10, 0, (index / 250) as u8, (index % 250) as u8 + 1]), 5060)
 }
 
-fn account(index: usize, transport: Transport) -> Account {
+fn account(index: usize, transport: Transport, flow: usize) -> Account {
     let Ok(Uri::Sip(aor)) = Uri::parse(format!("sip:{index}@198.51.100.1")) else { panic!("a URI") };
     let mut account = Account::new(aor);
     account.credentials =
         Some(Credentials { user: index.to_string(), password: "secret".into(), realm: None });
     account.expires = Duration::from_secs(600);
     account.transports = vec![transport];
+    if flow == 1 {
+        account.reg_id = 2;
+        account.outbound_proxy = Uri::parse("sip:198.51.100.2").ok().and_then(|uri| uri.as_sip().cloned());
+    }
     account
 }
 
 /// All are registered and lose their registrar for a minute and `boots` seconds more; the moment when it is back.
-fn back(transport: Transport, boots: u64) -> (Fleet, u64) {
-    let mut fleet = Fleet::new(Duration::from_secs(20), transport);
+fn back(transport: Transport, flows: usize, boots: u64) -> (Fleet, u64) {
+    let mut fleet = Fleet::new(Duration::from_secs(20), transport, flows);
     fleet.run(22);
-    assert!(fleet.missing() == 0 && fleet.devices.iter().all(|device| device.registered));
+    assert!(fleet.missing() == 0 && fleet.all_registered());
     fleet.down();
     fleet.run(60);
     fleet.registrar = Registrar::Boots;
@@ -296,13 +314,12 @@ fn back(transport: Transport, boots: u64) -> (Fleet, u64) {
     fleet.run(5);
     assert_eq!(fleet.missing(), 0, "are left behind");
     fleet.run(10);
-    assert!(fleet.devices.iter().all(|device| device.registered));
+    assert!(fleet.all_registered());
     (fleet, back)
 }
 
-#[test]
-fn ten_thousand_devices_come_back_without_a_storm() {
-    let (fleet, back) = back(Transport::Udp, 0);
+fn come_back(flows: usize) {
+    let (fleet, back) = back(Transport::Udp, flows, 0);
     // One second of everybody at once would be twenty thousand and more.
     let peak = peak(fleet.requests.iter().map(|(at, _)| *at), back);
     assert!(peak <= 9_000, "{peak} requests in a second");
@@ -315,8 +332,18 @@ fn ten_thousand_devices_come_back_without_a_storm() {
 }
 
 #[test]
+fn ten_thousand_devices_come_back_without_a_storm() {
+    come_back(1);
+}
+
+#[test]
+fn ten_thousand_flows_two_by_each_device_come_back_without_a_storm() {
+    come_back(2);
+}
+
+#[test]
 fn ten_thousand_devices_that_a_booting_registrar_swallowed_come_back_without_a_storm() {
-    let (fleet, back) = back(Transport::Tcp, 9);
+    let (fleet, back) = back(Transport::Tcp, 1, 9);
     let connects = || fleet.connects.iter().copied();
     // While it is away, a connection is asked for every four seconds, and no sooner where it swallows.
     let away = peak(connects().filter(|at| *at < back), back - 60 * SECOND);

@@ -4,7 +4,7 @@
 use tipring::events::store::{Binding, Write};
 use tipring::phone::command::Command;
 use tipring::phone::{Input, Remembered};
-use tipring::sip::message::Message;
+use tipring::sip::message::{Message, Response};
 use tipring::sip::method::Method;
 
 use crate::edges::{EDGES, Edge, Edges, PROXIES, line_of};
@@ -161,6 +161,13 @@ fn a_call_whose_edge_fails_leaves_by_the_other_one() {
     edges.millis(NOTICED_MS);
     let asked = edges.asked(&Method::INVITE);
     assert!(!asked.is_empty() && asked.iter().all(|edge| *edge == 1), "{asked:?}");
+    assert_eq!(edges.world.calls(0).len(), 1);
+    // Should the first one have heard it all the same, nobody rings twice.
+    let invite = edges.missed.iter().map(|(_, request)| request).find(|one| one.method == Method::INVITE);
+    let invite = invite.expect("the INVITE by the first one").clone();
+    edges.edges[0] = Edge::Up;
+    edges.hears(0, Response::to(&invite, 180));
+    assert_eq!(edges.asked(&Method::CANCEL), [0]);
     assert_eq!(edges.world.calls(0).len(), 1);
     // A refusal is a refusal.
     let mut edges = Edges::settled(true, "");

@@ -234,7 +234,7 @@ impl World {
                 let phone = self.network.inside_of(from).unwrap_or(from.ip());
                 if let Some(phone) = self.phones.iter_mut().find(|one| one.address == phone) {
                     let why = "connection refused".to_owned();
-                    phone.phone.handle(now, Input::Sip(network::Input::Unsent { remote: to, why }));
+                    phone.tell(now, network::Input::Unsent { remote: to, why });
                 }
             } else if to.ip() == PBX && to.port() == SIP {
                 let input = network::Input::Datagram { local: to, remote: from, bytes: &datagram.bytes };
@@ -413,7 +413,7 @@ impl World {
 
     /// Somebody at a phone wants something.
     pub fn ask(&mut self, phone: usize, command: Command) -> Outcome {
-        let now = self.now();
+        let now = self.phones[phone].own_time(self.now());
         let outcome = self.phones[phone].phone.command(now, command, Origin::Api);
         self.drain();
         outcome
@@ -436,15 +436,22 @@ impl World {
         }
     }
 
+    /// The machine of a phone sleeps for a while, and the rest of the world goes on.
+    pub fn sleep(&mut self, phone: usize, by: Duration) {
+        self.phones[phone].fall_asleep();
+        self.run(by);
+        self.phones[phone].wake(by);
+    }
+
     /// Something reaches a phone that is no SIP and no media.
     pub fn input(&mut self, phone: usize, input: Input<'static>) {
-        let now = self.now();
+        let now = self.phones[phone].own_time(self.now());
         self.phones[phone].phone.handle(now, input);
         self.drain();
     }
 
     pub fn snapshot(&self, phone: usize) -> Snapshot {
-        self.phones[phone].phone.snapshot(self.now())
+        self.phones[phone].phone.snapshot(self.phones[phone].own_time(self.now()))
     }
 
     /// The calls of a phone.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::inspect::ask;
 use super::resolver::Resolver;
+use super::sip_network::local_address;
 use super::{StartError, clock, control};
 use crate::chance::Chance;
 use crate::config::Config;
@@ -18,7 +19,7 @@ use crate::now::micros;
 use crate::phone::diagnosis::servers::stun_servers;
 use crate::phone::diagnosis::{self, Clock, Diagnosis, Facts, Line, Surroundings, Told};
 use crate::phone::inspection::{Inspection, LineReport, ServerReport};
-use names::look_up;
+use names::{look_up, preferred};
 use outside::Outside;
 
 /// How long registrars are asked.
@@ -137,7 +138,7 @@ async fn look_closer(config: &Config, facts: &mut Facts, outside: &mut Option<Ou
     }
     let network = &mut facts.network;
     network.nat = outside.found().cloned();
-    network.own = target.and_then(|target| super::sip_network::local_address(target.ip()).ok());
+    network.own = target.and_then(|target| local_address(target.ip()).ok());
     network.dscp_received = outside.marks();
     let translated = network.nat.as_ref().and_then(|nat| nat.translated);
     network.double_nat = diagnosis::double_nat(network.own, &hops, translated);
@@ -153,10 +154,7 @@ async fn stun_addresses(
     let (mut found, mut unresolved) = (Vec::new(), Vec::new());
     for name in stun_servers(config) {
         match look_up(resolver, &name, chance.fork()).await {
-            Ok(addresses) => {
-                let v4 = addresses.iter().find(|address| address.is_ipv4());
-                found.extend(v4.or(addresses.first()).copied());
-            }
+            Ok(addresses) => found.extend(preferred(&addresses, local_address)),
             Err(lookup) => unresolved.push((name.host, lookup.what)),
         }
     }

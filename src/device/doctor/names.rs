@@ -1,6 +1,6 @@
 //! Looks servers up as the phone does, with the reason where there are none.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::chance::Chance;
@@ -25,6 +25,16 @@ pub(super) async fn look_up(
     Ok(targets.into_iter().map(|target| target.remote).collect())
 }
 
+/// Of the addresses of a server, the one that the phone would use: the first that this machine has a way to. `local`
+/// tells the address of this machine that faces another one.
+pub(super) fn preferred<E>(
+    addresses: &[SocketAddr],
+    local: impl Fn(IpAddr) -> Result<IpAddr, E>,
+) -> Option<SocketAddr> {
+    let faced = addresses.iter().find(|address| local(address.ip()).is_ok());
+    faced.or(addresses.first()).copied()
+}
+
 async fn locate(
     resolver: Option<&Resolver>,
     name: &ServerName,
@@ -47,5 +57,21 @@ async fn locate(
         };
         let result = resolver.ask(&question).await;
         locator.handle_answer(clock::now(), query, result);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_in_a_family_that_the_machine_lacks_is_the_last_choice() {
+        let both: Vec<SocketAddr> =
+            ["192.0.2.1:3478", "[2001:db8::1]:3478"].iter().map(|one| one.parse().unwrap()).collect();
+        let only = |v4: bool| move |to: IpAddr| if to.is_ipv4() == v4 { Ok(to) } else { Err("no route") };
+        assert_eq!(preferred(&both, only(true)), Some(both[0]));
+        assert_eq!(preferred(&both, only(false)), Some(both[1]));
+        assert_eq!(preferred(&both[1..], only(true)), Some(both[1]), "what fails is told with it");
+        assert_eq!(preferred(&[], only(true)), None);
     }
 }

@@ -7,13 +7,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
-use super::names::look_up;
+use super::names::{look_up, preferred};
 use crate::chance::Chance;
 use crate::config::Config;
 use crate::device::clock;
 use crate::device::resolver::Resolver;
 use crate::device::rtp_port::{Binding, mapped, udp_socket};
-use crate::device::sip_network::{Stream, open_tcp, secure};
+use crate::device::sip_network::{Stream, local_address, open_tcp, secure};
 use crate::device::tls::Belief;
 use crate::nat::stun::MAX_MESSAGE;
 use crate::nat::turn::{Allocation, Carriage, Event, Failure, Server};
@@ -40,7 +40,7 @@ pub(super) async fn try_all(
                 Err(lookup) if configured => turn.lookup = turn.lookup.or(Some(lookup)),
                 Err(_) => {}
                 Ok(addresses) => {
-                    let Some(address) = addresses.first().copied() else { continue };
+                    let Some(address) = preferred(&addresses, local_address) else { continue };
                     let (username, password) = (username.clone(), password.clone());
                     let server = Server { address, username, password, carriage };
                     let chance = chance.fork();
