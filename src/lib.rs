@@ -29,7 +29,8 @@
 //!   stretch) → the sound device.
 //! - *Being reachable*: [`nat::keep_alive`] and [`nat::watch`] say when to ask whom → [`phone::reach`] →
 //!   [`sip::keep_alive`] asks on the registered flow, tells the answer, makes a new flow.
-//! - *An event*: [`phone`] makes and numbers it → [`events`] commits it → [`admin`] tells it.
+//! - *An event*: [`phone`] makes and numbers it → [`events`] commits it → [`admin`] tells whoever listens, and
+//!   [`device::upstream`] whom [`events::upstream`] wants told.
 //!
 //! # The one rule of the machines
 //!

@@ -17,7 +17,8 @@ use tipring::admin::{Office, serve};
 use tipring::config::Finding;
 use tipring::device::inspect::inspect;
 use tipring::device::settings::{self, Reading, SettingsError};
-use tipring::device::{Appliance, Handles, Progress, clock, doctor, tls};
+use tipring::device::upstream::Dispatcher;
+use tipring::device::{self, Appliance, Handles, Progress, clock, doctor, tls};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -226,11 +227,22 @@ fn open_office(
 ) -> std::io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let Handles { desk, archive, config, tls } = handles;
+    let chance = device::chance().map_err(std::io::Error::other)?;
+    let (dispatcher, upstreams) = Dispatcher::new(archive.clone(), desk.clone(), config.clone(), chance);
     std::thread::Builder::new().name("office".to_owned()).spawn(move || {
-        runtime.block_on(serve(Office { desk, archive, config, tls }, async {
-            // Either end of the channel means the same.
-            let _ = closed.await;
-        }));
+        let office = Office { desk, archive, upstreams, config, tls };
+        runtime.block_on(async {
+            let (end, mut ended) = tokio::sync::watch::channel(false);
+            let closing = async {
+                // Either end of the channel means the same.
+                let _ = closed.await;
+                end.send_replace(true);
+            };
+            let ending = async {
+                let _ = ended.wait_for(|ended| *ended).await;
+            };
+            tokio::join!(serve(office, closing), dispatcher.run(ending));
+        });
         runtime.shutdown_background();
     })
 }

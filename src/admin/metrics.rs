@@ -12,6 +12,8 @@ use super::App;
 use super::access::Caller;
 use super::answer::Answer;
 use super::monitor::snapshot;
+use super::upstreams::views;
+use crate::events::upstream::desk::View;
 use crate::phone::snapshot::Snapshot;
 
 pub(super) async fn metrics(State(app): State<App>, Extension(caller): Extension<Caller>) -> Answer {
@@ -24,6 +26,7 @@ pub(super) async fn metrics(State(app): State<App>, Extension(caller): Extension
     page.sample(&[], app.answered.load(Ordering::Relaxed) as f64);
     page.family("tipring_api_refused_total", "counter", "Requests refused for want of rights.");
     page.sample(&[], app.refused.load(Ordering::Relaxed) as f64);
+    upstreams(&mut page, &views(&app).await);
     process(&mut page);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.text).into_response())
 }
@@ -71,6 +74,34 @@ fn phone(page: &mut Page, snapshot: &Snapshot) {
     page.family("tipring_dropped_total", "counter", "Datagrams and requests refused without an answer.");
     for (reason, count) in &snapshot.dropped {
         page.sample(&[("reason", reason)], *count as f64);
+    }
+}
+
+/// A family of numbers of upstreams: its name, kind and explanation, and the number of one.
+type Numbered = (&'static str, &'static str, &'static str, fn(&View) -> u64);
+
+fn upstreams(page: &mut Page, views: &[View]) {
+    page.family("tipring_upstream_up", "gauge", "0 while an upstream is retried, paused or stopped.");
+    for view in views {
+        let up = if matches!(view.state, "idle" | "delivering") { 1.0 } else { 0.0 };
+        page.sample(&[("upstream", &view.name), ("state", view.state)], up);
+    }
+    let numbers: [Numbered; 5] = [
+        ("tipring_upstream_waiting", "gauge", "Events that wait for an upstream, at most.", |it| it.waiting),
+        ("tipring_upstream_delivered_total", "counter", "Events that an upstream took.", |it| it.delivered),
+        ("tipring_upstream_failed_total", "counter", "Attempts that did not succeed.", |it| it.failed),
+        ("tipring_upstream_set_aside_total", "counter", "Events that an upstream never took.", |it| {
+            it.set_aside
+        }),
+        ("tipring_upstream_expired_total", "counter", "Events that were too old to be of use.", |it| {
+            it.expired
+        }),
+    ];
+    for (family, kind, help, number) in numbers {
+        page.family(family, kind, help);
+        for view in views {
+            page.sample(&[("upstream", &view.name)], number(view) as f64);
+        }
     }
 }
 

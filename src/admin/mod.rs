@@ -32,6 +32,7 @@ pub mod routes;
 mod settings;
 mod stream;
 mod trace;
+mod upstreams;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -41,6 +42,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::config::Config;
 use crate::events::archive::Archive;
+use crate::events::upstream::desk::Upstreams;
 use crate::phone::desk::Desk;
 pub use listener::serve;
 
@@ -54,6 +56,8 @@ pub struct Office {
     pub desk: Desk,
     /// Where events and the journal are read.
     pub archive: Archive,
+    /// Where upstreams are asked about.
+    pub upstreams: Upstreams,
     /// The configuration in force.
     pub config: watch::Receiver<Arc<Config>>,
     /// What HTTPS in the network needs, while it is wanted; connections made later follow it.

@@ -13,6 +13,7 @@ use super::App;
 use super::access::Caller;
 use super::answer::{Answer, Problem};
 use super::request::Asked;
+use super::upstreams;
 use crate::phone::command::{Command, Reply};
 use crate::phone::snapshot::Snapshot;
 
@@ -67,5 +68,6 @@ pub(super) async fn status(State(app): State<App>, Extension(caller): Extension<
     let mut shown = serde_json::to_value(&snapshot).unwrap_or_default();
     // As the events write it: a number of JSON does not hold 64 bits everywhere.
     shown["sequence"] = format!("{:020}", snapshot.sequence).into();
+    shown["upstreams"] = json!(upstreams::views(&app).await);
     Ok(Json(shown).into_response())
 }

@@ -7,7 +7,9 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 
 use super::answer::Problem;
-use super::{App, access, calls, doctor, journal, lines, metrics, monitor, openapi, settings, stream, trace};
+use super::{
+    App, access, calls, doctor, journal, lines, metrics, monitor, openapi, settings, stream, trace, upstreams,
+};
 use crate::config::Role;
 
 /// A path with its method.
@@ -118,6 +120,15 @@ pub const ROUTES: &[Route] = &[
         ..act("/api/v1/journal", "Erase rows, events and recordings of a call or a number")
     },
     Route { method: "DELETE", role: ADMIN, ..act("/api/v1/journal/{id}", "Erase all of one call") },
+    look("/api/v1/upstreams", "The systems that are told what happens, and what waits for them"),
+    act("/api/v1/upstreams/{name}/test", "Send an upstream a test event and tell what it answers"),
+    act("/api/v1/upstreams/{name}/pause", "Deliver nothing to an upstream until it is resumed; events wait"),
+    act("/api/v1/upstreams/{name}/resume", "Deliver to an upstream, at once, also after it answered 410"),
+    Route {
+        role: ADMIN,
+        body: &[("since", "integer", true, "sequence number after which it begins; 0 for all that is kept")],
+        ..act("/api/v1/upstreams/{name}/replay", "Deliver everything after a number once more")
+    },
     Route { role: ADMIN, ..look("/api/v1/config", "The configuration in force, secrets masked") },
     Route {
         role: ADMIN,
@@ -174,6 +185,11 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/lines/{name}/dnd", post(lines::dnd))
         .route("/api/v1/journal", get(journal::list).delete(journal::erase))
         .route("/api/v1/journal/{id}", delete(journal::erase_call))
+        .route("/api/v1/upstreams", get(upstreams::list))
+        .route("/api/v1/upstreams/{name}/test", post(upstreams::test))
+        .route("/api/v1/upstreams/{name}/pause", post(upstreams::pause))
+        .route("/api/v1/upstreams/{name}/resume", post(upstreams::resume))
+        .route("/api/v1/upstreams/{name}/replay", post(upstreams::replay))
         .route("/api/v1/config", get(settings::config))
         .route("/api/v1/reload", post(settings::reload))
         .route("/api/v1/doctor", post(doctor::doctor))

@@ -15,6 +15,7 @@ use super::routes::ROUTES;
 use super::{Office, Shared, openapi, routes};
 use crate::config::{Config, Role};
 use crate::events::archive::Archive;
+use crate::events::upstream::desk::Upstreams;
 use crate::phone::desk::Desk;
 
 /// An office whose phone and store have gone: what gets through to them is answered with 503.
@@ -23,8 +24,13 @@ fn empty(text: &str) -> axum::Router {
     let (desk, _) = Desk::open();
     let (jobs, _) = std::sync::mpsc::sync_channel(1);
     let archive = Archive::new(jobs, watch::channel(0).1);
-    let office =
-        Office { desk, archive, config: watch::channel(config.into()).1, tls: watch::channel(None).1 };
+    let office = Office {
+        desk,
+        archive,
+        upstreams: Upstreams::open().0,
+        config: watch::channel(config.into()).1,
+        tls: watch::channel(None).1,
+    };
     routes::router(Shared::new(office, watch::channel(false).1))
 }
 

@@ -12,7 +12,7 @@ const ABSENT: &[(&str, &str, &str)] = &[
     ("", "sticky", "sticky return"),
     ("", "lookup", "the caller look-up"),
     ("", "provisioning", "provisioning"),
-    ("", "upstream", "telling events to other systems"),
+    ("upstream", "filter", "filtering events by their fields"),
     ("", "port", "GSM ports"),
     ("", "ami", "the AMI listener"),
     ("", "update", "updating"),

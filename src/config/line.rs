@@ -171,7 +171,7 @@ impl Line {
 }
 
 #[expect(clippy::ptr_arg, reason = "a check takes the value as it is")]
-fn valid_name(name: &String) -> Result<(), Mistake> {
+pub(super) fn valid_name(name: &String) -> Result<(), Mistake> {
     let fits =
         name.len() <= 32 && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     if fits {

@@ -21,6 +21,7 @@ mod reader;
 pub mod secret;
 pub mod settings;
 mod source;
+pub mod upstream;
 pub mod values;
 mod websocket;
 pub mod words;
@@ -34,9 +35,13 @@ pub use places::{Place, Places};
 pub use reader::{Key, Presence};
 pub use secret::Secret;
 pub use settings::{Admin, Audio, Device, Emergency, Journal, Limits, Log, Recording, Rtp, Sip, Token, User};
+pub use upstream::{HttpUrl, Upstream};
 pub use values::{Address, PortRange, Size};
 pub use websocket::WebSocketUrl;
-pub use words::{Backend, Codec, Dtmf, Level, NatMode, Policy, RecordingFormat, Role, SrtpKeys, Transport};
+pub use words::{
+    Backend, Codec, Dtmf, Level, NatMode, Policy, RecordingFormat, Redaction, Role, SrtpKeys, Transport,
+    UpstreamKind,
+};
 
 use reader::{Node, Reader, Scope, Section, Setting, section};
 use source::Source;
@@ -45,6 +50,8 @@ use source::Source;
 const LARGEST_FILE: usize = 512 << 10;
 /// Lines that one device registers.
 const MOST_LINES: usize = 256;
+/// Systems that one device tells what happens.
+const MOST_UPSTREAMS: usize = 64;
 
 section! {
     /// All settings of the appliance.
@@ -71,6 +78,8 @@ section! {
         log: Log = default "{}";
         /// The API.
         admin: Admin = default "{}";
+        /// A system that is told what happens. There may be several.
+        upstream: Vec<Upstream> = default "[]";
     }
 }
 
@@ -181,6 +190,7 @@ impl Config {
             ("recording", self.recording != new.recording),
             ("log", self.log != new.log),
             ("admin", self.admin != new.admin),
+            ("upstream", self.upstream != new.upstream),
         ];
         Changes {
             added: names(&added),
@@ -192,9 +202,9 @@ impl Config {
 
     /// What no single table can tell.
     fn check(&self, scope: &mut Scope<'_, '_>) {
-        let tables = scope.table.and_then(|root| root.get("line")).and_then(Node::of);
-        let spot = |index: usize, key: &str| {
-            let table = match tables {
+        let root = scope.table;
+        let spot = |table: &str, index: usize, key: &str| {
+            let table = match root.and_then(|root| root.get(table)).and_then(Node::of) {
                 Some(Node::Tables(tables)) => tables.get(index).and_then(|table| Node::Table(table).table()),
                 Some(Node::Value(toml_edit::Value::Array(array))) => {
                     array.get(index).and_then(|it| Node::Value(it).table())
@@ -203,16 +213,36 @@ impl Config {
             };
             table.and_then(|table| table.key(key)).and_then(|key| key.span()).unwrap_or(0..0)
         };
-        if self.line.len() > MOST_LINES {
-            let what = format!("there are {} lines", self.line.len());
-            scope.error("line", what, format!("keep {MOST_LINES} at most"));
+        let named = [
+            ("line", "a line", MOST_LINES, self.line.iter().map(|it| it.name.as_str()).collect()),
+            (
+                "upstream",
+                "an upstream",
+                MOST_UPSTREAMS,
+                self.upstream.iter().map(|it| it.name.as_str()).collect(),
+            ),
+        ];
+        for (table, one, most, names) in named {
+            let names: Vec<&str> = names;
+            if names.len() > most {
+                let what = format!("there are {} {table}s", names.len());
+                scope.error(table, what, format!("keep {most} at most"));
+            }
+            for (index, name) in names.iter().enumerate().take(most) {
+                if !name.is_empty() && names.get(..index).is_some_and(|earlier| earlier.contains(name)) {
+                    let (place, what) =
+                        (spot(table, index, "name"), format!("there is {one} {name} already"));
+                    scope.reader.tell(
+                        place,
+                        Severity::Error,
+                        what,
+                        format!("give each {table} its own name"),
+                    );
+                }
+            }
         }
         for (index, line) in self.line.iter().enumerate().take(MOST_LINES) {
             let earlier = self.line.get(..index).unwrap_or_default();
-            if !line.name.is_empty() && earlier.iter().any(|other| other.name == line.name) {
-                let what = format!("there is a line {} already", line.name);
-                scope.reader.tell(spot(index, "name"), Severity::Error, what, "give each line its own name");
-            }
             let twin = earlier
                 .iter()
                 .find(|other| other.address() == line.address() && other.enabled && line.enabled);
@@ -221,11 +251,19 @@ impl Config {
             {
                 let what = format!("lines {} and {} are both {}", twin.name, line.name, line.address());
                 scope.reader.tell(
-                    spot(index, "user"),
+                    spot("line", index, "user"),
                     Severity::Warning,
                     what,
                     "the PBX may keep only one of them",
                 );
+            }
+        }
+        for (index, upstream) in self.upstream.iter().enumerate().take(MOST_UPSTREAMS) {
+            for line in upstream.lines.iter().filter(|line| self.line(line).is_none()) {
+                let what = format!("there is no line {}", reader::shortened(line));
+                let names: Vec<&str> = self.line.iter().map(|line| line.name.as_str()).collect();
+                let instead = format!("the lines are: {}", names.join(", "));
+                scope.reader.tell(spot("upstream", index, "lines"), Severity::Error, what, instead);
             }
         }
         for (key, port) in [("port_udp", self.sip.port_udp)] {

@@ -242,6 +242,25 @@ pub(super) fn written_host(host: &str, port: Option<u16>) -> String {
     }
 }
 
+/// What stands behind `://`: host and port, and path with query if there are any; or what to write.
+pub(super) fn url_parts(rest: &str) -> Result<(String, Option<String>), String> {
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    if authority.contains('@') {
+        return Err("a login is no part of it: leave out what stands before the @".into());
+    }
+    host_port(authority)?;
+    if !path.bytes().all(|octet| octet.is_ascii_graphic() && !b"#<>\"\\^`{|}".contains(&octet)) {
+        return Err("write the path in ASCII, everything else as % and two digits, and without #".into());
+    }
+    let path = match path {
+        "" => None,
+        query if query.starts_with('?') => Some(format!("/{query}")),
+        path => Some(path.to_owned()),
+    };
+    Ok((authority.to_owned(), path))
+}
+
 /// Checks `host` or `host:port`, or says what to write.
 pub(super) fn host_port(text: &str) -> Result<(), String> {
     let wrong = || {

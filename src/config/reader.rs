@@ -273,7 +273,7 @@ impl Scope<'_, '_> {
             format!("{shown} is not a key of {}", self.title())
         };
         let words = keys.iter().map(|key| key.name);
-        let instead = if let Some(home) = home(name) {
+        let instead = if let Some(home) = home(name, self.path) {
             format!("it belongs in {home}")
         } else if let Some(right) = nearest(name, words.clone()) {
             format!("did you mean {right}?")
@@ -303,15 +303,22 @@ fn is_repeated(path: &str) -> bool {
     repeated
 }
 
-/// The table that a key belongs to, for one that stands in the wrong place: the one nearest to the top.
-fn home(name: &str) -> Option<String> {
+/// The table that a key belongs to, for one that stands in the wrong place, in the table `path`: one below that, else the
+/// one nearest to the top.
+fn home(name: &str, path: &str) -> Option<String> {
+    let below = format!("{path}.");
+    let mut nearest = None;
     let mut level: Vec<(String, &Key)> =
         super::Config::schema().iter().map(|key| (key.name.to_owned(), key)).collect();
     while !level.is_empty() {
         let holds = |(_, table): &&(String, &Key)| table.nested.iter().any(|key| key.accepts(name));
-        if let Some((path, table)) = level.iter().find(holds) {
-            return Some(if table.repeated { format!("[[{path}]]") } else { format!("[{path}]") });
+        let written = |(path, table): &(String, &Key)| {
+            if table.repeated { format!("[[{path}]]") } else { format!("[{path}]") }
+        };
+        if let Some(inside) = level.iter().filter(|(path, _)| path.starts_with(&below)).find(holds) {
+            return Some(written(inside));
         }
+        nearest = nearest.or_else(|| level.iter().find(holds).map(written));
         level = level
             .iter()
             .flat_map(|(path, table)| {
@@ -319,7 +326,7 @@ fn home(name: &str) -> Option<String> {
             })
             .collect();
     }
-    None
+    nearest
 }
 
 /// The value that a piece of TOML from the schema means.

@@ -211,10 +211,7 @@ fn each_kind_of_mistake_has_its_cure() {
         ("[spi]\n", "t.toml:1: [spi] is not a table of this file; did you mean sip?"),
         ("[sip]\nports = \"1-2\"\n", "t.toml:2: ports is not a key of [sip]; it belongs in [rtp]"),
         ("[log]\nzzz = 1\n", "t.toml:2: zzz is not a key of [log]; the keys here are level"),
-        (
-            "[upstream]\n",
-            "t.toml:1: upstream: telling events to other systems is not part of this version; remove it",
-        ),
+        ("[numbers]\n", "t.toml:1: numbers: the number plan is not part of this version; remove it"),
         ("[ami]\n", "t.toml:1: ami: the AMI listener is not part of this version; remove it"),
         (
             "[[route]]\nmatch = \"x\"\n",
@@ -426,6 +423,53 @@ fn each_kind_of_mistake_has_its_cure() {
         let errors = all.iter().filter(|it| !it.contains(": warning: ")).count();
         assert!(errors <= 1, "one mistake is told once: {text}\n{all:#?}");
     }
+}
+
+#[test]
+fn each_mistake_of_an_upstream_has_its_cure() {
+    let secret = "whsec_c29tZSAzMiByYW5kb20gYnl0ZXMgaW4gYmFzZTY0";
+    let right = format!(
+        "[[upstream]]\nname = \"crm\"\nkind = \"webhook\"\nurl = \"https://crm.example/planted\"\nsecret = \"{secret}\"\n"
+    );
+    assert_eq!(findings(&right), Vec::<String>::new());
+    let config = Config::parse(&right, "t.toml").expect("right");
+    let shown = config.masked().to_string();
+    assert!(!shown.contains("planted") && !shown.contains("c29tZS"), "{shown}");
+    assert!(shown.contains("\"url\":\"https://crm.example/***\""), "{shown}");
+    for (from, to, expected) in [
+        ("\"webhook\"", "\"mqtt\"", "t.toml:3: kind is \"mqtt\": MQTT is not part of this version"),
+        ("\"webhook\"", "\"webhok\"", "t.toml:3: kind can't be \"webhok\"; did you mean \"webhook\"?"),
+        ("https://", "crm://", "t.toml:4: url is no URL that can be used; write a URL such as"),
+        (
+            "https://",
+            "http://",
+            "t.toml:4: warning: upstream crm is told numbers and names of callers in clear",
+        ),
+        (secret, "whsec_short", "t.toml:5: secret is not whsec_ and 24 to 64 bytes in base64; make one with"),
+        (secret, "c29tZSAzMiByYW5kb20gYnl0ZXMgaW4gYmFzZTY0", "t.toml:5: secret is not whsec_"),
+        ("secret = ", "ca_file = ", "t.toml:1: upstream crm has no secret"),
+        ("secret = ", "lines = [\"office\"]\nsecret = ", "t.toml:5: there is no line office; the lines are:"),
+        (
+            "secret = ",
+            "filter = \"x\"\nsecret = ",
+            "t.toml:5: filter: filtering events by their fields is not part of",
+        ),
+        ("secret = ", "events = []\nsecret = ", "t.toml:5: events is empty: nothing would be told"),
+        ("secret = ", "events = [\"Call\"]\nsecret = ", "t.toml:5: events has \"Call\" in it; write types"),
+        (
+            "secret = ",
+            "redact = [\"digits\"]\nsecret = ",
+            "t.toml:5: redact can't be \"digits\"; write one of",
+        ),
+        ("secret = ", "expire_after = \"8d\"\nsecret = ", "t.toml:5: expire_after is \"8d\", out of range"),
+    ] {
+        let all = findings(&right.replacen(from, to, 1));
+        assert!(all.iter().any(|it| it.contains(expected)), "expected {expected}\n{all:#?}");
+        assert_eq!(all.len(), 1, "{all:#?}");
+        assert!(!all.concat().contains("planted"), "{all:#?}");
+    }
+    let twice = findings(&format!("{right}{right}"));
+    assert_eq!(twice, ["t.toml:7: there is an upstream crm already; give each upstream its own name"]);
 }
 
 #[test]

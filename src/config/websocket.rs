@@ -1,6 +1,6 @@
 //! The URL of SIP over WebSocket.
 
-use super::network::host_port;
+use super::network::url_parts;
 use super::values::{Written, written};
 
 /// Where a PBX takes SIP over WebSocket: `wss://host:port/path`.
@@ -51,21 +51,8 @@ impl Written for WebSocketUrl {
             "https" => return Err(format!("write \"wss://{rest}\"")),
             _ => return Err(format!("write {}", Self::FORM)),
         }
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
-        if authority.contains('@') {
-            return Err("a login is no part of it: leave out what stands before the @".into());
-        }
-        host_port(authority)?;
-        if !path.bytes().all(|octet| octet.is_ascii_graphic() && !b"#<>\"\\^`{|}".contains(&octet)) {
-            return Err("write the path in ASCII, everything else as % and two digits, and without #".into());
-        }
-        let path = match path {
-            "" => Self::PATH.to_owned(),
-            query if query.starts_with('?') => format!("/{query}"),
-            path => path.to_owned(),
-        };
-        Ok(WebSocketUrl { authority: authority.to_owned(), path })
+        let (authority, path) = url_parts(rest)?;
+        Ok(WebSocketUrl { authority, path: path.unwrap_or_else(|| Self::PATH.to_owned()) })
     }
 
     fn written(&self) -> String {

@@ -172,6 +172,29 @@ words! {
 }
 
 words! {
+    /// How an upstream is told what happens.
+    pub enum UpstreamKind {
+        /// Standard Webhooks, with CloudEvents.
+        Webhook = "webhook",
+    }
+    absent {
+        "mqtt" is "MQTT", "ringme" is "the Ringme dialect", "rostelecom" is "the Rostelecom dialect",
+        "bitrix24" is "the Bitrix24 dialect", "webitel" is "the Webitel dialect", "slack" is "the Slack dialect",
+        "action-url" is "the Action URL dialect"
+    }
+}
+
+words! {
+    /// What an upstream is not told.
+    pub enum Redaction {
+        /// Telephone numbers, but for their end.
+        Numbers = "numbers",
+        /// Names of callers and called ones.
+        Names = "names",
+    }
+}
+
+words! {
     /// How much the log tells.
     pub enum Level {
         /// What we failed at.

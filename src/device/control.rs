@@ -311,6 +311,7 @@ impl Control {
             Wish::Intruder { interface, from, user } => {
                 self.phone.handle(clock::now(), Input::Intruder { interface, from, user });
             }
+            Wish::Upstream(kind) => self.phone.handle(clock::now(), Input::Upstream(kind)),
             Wish::Examine { lifetime, reply } => self.examine(lifetime, reply),
             Wish::Reload { reply } => {
                 let _ = reply.send(self.reload());
@@ -544,6 +545,13 @@ fn log(write: &Write) {
             tracing::info!(line, waiting = mailbox.waiting, new = mailbox.new, "{name}");
         }
         Kind::DeviceDegraded { part, what, cure } => tracing::warn!(part, "{what}; {cure}"),
+        Kind::UpstreamSuspended { upstream, what, cure, .. } => {
+            tracing::warn!(upstream, "{name}: {what}; {cure}");
+        }
+        Kind::UpstreamRefused { upstream, event, status, count, .. } => {
+            tracing::warn!(upstream, event, status, count, "{name}");
+        }
+        Kind::UpstreamResumed { upstream, waiting } => tracing::info!(upstream, waiting, "{name}"),
         Kind::LimitReached { limit, value, .. } => tracing::warn!(limit, value, "{name}"),
         Kind::AuthFailed { interface, from, line, text, .. } => {
             tracing::warn!(interface, from, line, text, "{name}");

@@ -8,7 +8,7 @@
 //! * *media* ([`media_thread`]) owns the RTP sockets, those streams once they stand, and the engine of all legs;
 //! * *sound* ([`sound_thread`]) opens sound devices and writes recordings, both of which may block;
 //! * *store* ([`store_thread`]) commits events to the database before anybody is told;
-//! * *office* belongs to `admin` and is started by `main.rs`.
+//! * *office* belongs to `admin` and is started by `main.rs`; upstreams are told on it ([`upstream`]).
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -32,6 +32,7 @@ pub mod sound;
 pub mod sound_thread;
 pub mod store_thread;
 pub mod tls;
+pub mod upstream;
 mod websocket;
 
 use std::io;
@@ -94,6 +95,16 @@ pub struct Handles {
     pub tls: watch::Receiver<Option<Arc<ServerConfig>>>,
 }
 
+/// A generator with a seed of the operating system.
+///
+/// # Errors
+/// The system has none to give.
+pub fn chance() -> io::Result<Chance> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)?;
+    Ok(Chance::from_seed(seed))
+}
+
 impl Appliance {
     /// Opens sockets and starts threads, while the store opens on its own. The first REGISTER leaves with
     /// [`Appliance::run`].
@@ -108,10 +119,7 @@ impl Appliance {
                 let _ = tell.blocking_send(control::Notice::Store(notice));
             })
             .map_err(system("a thread"))?;
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed)
-            .map_err(|error| StartError::System { what: "randomness", error: error.into() })?;
-        let mut chance = Chance::from_seed(seed);
+        let mut chance = chance().map_err(system("randomness"))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

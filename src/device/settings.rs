@@ -9,6 +9,7 @@ use rustls::ServerConfig;
 use super::clock;
 use super::tls::{self, Belief, TlsError};
 use crate::config::{Backend, Config, Finding, Place, Places, Severity};
+use crate::events::upstream::filter::useless;
 
 /// Where the configuration is if nobody says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/tipring/tipring.toml";
@@ -93,6 +94,7 @@ pub fn read(file: &Path) -> Result<Reading, SettingsError> {
     if let Some(settings) = &mut config {
         anchor(settings, folder);
         findings.extend(authorities(settings, &places));
+        findings.extend(unknown_events(settings, &places));
         let (own, finding) = own_certificate(settings, &places, clock::now().utc_us);
         tls = own;
         findings.extend(finding);
@@ -104,7 +106,8 @@ pub fn read(file: &Path) -> Result<Reading, SettingsError> {
 
 /// Has relative paths start from the folder of the configuration.
 fn anchor(config: &mut Config, folder: &Path) {
-    let authorities = config.line.iter_mut().filter_map(|line| line.ca_file.as_mut());
+    let of_lines = config.line.iter_mut().filter_map(|line| line.ca_file.as_mut());
+    let authorities = of_lines.chain(config.upstream.iter_mut().filter_map(|it| it.ca_file.as_mut()));
     let admin = &mut config.admin;
     let own = [admin.tls_cert.as_mut(), admin.tls_key.as_mut(), Some(&mut admin.socket)];
     let kept = [Some(&mut config.device.data), config.recording.folder.as_mut()];
@@ -118,18 +121,39 @@ fn anchor(config: &mut Config, folder: &Path) {
     }
 }
 
-/// What is wrong with the files of authorities whose certificates lines believe.
+/// What is wrong with the files of authorities whose certificates lines and upstreams believe.
 fn authorities(config: &Config, places: &Places) -> Vec<Finding> {
     let lines = config.line.iter().enumerate();
     let used = lines
         .filter(|(_, line)| line.enabled && line.transport.0.iter().any(|transport| transport.is_secure()));
-    let wrong = used.filter(|(_, line)| line.ca_file.is_some()).filter_map(|(index, line)| {
-        let text = tls::client(&Belief::of(line)).err()?.to_string();
+    let of_lines = used.map(|(index, line)| ("line", index, Belief::of(line)));
+    let upstreams = config.upstream.iter().enumerate();
+    let of_upstreams = upstreams.map(|(index, upstream)| ("upstream", index, Belief::of_upstream(upstream)));
+    let given = of_lines.chain(of_upstreams).filter(|(.., belief)| belief.ca_file.is_some());
+    let wrong = given.filter_map(|(table, index, belief)| {
+        let text = tls::client(&belief).err()?.to_string();
         let (what, instead) = text.split_once("; ").unwrap_or((&text, "give another file"));
-        let at = Place { table: "line", index, keys: &["ca_file"] };
+        let at = Place { table, index, keys: &["ca_file"] };
         Some(places.finding(at, Severity::Error, what, instead))
     });
     wrong.collect()
+}
+
+/// Types of events that upstreams ask for and that are none: a typing error would tell nothing, silently.
+fn unknown_events(config: &Config, places: &Places) -> Vec<Finding> {
+    let all = config.upstream.iter().enumerate().flat_map(|(index, upstream)| {
+        useless(upstream).map(move |pattern| {
+            let at = Place { table: "upstream", index, keys: &["events"] };
+            let what = format!("events: no event of this version is \"{pattern}\"");
+            places.finding(
+                at,
+                Severity::Error,
+                &what,
+                "see the types that docs/integrations/webhook.md lists",
+            )
+        })
+    });
+    all.collect()
 }
 
 /// The text of a file that holds a secret.

@@ -210,6 +210,9 @@ impl Keeper {
             Job::Erase { whose, now_utc_us, reply } => {
                 drop(reply.send(self.with(|store| store.erase(&whose, now_utc_us))));
             }
+            Job::Upstreams { reply } => {
+                drop(reply.send(self.with(|store| Ok((store.upstreams()?, store.last_sequence()?)))));
+            }
             Job::Keep(_) | Job::Stop => {}
         }
     }

@@ -25,6 +25,11 @@ pub struct Belief {
 }
 
 impl Belief {
+    /// What the settings of an upstream say.
+    pub fn of_upstream(upstream: &config::Upstream) -> Belief {
+        Belief { ca_file: upstream.ca_file.as_ref().map(PathBuf::from), anyone: false }
+    }
+
     /// What the settings of a line say.
     pub fn of(line: &config::Line) -> Belief {
         Belief { ca_file: line.ca_file.as_ref().map(PathBuf::from), anyone: !line.tls_verify }
@@ -206,9 +211,7 @@ pub fn explain(error: &std::io::Error, server: &str, belief: &Belief, now: Now) 
             )
         }
         Some(Error::InvalidCertificate(other)) => {
-            format!(
-                "the certificate of {server} can't be believed: {other}; have the PBX's certificate made anew"
-            )
+            format!("the certificate of {server} can't be believed: {other}; have it made anew")
         }
         Some(Error::InvalidMessage(_)) => {
             format!(
@@ -216,7 +219,9 @@ pub fn explain(error: &std::io::Error, server: &str, belief: &Belief, now: Now) 
                  WebSocket 443 or 8089"
             )
         }
-        _ => format!("TLS with {server} failed: {error}; look into the log of the PBX, and check the port"),
+        _ => {
+            format!("TLS with {server} failed: {error}; look into the log of the server, and check the port")
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::cloud_event::CloudEvent;
 use super::store::{Entry, Erase, Erased, JournalPage, Query, StoreError, Write};
+use super::upstream::state::State;
 
 /// Where an answer goes.
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -57,6 +58,11 @@ pub enum Job {
         now_utc_us: i64,
         /// What was erased.
         reply: Reply<Erased>,
+    },
+    /// Where the upstreams stand, and the number of the newest event.
+    Upstreams {
+        /// Where that goes.
+        reply: Reply<(Vec<State>, u64)>,
     },
     /// Keep what waits, note an orderly end, and stop.
     Stop,
@@ -119,6 +125,16 @@ impl Archive {
     /// Erases somebody's data.
     pub async fn erase(&self, whose: Erase, now_utc_us: i64) -> Result<Erased, ArchiveError> {
         self.ask(|reply| Job::Erase { whose, now_utc_us, reply }).await
+    }
+
+    /// Where the upstreams stand, and the number of the newest event.
+    pub async fn upstreams(&self) -> Result<(Vec<State>, u64), ArchiveError> {
+        self.ask(|reply| Job::Upstreams { reply }).await
+    }
+
+    /// Hands over something to be kept; false if the store is so busy that it has to be handed over again.
+    pub fn keep(&self, write: Write) -> bool {
+        self.jobs.try_send(Box::new(Job::Keep(write))).is_ok()
     }
 
     async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, ArchiveError> {

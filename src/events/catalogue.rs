@@ -32,6 +32,60 @@ impl Event {
     }
 }
 
+/// The names of all types, as [`Kind::name`] gives them.
+pub const TYPES: &[&str] = &[
+    "device.started",
+    "device.network.changed",
+    "device.degraded",
+    "device.recovered",
+    "line.registered",
+    "line.unregistered",
+    "line.rejected",
+    "call.new",
+    "call.dialing",
+    "call.ringing",
+    "call.early",
+    "call.answered",
+    "call.media",
+    "call.held",
+    "call.resumed",
+    "call.dtmf",
+    "call.quality",
+    "call.refused",
+    "call.ended",
+    "call.closed",
+    "call.emergency",
+    "recording.started",
+    "recording.paused",
+    "recording.ready",
+    "recording.deleted",
+    "originate.result",
+    "voicemail.waiting",
+    "limit.reached",
+    "auth.failed",
+    "config.applied",
+    "config.rejected",
+    "upstream.suspended",
+    "upstream.resumed",
+    "upstream.refused",
+    "gap",
+];
+
+/// Why nothing is delivered to an upstream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
+#[serde(rename_all = "snake_case")]
+pub enum Suspension {
+    /// Somebody paused it.
+    Paused,
+    /// It wants nothing any more (410).
+    Gone,
+    /// It refuses what it is sent.
+    Refused,
+    /// It can't be reached, or can't take anything now.
+    Unavailable,
+}
+
 /// What happened. The comment at each variant begins with the type's name, without the prefix `tipring.`.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[cfg_attr(test, derive(serde::Deserialize))]
@@ -401,6 +455,46 @@ pub enum Kind {
         /// The mistakes, as `tipring check` prints them.
         findings: Vec<String>,
     },
+    /// `upstream.suspended`: nothing is delivered to an upstream now; events wait. Told once, until `upstream.resumed`.
+    #[serde(rename = "upstream.suspended")]
+    UpstreamSuspended {
+        /// The name of the upstream.
+        upstream: String,
+        /// Why.
+        why: Suspension,
+        /// What is the matter, for people.
+        what: String,
+        /// What to do about it.
+        cure: String,
+        /// When the next attempt comes, from now; absent if there will be none until somebody resumes it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        retry_us: Option<u64>,
+    },
+    /// `upstream.resumed`: an upstream takes events again, or somebody resumed it.
+    #[serde(rename = "upstream.resumed")]
+    UpstreamResumed {
+        /// The name of the upstream.
+        upstream: String,
+        /// Events that wait for it, at most.
+        waiting: u64,
+    },
+    /// `upstream.refused`: an upstream has refused an event again and again while it took others; it will not get it.
+    /// Told every ten minutes at most.
+    #[serde(rename = "upstream.refused")]
+    UpstreamRefused {
+        /// The name of the upstream.
+        upstream: String,
+        /// The identity of the event.
+        refused: String,
+        /// Its number.
+        sequence: u64,
+        /// Its type, without the prefix `tipring.`.
+        event: String,
+        /// The HTTP status of the refusal.
+        status: u16,
+        /// How many were refused since this was told last, this one included.
+        count: u64,
+    },
     /// `gap`: events that a reader has not seen are gone. It carries the number of the last one that is missing.
     #[serde(rename = "gap")]
     Gap {
@@ -469,6 +563,9 @@ impl Kind {
             Kind::AuthFailed { .. } => "auth.failed",
             Kind::ConfigApplied { .. } => "config.applied",
             Kind::ConfigRejected { .. } => "config.rejected",
+            Kind::UpstreamSuspended { .. } => "upstream.suspended",
+            Kind::UpstreamResumed { .. } => "upstream.resumed",
+            Kind::UpstreamRefused { .. } => "upstream.refused",
             Kind::Gap { .. } => "gap",
         }
     }

@@ -9,6 +9,7 @@ mod journal;
 mod retention;
 #[cfg(test)]
 mod tests;
+mod upstream;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub use journal::{Entry, JournalPage, Query};
 pub use retention::{Erase, Erased, Pruned};
 
 use super::cloud_event::{CloudEvent, Digits, Recorded};
+use super::upstream::state::State;
 
 /// What marks the file as ours: `TIPR` (PRAGMA application_id).
 const APPLICATION: i32 = 0x5449_5052;
@@ -91,6 +93,16 @@ const STEPS: &[&str] = &[
     INSERT INTO binding SELECT line, 1, address, contact FROM binding_of_line;
     DROP TABLE binding_of_line;
 ",
+    "
+    CREATE TABLE upstream (
+        name TEXT PRIMARY KEY,
+        low INTEGER NOT NULL,
+        seen INTEGER NOT NULL,
+        owed TEXT NOT NULL,
+        condition TEXT NOT NULL,
+        set_aside INTEGER NOT NULL
+    ) WITHOUT ROWID;
+",
 ];
 
 /// The value of SQLite's `auto_vacuum` that gives pages back bit by bit.
@@ -124,6 +136,10 @@ pub enum Write {
         /// Its value.
         value: Option<String>,
     },
+    /// Where an upstream stands.
+    Upstream(State),
+    /// There is no upstream of this name any more.
+    UpstreamGone(String),
 }
 
 /// Calls and minutes of a line on a day.
@@ -267,6 +283,10 @@ impl Store {
                     transaction
                         .prepare_cached("INSERT OR REPLACE INTO setting (name, value) VALUES (?1, ?2)")?
                         .execute([name, value])?;
+                }
+                Write::Upstream(state) => upstream::put(&transaction, state)?,
+                Write::UpstreamGone(name) => {
+                    transaction.prepare_cached("DELETE FROM upstream WHERE name = ?1")?.execute([name])?;
                 }
                 Write::Setting { name, value: None } => {
                     transaction.prepare_cached("DELETE FROM setting WHERE name = ?1")?.execute([name])?;

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::command::{Blame, Command, Outcome, Refusal};
 use super::diagnosis::Diagnosis;
 use super::trace::Traced;
-use crate::events::Origin;
+use crate::events::{Kind, Origin};
 
 /// Wishes that may wait; past it the asker is told to come again.
 const QUEUE: usize = 256;
@@ -45,6 +45,8 @@ pub enum Wish {
         /// The name that was given.
         user: Option<String>,
     },
+    /// Something is to be told about an upstream.
+    Upstream(Box<Kind>),
     /// Look for what stands between this device and its PBX.
     Examine {
         /// Up to which age of an idle mapping its lifetime is looked for.
@@ -102,6 +104,11 @@ impl Desk {
     pub fn intruder(&self, interface: &str, from: String, user: Option<String>) {
         // A full queue means that the phone is busy with worse.
         let _ = self.0.try_send(Wish::Intruder { interface: interface.to_owned(), from, user });
+    }
+
+    /// Has the phone tell something about an upstream; false if it is so busy that it has to be asked again.
+    pub fn upstream(&self, kind: Box<Kind>) -> bool {
+        self.0.try_send(Wish::Upstream(kind)).is_ok()
     }
 
     /// Asks the phone to end in order; false if it is so busy that it has to be asked again.

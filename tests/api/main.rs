@@ -4,9 +4,11 @@
 
 mod commands;
 mod office;
+mod receiver;
 mod rights;
 mod stream;
 mod tls;
+mod upstreams;
 
 use office::{Asked, Paper, THEN};
 use serde_json::Value;

@@ -14,9 +14,10 @@ use serde_json::Value;
 use tipring::admin::{Office, serve};
 use tipring::chance::Chance;
 use tipring::config::Config;
+use tipring::device::upstream::Dispatcher;
 use tipring::events::archive::{Archive, Job};
 use tipring::events::store::{Store, Write as Keep};
-use tipring::events::{Event, Recorder};
+use tipring::events::{Event, Kind, Recorder};
 use tipring::now::Now;
 use tipring::phone::command::{Blame, Command, Outcome, Refusal, Reply};
 use tipring::phone::desk::{Desk, Wish};
@@ -37,6 +38,7 @@ pub enum Asked {
     Command(Command, tipring::events::Origin),
     Intruder { interface: String, user: Option<String> },
     Reload,
+    Upstream(Box<Kind>),
     Examine(Option<Duration>),
 }
 
@@ -48,6 +50,8 @@ pub struct Paper {
     asked: Arc<Mutex<Vec<Asked>>>,
     /// What HTTPS at `address` needs; plain HTTP without.
     pub tls: watch::Sender<Option<Arc<ServerConfig>>>,
+    /// The configuration in force.
+    pub config: watch::Sender<Arc<Config>>,
     stop: Option<oneshot::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -202,6 +206,7 @@ fn desk_thread(
                 Wish::Intruder { interface, user, .. } => {
                     asked.lock().expect("a lock").push(Asked::Intruder { interface, user });
                 }
+                Wish::Upstream(kind) => asked.lock().expect("a lock").push(Asked::Upstream(kind)),
                 Wish::Examine { lifetime, reply } => {
                     asked.lock().expect("a lock").push(Asked::Examine(lifetime));
                     let _ = reply.send(Ok(Box::new(Diagnosis::of(facts()))));
@@ -232,6 +237,10 @@ fn store_thread(file: PathBuf, jobs: Receiver<Box<Job>>, committed: watch::Sende
                 Job::Journal { query, reply } => drop(reply.send(store.journal(&query))),
                 Job::Call { call, reply } => drop(reply.send(store.call(&call))),
                 Job::Erase { whose, now_utc_us, reply } => drop(reply.send(store.erase(&whose, now_utc_us))),
+                Job::Upstreams { reply } => {
+                    let both = store.upstreams().and_then(|all| Ok((all, store.last_sequence()?)));
+                    drop(reply.send(both));
+                }
                 Job::Stop => return,
             }
         }
@@ -240,21 +249,26 @@ fn store_thread(file: PathBuf, jobs: Receiver<Box<Job>>, committed: watch::Sende
 
 impl Paper {
     pub fn open(name: &str) -> Paper {
+        Paper::with(name, "")
+    }
+
+    /// With more in its configuration.
+    pub fn with(name: &str, more: &str) -> Paper {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("api-{name}"));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("a folder");
         let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-        Paper::at(folder, free)
+        Paper::at(folder, free, more)
     }
 
-    pub fn at(folder: PathBuf, address: SocketAddr) -> Paper {
+    pub fn at(folder: PathBuf, address: SocketAddr, more: &str) -> Paper {
         let text = format!(
             "[device]\nname = \"Reception\"\nserial = \"TR-1\"\ndata = {data:?}\n\
              [admin]\nlisten = \"{address}\"\nsocket = {socket:?}\n\
              tokens = [{{ name = \"crm\", token = \"{TOKEN}\", role = \"operate\" }}]\n\
              users = [{{ name = \"anna\", password = \"{PASSWORD}\", role = \"view\" }}]\n\
              [[line]]\nname = \"main\"\nuser = \"1001\"\ndomain = \"pbx.example\"\n\
-             password = \"{LINE_PASSWORD}\"\n",
+             password = \"{LINE_PASSWORD}\"\n{more}",
             data = folder.join("data"),
             socket = folder.join("api.sock"),
         );
@@ -270,16 +284,27 @@ impl Paper {
         ];
         let (stop, stopped) = oneshot::channel::<()>();
         let (new_tls, tls) = watch::channel(None);
-        let office = Office { desk, archive, config: watch::channel(config.into()).1, tls };
+        let (new_config, config) = watch::channel(Arc::new(config));
+        let chance = Chance::from_number(7);
+        let (dispatcher, upstreams) = Dispatcher::new(archive.clone(), desk.clone(), config.clone(), chance);
+        let office = Office { desk, archive, upstreams, config, tls };
         threads.push(std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(serve(office, async {
-                let _ = stopped.await;
-            }));
+            runtime.block_on(async {
+                let (end, ended) = oneshot::channel::<()>();
+                let stopping = async {
+                    let _ = stopped.await;
+                    drop(end);
+                };
+                let ending = async { drop(ended.await) };
+                tokio::join!(serve(office, stopping), dispatcher.run(ending));
+            });
         }));
         let recorder = Mutex::new(Recorder::new(0, Chance::from_number(1)));
-        let paper = Paper { folder, address, jobs, recorder, asked, tls: new_tls, stop: Some(stop), threads };
+        let config = new_config;
+        let paper =
+            Paper { folder, address, jobs, recorder, asked, tls: new_tls, config, stop: Some(stop), threads };
         until("the socket opens", || UnixStream::connect(paper.socket()).is_ok());
         paper
     }

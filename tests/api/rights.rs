@@ -114,7 +114,7 @@ fn a_socket_that_was_left_behind_is_taken_over() {
     std::fs::create_dir_all(&folder).expect("a folder");
     drop(UnixListener::bind(folder.join("api.sock")).expect("a socket"));
     let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-    let paper = Paper::at(folder, free);
+    let paper = Paper::at(folder, free, "");
     assert_eq!(paper.local("GET", "/healthz", None).status, 200);
 }
 
@@ -125,7 +125,7 @@ fn a_door_that_can_not_be_opened_is_told_and_tried_again() {
     std::fs::create_dir_all(&folder).expect("a folder");
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address");
-    let paper = Paper::at(folder, address);
+    let paper = Paper::at(folder, address, "");
     let mut told = String::new();
     until("it is told", || {
         let ready = paper.local("GET", "/readyz?strict=1", None);

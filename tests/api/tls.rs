@@ -17,13 +17,13 @@ use crate::commands::{Done, done, tipring};
 use crate::office::{Answer, Paper, TOKEN, exchange, until};
 
 /// An authority and what it signed, as files of a folder.
-struct Pki {
+pub struct Pki {
     folder: PathBuf,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Pki {
-    fn new(name: &str) -> Pki {
+    pub fn new(name: &str) -> Pki {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("tls-{name}"));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("a folder");
@@ -52,7 +52,7 @@ impl Pki {
         certificate.der().to_vec()
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
@@ -60,7 +60,7 @@ impl Pki {
         tls::command(Some(&self.file("ca.pem"))).expect("a client")
     }
 
-    fn server(&self) -> Arc<rustls::ServerConfig> {
+    pub fn server(&self) -> Arc<rustls::ServerConfig> {
         tls::server(&self.file("api.crt"), &self.file("api.key")).expect("a server").0
     }
 }

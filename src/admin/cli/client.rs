@@ -14,13 +14,13 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::{ABSENT, FAILED, WRONG};
+use crate::admin::entrance::Duplex;
 
 /// How long a connection may take.
 const CONNECTING: Duration = Duration::from_secs(5);
@@ -238,14 +238,17 @@ impl Client {
         let request = request
             .body(Body::from(text))
             .map_err(|error| ClientError::Broken(format!("the request can't be written: {error}")))?;
-        let response = match &self.place {
-            Place::Socket(path) => self.exchange(UnixStream::connect(path), request).await?,
-            Place::Network(authority) => {
-                self.exchange(TcpStream::connect(authority.as_str()), request).await?
-            }
-            Place::Secure(authority) => self.exchange(self.secure(authority), request).await?,
-        };
+        let response = self.exchange(request).await?;
         if response.status().is_success() { Ok(response) } else { Err(refused(response).await) }
+    }
+
+    /// A connection. Boxed: all that HTTP is would be there once more for each kind.
+    async fn connect(&self) -> io::Result<Box<dyn Duplex>> {
+        Ok(match &self.place {
+            Place::Socket(path) => Box::new(UnixStream::connect(path).await?),
+            Place::Network(authority) => Box::new(TcpStream::connect(authority.as_str()).await?),
+            Place::Secure(authority) => Box::new(self.secure(authority).await?),
+        })
     }
 
     /// A connection to somebody who has shown the right certificate.
@@ -258,16 +261,9 @@ impl Client {
         TlsConnector::from(believed).connect(name, stream).await
     }
 
-    async fn exchange<S>(
-        &self,
-        connecting: impl Future<Output = io::Result<S>>,
-        request: Request<Body>,
-    ) -> Result<Response<Incoming>, ClientError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    async fn exchange(&self, request: Request<Body>) -> Result<Response<Incoming>, ClientError> {
         let place = || self.place.to_string();
-        let stream = match timeout(CONNECTING, connecting).await {
+        let stream = match timeout(CONNECTING, self.connect()).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(ClientError::NotAllowed { place: place(), error });

@@ -148,6 +148,11 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         pcap: Option<PathBuf>,
     },
+    /// Systems that are told what happens
+    Upstream {
+        #[command(subcommand)]
+        action: UpstreamCommand,
+    },
     /// Read the configuration again; with a mistake in it the old one stays
     Reload,
 }
@@ -179,6 +184,36 @@ pub enum CallsCommand {
     Show {
         /// The call
         id: String,
+    },
+}
+
+/// Below `tipring upstream`.
+#[derive(Debug, Subcommand)]
+pub enum UpstreamCommand {
+    /// All upstreams, and what waits for them
+    List,
+    /// Send a test event now
+    Test {
+        /// The upstream
+        name: String,
+    },
+    /// Deliver nothing until it is resumed; events wait
+    Pause {
+        /// The upstream
+        name: String,
+    },
+    /// Deliver, at once
+    Resume {
+        /// The upstream
+        name: String,
+    },
+    /// Deliver everything after a number once more
+    Replay {
+        /// The upstream
+        name: String,
+        /// Events after this sequence number (0: all that are kept)
+        #[arg(long, value_name = "SEQ")]
+        since: u64,
     },
 }
 
@@ -240,6 +275,9 @@ pub enum CommandError {
         /// The system's words.
         error: std::io::Error,
     },
+    /// An upstream did not take a test event.
+    #[error("{0}")]
+    NotTaken(String),
     /// The call ended without having been answered.
     #[error("{0}")]
     Unanswered(String),
@@ -252,7 +290,7 @@ impl CommandError {
     fn code(&self) -> u8 {
         match self {
             CommandError::Client(error) => error.code(),
-            CommandError::File { .. } | CommandError::Unanswered(_) => FAILED,
+            CommandError::File { .. } | CommandError::Unanswered(_) | CommandError::NotTaken(_) => FAILED,
             // `tipring events | head` is no failure.
             CommandError::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => DONE,
             CommandError::Output(_) => FAILED,
@@ -328,6 +366,7 @@ async fn perform(command: Command, terminal: &Terminal) -> Result<(), CommandErr
         Command::Trace { line, call, follow, pcap } => {
             follow::trace(terminal, follow::Wanted { line, call }, follow, pcap).await
         }
+        Command::Upstream { action } => upstream(terminal, action).await,
         Command::Reload => {
             let done = client.post("/api/v1/reload", &json!({})).await?;
             terminal.answer(&done, || "the configuration is in force\n".to_owned())
@@ -359,6 +398,33 @@ async fn line(terminal: &Terminal, name: &str, action: LineAction) -> Result<(),
         .into());
     };
     terminal.answer(line, || show::lines(std::slice::from_ref(line), terminal.paint))
+}
+
+async fn upstream(terminal: &Terminal, action: UpstreamCommand) -> Result<(), CommandError> {
+    let client = &terminal.client;
+    let path = |name: &str, word: &str| format!("/api/v1/upstreams/{}/{word}", client::escaped(name));
+    let (name, word, body) = match action {
+        UpstreamCommand::List => {
+            let all = client.get("/api/v1/upstreams").await?;
+            let rows = all["upstreams"].as_array().map(Vec::as_slice).unwrap_or_default();
+            return terminal.answer(&all, || show::upstreams(rows, terminal.paint));
+        }
+        UpstreamCommand::Test { name } => {
+            let tested = client.post(&path(&name, "test"), &json!({})).await?;
+            if tested["taken"] == true {
+                return terminal.answer(&tested, || show::tested(&tested));
+            }
+            if terminal.json {
+                terminal.print(&format!("{tested}\n"))?;
+            }
+            return Err(CommandError::NotTaken(show::tested(&tested)));
+        }
+        UpstreamCommand::Pause { name } => (name, "pause", json!({})),
+        UpstreamCommand::Resume { name } => (name, "resume", json!({})),
+        UpstreamCommand::Replay { name, since } => (name, "replay", json!({ "since": since })),
+    };
+    let view = client.post(&path(&name, word), &body).await?;
+    terminal.answer(&view, || show::upstreams(std::slice::from_ref(&view), terminal.paint))
 }
 
 async fn calls(terminal: &Terminal, search: Search) -> Result<(), CommandError> {

@@ -42,6 +42,11 @@ pub(super) fn status(status: &Value, paint: Paint) -> String {
         minute(&cell(&status["started"])),
     );
     text.push_str(&lines(status["lines"].as_array().map(Vec::as_slice).unwrap_or_default(), paint));
+    let upstreams_there = status["upstreams"].as_array().filter(|all| !all.is_empty());
+    if let Some(all) = upstreams_there {
+        text.push('\n');
+        text.push_str(&upstreams(all, paint));
+    }
     let calls = status["calls"].as_array().map(Vec::as_slice).unwrap_or_default();
     if calls.is_empty() {
         text.push_str("\nno calls\n");
@@ -108,6 +113,45 @@ pub(super) fn lines(lines: &[Value], paint: Paint) -> String {
         }
     }
     table.text(paint)
+}
+
+/// Upstreams with what waits for them.
+pub(super) fn upstreams(upstreams: &[Value], paint: Paint) -> String {
+    if upstreams.is_empty() {
+        return "no upstreams\n".to_owned();
+    }
+    let headings =
+        ["UPSTREAM", "KIND", "URL", "STATE", "WAITING", "DELIVERED", "SET ASIDE", "LAST", "REASON", "CURE"];
+    let mut table = Table::new(&headings);
+    for upstream in upstreams {
+        let state = cell(&upstream["state"]);
+        let mood = match state.as_str() {
+            "idle" | "delivering" => Mood::Good,
+            "retrying" => Mood::Bad,
+            _ => Mood::Fair,
+        };
+        let last = upstream["last"].as_str().map_or_else(|| NOTHING.to_owned(), minute);
+        let mut row = vec![
+            (cell(&upstream["name"]), None),
+            (cell(&upstream["kind"]), None),
+            (cell(&upstream["url"]), None),
+            (state, Some(mood)),
+        ];
+        row.extend(["waiting", "delivered", "set_aside"].map(|key| (cell(&upstream[key]), None)));
+        row.push((last, None));
+        row.extend(["reason", "cure"].map(|key| (cell(&upstream[key]), None)));
+        table.row(row);
+    }
+    table.text(paint)
+}
+
+/// How a test of an upstream ended.
+pub(super) fn tested(tested: &Value) -> String {
+    let millis = tested["duration_us"].as_u64().unwrap_or(0) / 1000;
+    if tested["taken"] == true {
+        return format!("taken with status {} after {millis} ms\n", cell(&tested["status"]));
+    }
+    format!("not taken: {}; {}", cell(&tested["reason"]), cell(&tested["cure"]))
 }
 
 /// How a line's way is kept open: what is asked, how often, and when that was answered last.

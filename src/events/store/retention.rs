@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::{Store, StoreError, journal, natural, whole};
+use super::{Store, StoreError, journal, natural, upstream, whole};
 use crate::events::number::Number;
 
 /// 2020-01-01T00:00:00Z. A clock before this was never set: its times say nothing about age.
@@ -42,8 +42,8 @@ pub struct Erased {
 }
 
 impl Store {
-    /// Drops what is older than `retention`, and then the oldest of all until the database takes no more than `bytes`.
-    /// Readers are told the gap.
+    /// Drops what is older than `retention` and nobody upstream still has to be told, and then the oldest of all until the
+    /// database takes no more than `bytes`. Readers are told the gap.
     ///
     /// # Errors
     ///
@@ -53,7 +53,10 @@ impl Store {
         let transaction = self.connection.transaction()?;
         if now_utc_us >= CLOCK_WAS_SET {
             let cutoff = now_utc_us.saturating_sub(i64::try_from(retention.as_micros()).unwrap_or(i64::MAX));
-            if let Some(last) = old(&transaction, "event", "sequence", "utc_us", cutoff)? {
+            let needless = upstream::needless(&transaction)?.unwrap_or(i64::MAX);
+            let last =
+                old(&transaction, "event", "sequence", "utc_us", cutoff)?.map(|last| last.min(needless));
+            if let Some(last) = last.filter(|last| *last > 0) {
                 pruned.events += drop_events(&transaction, last, "age", now_utc_us)?;
             }
             if let Some(last) = old(&transaction, "call", "entry", "started_us", cutoff)? {

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::chance::Chance;
+use crate::events::upstream::state::{Condition, State};
 use crate::events::{CallResult, Cause, Direction, Event, Kind, Leg, Number, Party, Recorder, Side};
 use crate::now::Now;
 
@@ -387,4 +388,52 @@ fn numbers_are_compared_as_people_write_them() {
     assert_eq!(Number::new("8 (495) 445-11-20").key(), "4451120");
     assert_eq!(Number::new("+12 34").key(), "1234");
     assert_eq!(Number::new("*100#").key(), "*100#");
+}
+
+#[test]
+fn where_upstreams_stand_is_kept_and_what_they_need_outlives_its_age() {
+    let mut store = store();
+    let mut source = Source::new();
+    let events: Vec<Write> = (0..20).map(|n| source.event(TODAY + n, "c", 10)).collect();
+    store.commit(&events).unwrap();
+    let state = |name: &str, seen, owed: &[u64], condition| State {
+        name: name.to_owned(),
+        seen,
+        owed: owed.iter().copied().collect(),
+        condition,
+        set_aside: seen,
+    };
+    let crm = state("crm", 15, &[9, 12], Condition::Active);
+    let desk = state("desk", 17, &[], Condition::Paused);
+    let gone = state("gone", 2, &[], Condition::Stopped);
+    let all = [crm.clone(), desk.clone(), gone.clone()].map(Write::Upstream);
+    store.commit(&all).unwrap();
+    assert_eq!(store.upstreams().unwrap(), [crm.clone(), desk, gone]);
+
+    let later = TODAY + 100 * DAY;
+    let left = |store: &Store| {
+        let events = store.events_since(0, 100).unwrap().into_iter();
+        events.filter(|event| event.kind != "gap").map(|event| event.sequence).collect::<Vec<_>>()
+    };
+    let prune = |store: &mut Store, bytes| store.prune(later, Duration::from_secs(86_400), bytes).unwrap();
+    prune(&mut store, u64::MAX);
+    assert_eq!(left(&store), (9..=20).collect::<Vec<_>>(), "from the first that one is owed");
+    let read = store.events_since(8, 2).unwrap();
+    assert_eq!(read.iter().map(|event| event.sequence).collect::<Vec<_>>(), [9, 10]);
+
+    let done = State { owed: [].into(), seen: 20, ..crm };
+    store.commit(&[Write::Upstream(done.clone()), Write::UpstreamGone("desk".into())]).unwrap();
+    assert_eq!(
+        store.upstreams().unwrap().iter().map(|it| it.name.as_str()).collect::<Vec<_>>(),
+        ["crm", "gone"]
+    );
+    prune(&mut store, u64::MAX);
+    assert!(left(&store).is_empty(), "nobody needs them");
+
+    // The limit of the size stands above what anybody needs, and tells the hole.
+    store.commit(&(0..200).map(|n| source.event(later + n, "c", 900)).collect::<Vec<_>>()).unwrap();
+    prune(&mut store, 100 << 10);
+    assert!(left(&store).first().is_some_and(|first| *first > 21), "{:?}", left(&store).first());
+    let hole = &store.events_since(done.low(), 1).unwrap()[0];
+    assert!(hole.kind == "gap" && hole.data.contains("\"reason\":\"size\""), "{hole:?}");
 }

@@ -1,0 +1,266 @@
+//! One request to an upstream over HTTP/1.1, with limits on everything that the other side may draw out or inflate.
+//!
+//! A status is an answer: what follows it is read only so far that the connection can be used again, while the
+//! outcome is told already.
+
+use std::future::poll_fn;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hyper::Response;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1;
+use hyper::header::RETRY_AFTER;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::super::clock;
+use super::super::resolver::Resolver;
+use super::super::sip_network::Stream;
+use super::super::tls::{self, Belief};
+use crate::config::{HttpUrl, Upstream};
+use crate::events::upstream::dialect::Request;
+use crate::events::upstream::outcome::Outcome;
+use crate::events::upstream::retry_after;
+use crate::sip::network::{Question, RecordData};
+
+/// For one address to take a connection.
+const CONNECTING: Duration = Duration::from_secs(4);
+/// For a name, a connection and a handshake.
+const OPENING: Duration = Duration::from_secs(12);
+/// From the request to the head of its answer.
+const ANSWERING: Duration = Duration::from_secs(15);
+/// For the rest of the answer, which nobody needs.
+const DRAINING: Duration = Duration::from_secs(2);
+/// Bytes of that rest, past which the connection is not used again.
+const LARGEST_REST: usize = 64 << 10;
+/// Bytes of the head of an answer.
+const LARGEST_HEAD: usize = 16 << 10;
+/// Fields in it.
+const FIELDS: usize = 64;
+/// Addresses of one name that are tried.
+const ADDRESSES: usize = 4;
+/// A connection that rested for longer may be dead without anybody having told: routers forget.
+const RESTED: Duration = Duration::from_secs(50);
+
+/// Where an upstream is, and whom is believed there.
+pub struct Door {
+    url: HttpUrl,
+    belief: Belief,
+    /// Made when it is needed first.
+    tls: OnceLock<Arc<ClientConfig>>,
+}
+
+/// A connection between two requests.
+pub struct Resting {
+    sender: http1::SendRequest<Whole>,
+    since: Instant,
+}
+
+/// An answer of which only the head was read.
+pub struct Rest {
+    sender: http1::SendRequest<Whole>,
+    body: Incoming,
+}
+
+impl Door {
+    /// The door that these settings name.
+    pub fn of(settings: &Upstream) -> Door {
+        Door { url: settings.url.clone(), belief: Belief::of_upstream(settings), tls: OnceLock::new() }
+    }
+
+    /// Sends a request over the connection that rests, if it still stands, or over a new one. What is left of the answer
+    /// comes back with the outcome.
+    pub async fn send(&self, resting: Option<Resting>, request: &Request) -> (Outcome, Option<Rest>) {
+        if let Some(resting) = resting.filter(|it| it.since.elapsed() < RESTED && !it.sender.is_closed()) {
+            // The other side may have closed it in this very moment; a new one shows whether it is there.
+            if let Ok(answered) = self.exchange(resting.sender, request).await {
+                return answered;
+            }
+        }
+        let fresh = async { self.exchange(self.open().await?, request).await };
+        fresh.await.unwrap_or_else(|(what, cure)| (Outcome::Failed { what, cure }, None))
+    }
+
+    async fn exchange(
+        &self,
+        mut sender: http1::SendRequest<Whole>,
+        request: &Request,
+    ) -> Result<(Outcome, Option<Rest>), (String, String)> {
+        let look = || "look into its log, and at what stands between".to_owned();
+        let mut head = hyper::Request::builder()
+            .method(request.method)
+            .uri(&request.target)
+            .header("host", self.url.authority())
+            .header("user-agent", concat!("tipring/", env!("CARGO_PKG_VERSION")));
+        for (name, value) in &request.headers {
+            head = head.header(*name, value);
+        }
+        let whole = head.body(Whole(Some(request.body.clone().into())));
+        let whole = whole.map_err(|error| (format!("the request can't be written: {error}"), look()))?;
+        match timeout(ANSWERING, sender.send_request(whole)).await {
+            Ok(Ok(response)) => {
+                let (outcome, body) = understood(response);
+                Ok((outcome, Some(Rest { sender, body })))
+            }
+            Ok(Err(error)) => Err((format!("the connection gives no answer: {error}"), look())),
+            // It was sent, and may have been taken: the same again at once would only be another wait.
+            Err(_) => {
+                let what = format!("no answer comes within {} seconds", ANSWERING.as_secs());
+                Ok((Outcome::Failed { what, cure: "have it answer first and work then".to_owned() }, None))
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<http1::SendRequest<Whole>, (String, String)> {
+        let opening = async {
+            let stream = self.connect().await?;
+            if !self.url.is_secure() {
+                return shake_hands(Box::new(stream)).await;
+            }
+            let host = self.url.host();
+            let failed = |text: String| {
+                let (what, cure) = text.split_once("; ").unwrap_or((&text, "check url"));
+                (what.to_owned(), cure.to_owned())
+            };
+            let believed = match self.tls.get() {
+                Some(believed) => believed.clone(),
+                None => {
+                    let made = tls::client(&self.belief).map_err(|error| failed(error.to_string()))?;
+                    self.tls.get_or_init(|| made).clone()
+                }
+            };
+            let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?;
+            let stream = TlsConnector::from(believed).connect(name, stream).await;
+            let explain = |error| failed(tls::explain(&error, host, &self.belief, clock::now()));
+            shake_hands(Box::new(stream.map_err(explain)?)).await
+        };
+        timeout(OPENING, opening).await.unwrap_or_else(|_| {
+            let what = format!("no connection within {} seconds", OPENING.as_secs());
+            Err((what, "check url, and the way to it".to_owned()))
+        })
+    }
+
+    async fn connect(&self) -> Result<TcpStream, (String, String)> {
+        let port = self.url.port();
+        let mut last = "there is none".to_owned();
+        for address in self.addresses().await? {
+            match timeout(CONNECTING, TcpStream::connect(SocketAddr::new(address, port))).await {
+                Ok(Ok(stream)) => {
+                    // What can't be set costs a moment, no more.
+                    let _ = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => last = error.to_string(),
+                Err(_) => last = "nobody answers".to_owned(),
+            }
+        }
+        let what = format!("no connection to {}: {last}", self.url.authority());
+        Err((what, "check that it runs, url, and the way to it".to_owned()))
+    }
+
+    async fn addresses(&self) -> Result<Vec<IpAddr>, (String, String)> {
+        let host = self.url.host();
+        if let Ok(address) = host.parse() {
+            return Ok(vec![address]);
+        }
+        if host.eq_ignore_ascii_case("localhost") {
+            return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+        }
+        let failed = |error: &dyn std::fmt::Display| {
+            let error = error.to_string();
+            // What to do about it is said there to somebody who set up a line.
+            let what = format!("{host}: {}", error.split("; ").next().unwrap_or(&error));
+            (what, "check url, and the name servers of this device".to_owned())
+        };
+        // Made anew each time: the network may be another one, and connections are kept.
+        let resolver = Resolver::from_system().map_err(|error| failed(&error))?;
+        let (four, six) = (Question::A(host.to_owned()), Question::Aaaa(host.to_owned()));
+        let (four, six) = tokio::join!(resolver.ask(&four), resolver.ask(&six));
+        let mut trouble = None;
+        let mut found = Vec::new();
+        for records in [four, six] {
+            match records {
+                Ok(records) => found.extend(records.into_iter().filter_map(|record| match record.data {
+                    RecordData::Address(address) => Some(address),
+                    _ => None,
+                })),
+                Err(error) => trouble = Some(error),
+            }
+        }
+        found.truncate(ADDRESSES);
+        match trouble {
+            Some(error) if found.is_empty() => Err(failed(&error)),
+            _ if found.is_empty() => Err(failed(&"the name has no address")),
+            _ => Ok(found),
+        }
+    }
+}
+
+impl Rest {
+    /// Reads what is left, if it is little; then the connection can be used again.
+    pub async fn drain(mut self) -> Option<Resting> {
+        let reading = async {
+            let mut bytes = 0;
+            while let Some(frame) = poll_fn(|context| Pin::new(&mut self.body).poll_frame(context)).await {
+                bytes += frame.ok()?.data_ref().map_or(0, Bytes::len);
+                if bytes > LARGEST_REST {
+                    return None;
+                }
+            }
+            poll_fn(|context| self.sender.poll_ready(context)).await.ok()
+        };
+        timeout(DRAINING, reading).await.ok()??;
+        Some(Resting { sender: self.sender, since: Instant::now() })
+    }
+}
+
+fn understood(response: Response<Incoming>) -> (Outcome, Incoming) {
+    let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let retry_after = asked.and_then(|value| retry_after::read(value, clock::now().utc_us));
+    let status = response.status().as_u16();
+    (Outcome::Answered { status, retry_after }, response.into_body())
+}
+
+/// Boxed: all that HTTP is would be there once more for each kind of stream.
+async fn shake_hands(stream: Box<dyn Stream>) -> Result<http1::SendRequest<Whole>, (String, String)> {
+    let mut client = http1::Builder::new();
+    client.max_buf_size(LARGEST_HEAD).max_headers(FIELDS);
+    let (sender, connection) = client.handshake(TokioIo::new(stream)).await.map_err(|error| {
+        let what = format!("the connection can't be used: {error}");
+        (what, "check that a web server answers at url".to_owned())
+    })?;
+    // It ends with its sender; why is told by the request that fails.
+    tokio::spawn(async { drop(connection.await) });
+    Ok(sender)
+}
+
+/// A body that is there as a whole.
+pub struct Whole(Option<Bytes>);
+
+impl Body for Whole {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}

@@ -1,0 +1,347 @@
+//! Telling events to other systems: carries out what the upstreams of [`crate::events::upstream`] ask for.
+//!
+//! One task on the office thread owns all of them; reading the store and each request are tasks of their own, which
+//! bring back what became of it. So nobody waits for a slow one, and nothing is shared.
+
+mod http;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use super::clock;
+use crate::chance::Chance;
+use crate::config::{self, Config};
+use crate::events::archive::Archive;
+use crate::events::store::Write;
+use crate::events::upstream::desk::{Tested, UpstreamError, Upstreams, View, Wish};
+use crate::events::upstream::dialect::Request;
+use crate::events::upstream::outcome::{Outcome, Verdict};
+use crate::events::upstream::{Action, Upstream};
+use crate::events::{CloudEvent, Kind};
+use crate::now::earliest;
+use crate::phone::desk::Desk;
+use http::{Door, Resting};
+
+/// Results of tasks that may wait.
+const QUEUE: usize = 256;
+/// Connections of one upstream that may rest.
+const MOST_RESTING: usize = 4;
+/// How soon something is handed over again that was not taken.
+const AGAIN: Duration = Duration::from_secs(1);
+/// What may wait for that; past it the oldest is given up: a state that is written later anyway, or a mere telling.
+const MOST_LATER: usize = 256;
+
+/// Drives all upstreams.
+pub struct Dispatcher {
+    archive: Archive,
+    desk: Desk,
+    config: watch::Receiver<Arc<Config>>,
+    wishes: mpsc::Receiver<Wish>,
+    results: mpsc::Sender<Came>,
+    inbox: mpsc::Receiver<Came>,
+    running: Vec<Running>,
+    /// The key of the next one.
+    next: u64,
+    newest: u64,
+    chance: Chance,
+    later: VecDeque<Errand>,
+    later_at: Option<u64>,
+}
+
+struct Running {
+    /// Another one for each settings: late results of its predecessor are nobody's.
+    key: u64,
+    upstream: Upstream,
+    door: Arc<Door>,
+    resting: Vec<Resting>,
+    /// Ended with it.
+    tasks: JoinSet<()>,
+}
+
+/// What a task brings back.
+enum Came {
+    Page { key: u64, since: u64, page: Option<Vec<CloudEvent>> },
+    Attempted { key: u64, sequence: u64, outcome: Outcome },
+    Rests { key: u64, resting: Resting },
+}
+
+/// What others have to take.
+enum Errand {
+    Keep(Write),
+    Tell(Box<Kind>),
+}
+
+impl Dispatcher {
+    /// A driver for the upstreams of the configuration, and where they are asked about.
+    pub fn new(
+        archive: Archive,
+        desk: Desk,
+        config: watch::Receiver<Arc<Config>>,
+        chance: Chance,
+    ) -> (Dispatcher, Upstreams) {
+        let (upstreams, wishes) = Upstreams::open();
+        let (results, inbox) = mpsc::channel(QUEUE);
+        let dispatcher = Dispatcher {
+            archive,
+            desk,
+            config,
+            wishes,
+            results,
+            inbox,
+            running: Vec::new(),
+            next: 0,
+            newest: 0,
+            chance,
+            later: VecDeque::new(),
+            later_at: None,
+        };
+        (dispatcher, upstreams)
+    }
+
+    /// Runs until `stop` resolves; then what has to outlive the program is handed to the store.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
+        tokio::select! {
+            () = self.recall() => {}
+            () = &mut stop => return,
+        }
+        let mut news = self.archive.clone();
+        loop {
+            self.drain();
+            let sleep = self.until_next();
+            tokio::select! {
+                newer = news.newer_than(self.newest) => {
+                    if !newer {
+                        break;
+                    }
+                    self.newest = news.committed();
+                    for running in &mut self.running {
+                        running.upstream.handle_news(clock::now(), self.newest);
+                    }
+                }
+                Some(result) = self.inbox.recv() => self.came(result),
+                Some(wish) = self.wishes.recv() => self.wished(wish),
+                changed = self.config.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    self.configure();
+                }
+                () = tokio::time::sleep(sleep) => self.timeout(),
+                () = &mut stop => break,
+            }
+        }
+        for running in &mut self.running {
+            running.upstream.close();
+        }
+        self.drain();
+    }
+
+    /// Begins where the life before ended. Nothing is told before that is known.
+    async fn recall(&mut self) {
+        let (states, newest) = loop {
+            match self.archive.upstreams().await {
+                Ok(known) => break known,
+                Err(_) => tokio::time::sleep(AGAIN).await,
+            }
+        };
+        self.newest = newest;
+        let config = self.config.borrow_and_update().clone();
+        for state in &states {
+            if !config.upstream.iter().any(|settings| settings.name == state.name) {
+                self.errand(Errand::Keep(Write::UpstreamGone(state.name.clone())));
+            }
+        }
+        for settings in &config.upstream {
+            let state = states.iter().find(|state| state.name == settings.name).cloned();
+            let running = self.begin(settings, &config, state);
+            self.running.push(running);
+        }
+    }
+
+    fn begin(
+        &mut self,
+        settings: &config::Upstream,
+        config: &Config,
+        state: Option<crate::events::upstream::state::State>,
+    ) -> Running {
+        let serial = config.device.serial.as_deref().unwrap_or_default();
+        let (now, chance) = (clock::now(), self.chance.fork());
+        self.next += 1;
+        Running {
+            key: self.next,
+            upstream: Upstream::new(now, settings.clone(), serial, state, self.newest, chance),
+            door: Arc::new(Door::of(settings)),
+            resting: Vec::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Follows a new configuration. What did not change goes on; what changed goes on from where it stood.
+    fn configure(&mut self) {
+        let config = self.config.borrow_and_update().clone();
+        let mut before = std::mem::take(&mut self.running);
+        for settings in &config.upstream {
+            let old = before.iter().position(|it| it.upstream.settings().name == settings.name);
+            let old = old.map(|index| before.swap_remove(index));
+            let running = match old {
+                Some(mut same) if same.upstream.settings() == settings => {
+                    // The file of its authorities may be another one under the same name.
+                    same.door = Arc::new(Door::of(settings));
+                    same.resting.clear();
+                    same
+                }
+                changed => {
+                    let state = changed.map(|it| it.upstream.state());
+                    self.begin(settings, &config, state)
+                }
+            };
+            self.running.push(running);
+        }
+        for gone in before {
+            let name = gone.upstream.settings().name.clone();
+            self.errand(Errand::Keep(Write::UpstreamGone(name)));
+        }
+    }
+
+    fn until_next(&self) -> Duration {
+        let due =
+            self.running.iter().fold(self.later_at, |due, it| earliest(due, it.upstream.poll_timeout()));
+        let left = due.map_or(3_600_000_000, |due| due.saturating_sub(clock::now().mono_us));
+        Duration::from_micros(left)
+    }
+
+    fn timeout(&mut self) {
+        let now = clock::now();
+        for running in &mut self.running {
+            running.upstream.handle_timeout(now);
+        }
+        if self.later_at.is_some_and(|at| at <= now.mono_us) {
+            self.later_at = None;
+            for errand in std::mem::take(&mut self.later) {
+                self.errand(errand);
+            }
+        }
+    }
+
+    fn came(&mut self, result: Came) {
+        let (Came::Page { key, .. } | Came::Attempted { key, .. } | Came::Rests { key, .. }) = &result;
+        let Some(running) = self.running.iter_mut().find(|running| running.key == *key) else { return };
+        match result {
+            Came::Page { since, page, .. } => running.upstream.handle_page(clock::now(), since, page),
+            Came::Attempted { sequence, outcome, .. } => {
+                running.upstream.handle_outcome(clock::now(), sequence, outcome);
+            }
+            Came::Rests { resting, .. } => {
+                if running.resting.len() < MOST_RESTING {
+                    running.resting.push(resting);
+                }
+            }
+        }
+    }
+
+    fn wished(&mut self, wish: Wish) {
+        let now = clock::now();
+        let known =
+            || -> Vec<String> { self.running.iter().map(|it| it.upstream.settings().name.clone()).collect() };
+        // Who asked may have gone away meanwhile.
+        match wish {
+            Wish::List(reply) => {
+                let views: Vec<View> = self.running.iter().map(|it| it.upstream.view(now)).collect();
+                let _ = reply.send(Ok(views));
+            }
+            Wish::Test { name, reply } => {
+                let known = known();
+                match self.running.iter_mut().find(|it| it.upstream.settings().name == name) {
+                    Some(running) => test(running, reply),
+                    None => drop(reply.send(Err(UpstreamError::Unknown { name, known }))),
+                }
+            }
+            Wish::Change { name, change, reply } => {
+                let known = known();
+                let found = self.running.iter_mut().find(|it| it.upstream.settings().name == name);
+                let _ = reply.send(match found {
+                    None => Err(UpstreamError::Unknown { name, known }),
+                    Some(running) => {
+                        running.upstream.change(now, change).map(|()| running.upstream.view(now))
+                    }
+                });
+            }
+        }
+    }
+
+    /// Does what the upstreams ask for.
+    fn drain(&mut self) {
+        let mut errands = Vec::new();
+        for running in &mut self.running {
+            while let Some(action) = running.upstream.poll_action() {
+                match action {
+                    Action::Read { since, limit } => {
+                        let (archive, results, key) =
+                            (self.archive.clone(), self.results.clone(), running.key);
+                        running.tasks.spawn(async move {
+                            let page = archive.events(since, limit).await.ok();
+                            let _ = results.send(Came::Page { key, since, page }).await;
+                        });
+                    }
+                    Action::Send { sequence, request } => {
+                        attempt(running, sequence, request, self.results.clone());
+                    }
+                    Action::Keep(state) => errands.push(Errand::Keep(Write::Upstream(state))),
+                    Action::Tell(kind) => errands.push(Errand::Tell(kind)),
+                }
+            }
+            // What has ended would be kept for somebody who asks.
+            while running.tasks.try_join_next().is_some() {}
+        }
+        for errand in errands {
+            self.errand(errand);
+        }
+    }
+
+    /// Hands something over, or tries that again later.
+    fn errand(&mut self, errand: Errand) {
+        let taken = self.later.is_empty()
+            && match &errand {
+                Errand::Keep(write) => self.archive.keep(write.clone()),
+                Errand::Tell(kind) => self.desk.upstream(kind.clone()),
+            };
+        if !taken {
+            if self.later.len() >= MOST_LATER {
+                self.later.pop_front();
+            }
+            self.later.push_back(errand);
+            self.later_at.get_or_insert(clock::now().deadline(AGAIN));
+        }
+    }
+}
+
+fn attempt(running: &mut Running, sequence: u64, request: Request, results: mpsc::Sender<Came>) {
+    let (door, resting, key) = (running.door.clone(), running.resting.pop(), running.key);
+    running.tasks.spawn(async move {
+        let (outcome, rest) = door.send(resting, &request).await;
+        let _ = results.send(Came::Attempted { key, sequence, outcome }).await;
+        if let Some(rest) = rest
+            && let Some(resting) = rest.drain().await
+        {
+            let _ = results.send(Came::Rests { key, resting }).await;
+        }
+    });
+}
+
+fn test(running: &mut Running, reply: oneshot::Sender<Result<Tested, UpstreamError>>) {
+    let door = running.door.clone();
+    let Some(request) = running.upstream.test(clock::now()) else { return };
+    running.tasks.spawn(async move {
+        let begun = clock::now();
+        let (outcome, _) = door.send(None, &request).await;
+        let duration_us = clock::now().mono_us.saturating_sub(begun.mono_us);
+        let (taken, status) = (outcome.verdict() == Verdict::Taken, outcome.status());
+        let (reason, cure) = (!taken).then(|| outcome.explain()).unzip();
+        let _ = reply.send(Ok(Tested { taken, status, duration_us, reason, cure }));
+    });
+}

@@ -1,0 +1,108 @@
+//! Which events an upstream is told, and what is left out of them.
+
+use serde_json::{Map, Value};
+
+use crate::config::{self, Redaction};
+use crate::events::CloudEvent;
+use crate::events::catalogue::TYPES;
+
+/// Digits of a number that are left at its end.
+const LEFT: usize = 3;
+/// Keys under which the catalogue writes addresses, in which a number may be.
+const ADDRESSES: [&str; 3] = ["uri", "contact", "sip_call_id"];
+
+/// What the settings of an upstream say about events.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Filter {
+    lines: Vec<String>,
+    events: Vec<String>,
+    numbers: bool,
+    names: bool,
+}
+
+impl Filter {
+    /// The filter of these settings.
+    pub fn of(settings: &config::Upstream) -> Filter {
+        Filter {
+            lines: settings.lines.clone(),
+            events: settings.events.clone(),
+            numbers: settings.redact.contains(&Redaction::Numbers),
+            names: settings.redact.contains(&Redaction::Names),
+        }
+    }
+
+    /// The event as the upstream may see it; `None` if it is none of its business.
+    pub fn pass(&self, mut event: CloudEvent) -> Option<CloudEvent> {
+        // Whoever does not learn of a hole believes to know everything.
+        if event.kind == "gap" {
+            return Some(event);
+        }
+        if !wanted(&self.events, &event.kind) {
+            return None;
+        }
+        if self.lines.is_empty() && !self.numbers && !self.names && event.kind != "call.dtmf" {
+            return Some(event);
+        }
+        // What can't be read can't be redacted either.
+        let mut data: Map<String, Value> = serde_json::from_str(&event.data).ok()?;
+        let line = data.get("line").and_then(Value::as_str);
+        if line.is_some_and(|line| !self.lines.is_empty() && !self.lines.iter().any(|it| it == line)) {
+            return None;
+        }
+        if event.kind == "call.dtmf" {
+            data.remove("digits");
+        }
+        self.redact(&mut data);
+        event.data = Value::Object(data).to_string();
+        Some(event)
+    }
+
+    fn redact(&self, data: &mut Map<String, Value>) {
+        if let (true, Some(Value::String(number))) = (self.numbers, data.get_mut("dialled")) {
+            *number = masked(number);
+        }
+        if self.numbers {
+            data.remove("e164");
+            ADDRESSES.iter().for_each(|key| drop(data.remove(*key)));
+        }
+        for (key, value) in data {
+            match value {
+                Value::Object(inner) => {
+                    if self.names && matches!(key.as_str(), "caller" | "called" | "connected") {
+                        inner.remove("name");
+                    }
+                    self.redact(inner);
+                }
+                Value::Array(all) => {
+                    all.iter_mut().filter_map(Value::as_object_mut).for_each(|inner| self.redact(inner));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Whether a type is among the patterns: a name, a beginning with `*` behind it; a `!` before it takes out again.
+fn wanted(patterns: &[String], kind: &str) -> bool {
+    let fits = |pattern: &str| match pattern.strip_suffix('*') {
+        Some(beginning) => kind.starts_with(beginning),
+        None => kind == pattern,
+    };
+    patterns.iter().fold(false, |wanted, pattern| match pattern.strip_prefix('!') {
+        Some(pattern) => wanted && !fits(pattern),
+        None => wanted || fits(pattern),
+    })
+}
+
+/// The patterns that no event of this version has ever anything to do with.
+pub fn useless(settings: &config::Upstream) -> impl Iterator<Item = &str> {
+    let fits = |pattern: &&str| !TYPES.iter().any(|kind| wanted(&[(*pattern).to_owned()], kind));
+    settings.events.iter().map(|pattern| pattern.trim_start_matches('!')).filter(fits)
+}
+
+/// A number of which only the end is left: `***456`. What is no longer than that end is an extension and hidden whole.
+fn masked(number: &str) -> String {
+    let count = number.chars().count();
+    let end = number.chars().skip(count.saturating_sub(if count > 2 * LEFT { LEFT } else { 0 }));
+    format!("***{}", end.collect::<String>())
+}

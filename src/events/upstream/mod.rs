@@ -1,0 +1,613 @@
+//! Telling events to other systems: the delivery policy of one upstream, as a state machine in time and chance.
+//!
+//! An [`Upstream`] is told that there is news, asks for pages of the record ([`Action::Read`]), lets pass what its
+//! [`Filter`] lets pass, has its [`Dialect`] put that into words, and asks for requests to be sent ([`Action::Send`]).
+//! It knows no sockets and no store: a driver in `device/` carries out what [`Upstream::poll_action`] says and brings
+//! the outcome back.
+//!
+//! What it keeps to:
+//!
+//! * **Nothing is lost.** An event is done when the other side has answered 2xx to it, when it is not for this upstream,
+//!   when it expired (momentary things alone, and only where the clock could be believed), or when it was refused again
+//!   and again while others were taken. Everything else is owed for as long as the store has it; what the store had to
+//!   drop is told as a `gap`.
+//! * **In order within a call.** Events of one subject go one after the other; those of different subjects overlap, a
+//!   few at a time. So what was taken is no longer one number: [`State`] keeps the last number looked at and the short
+//!   list of those still owed, rather than a low-water mark and the taken ones above it, whose list has no bound while
+//!   one event of thousands is stuck.
+//! * **A retry says the same.** Identity and body are rendered once ([`Frozen`]). Where the program ended in between
+//!   they are rendered again from the same record, so a receiver knows doubles by their identity. State is written
+//!   some seconds late: after a power cut events are told twice rather than never.
+//! * **Whoever is away costs a timer.** After a failure one request at a time goes out, at growing distances with
+//!   jitter, never before `Retry-After` is over; nothing more is read meanwhile than the page there is.
+//! * **Blame.** A failure is the upstream's until it takes another event; then it is that event's, which waits for
+//!   longer and longer in the background. Only an event that is refused (4xx) so often is put aside. One that refuses
+//!   everything is misconfigured, and loses nothing.
+//!
+//! Events about upstreams are told through the phone like all others ([`Action::Tell`]); a refused one among them is
+//! only counted, so that telling never causes telling.
+
+pub mod desk;
+pub mod dialect;
+pub mod filter;
+pub mod outcome;
+pub mod retry_after;
+pub mod state;
+pub mod webhook;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use crate::chance::Chance;
+use crate::config;
+use crate::events::cloud_event::{CloudEvent, identity, rfc3339};
+use crate::events::{Kind, Suspension};
+use crate::now::{Now, earliest, micros};
+use desk::{Change, UpstreamError, View};
+use dialect::{Dialect, Frozen, Request};
+use filter::Filter;
+use outcome::{Outcome, Verdict};
+use state::{Condition, State};
+
+/// Events that are in memory at most.
+const PAGE: usize = 64;
+/// Below this many another page is read.
+const FEW: usize = PAGE / 2;
+/// Requests under way while all is well.
+const WINDOW: usize = 4;
+/// The first wait after a failure; it doubles up to the longest.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait between two attempts.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// Refusals of an event, each time with others taken since, after which it is put aside.
+const REFUSALS: u32 = 6;
+/// Failures of an event, each time with others taken since, from which on they say nothing about the upstream.
+const OWN_FAULT: u32 = 2;
+/// Failures in a row that are told.
+const FAILURES_TOLD: u32 = 5;
+/// A wait that is told at once.
+const WAIT_TOLD: Duration = Duration::from_secs(60);
+/// How often refused events are told at most.
+const REFUSED_EVERY: Duration = Duration::from_secs(600);
+/// How late state is written.
+const KEPT_WITHIN: Duration = Duration::from_secs(2);
+/// When the store is asked again that did not answer.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+/// 2020-01-01T00:00:00Z: the time of an event before this says nothing about its age.
+const CLOCK_WAS_SET: i64 = 1_577_836_800_000_000;
+
+/// What the driver has to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Read events after `since`, and bring them to [`Upstream::handle_page`].
+    Read {
+        /// The last number that is known.
+        since: u64,
+        /// Events at most.
+        limit: u32,
+    },
+    /// Send this, and bring what became of it to [`Upstream::handle_outcome`].
+    Send {
+        /// The event that it tells.
+        sequence: u64,
+        /// What to send.
+        request: Request,
+    },
+    /// Keep this for the next life.
+    Keep(State),
+    /// Tell this as an event of the device.
+    Tell(Box<Kind>),
+}
+
+/// An event that is to be delivered.
+#[derive(Debug)]
+struct Owed {
+    sequence: u64,
+    kind: String,
+    subject: Option<String>,
+    utc_us: i64,
+    frozen: Frozen,
+    in_flight: bool,
+    /// Not before this moment.
+    at: u64,
+    tries: u32,
+    /// It failed, and nothing else has been taken since.
+    failed: bool,
+    /// How often others were taken after it had failed.
+    blamed: u32,
+}
+
+/// One upstream.
+pub struct Upstream {
+    settings: config::Upstream,
+    filter: Filter,
+    dialect: Box<dyn Dialect>,
+    chance: Chance,
+    condition: Condition,
+    /// The newest number that is kept.
+    newest: u64,
+    /// The last number that was looked at, in this life or one before.
+    seen: u64,
+    /// The last number that was read in this life.
+    position: u64,
+    owed: Vec<Owed>,
+    /// What an earlier life still owed and this one has not read yet.
+    recalled: BTreeSet<u64>,
+    reading: bool,
+    read_at: u64,
+    /// Once nothing is under way, begin again after this number.
+    replay: Option<u64>,
+    /// Failures since something was taken.
+    failures: u32,
+    retry_at: Option<u64>,
+    /// Why it is suspended, as far as that was told.
+    told: Option<Suspension>,
+    refused_told: Option<u64>,
+    refused_untold: u64,
+    trouble: Option<(String, String)>,
+    keep_at: Option<u64>,
+    delivered: u64,
+    failed: u64,
+    set_aside: u64,
+    expired: u64,
+    last_utc_us: Option<i64>,
+    actions: VecDeque<Action>,
+}
+
+impl Upstream {
+    /// An upstream with these settings on the device with this serial number. `state` is what an earlier life left;
+    /// without it, it is new and begins behind `newest`, the newest event that is kept.
+    pub fn new(
+        now: Now,
+        settings: config::Upstream,
+        serial: &str,
+        state: Option<State>,
+        newest: u64,
+        chance: Chance,
+    ) -> Upstream {
+        let new = state.is_none();
+        let state = state.unwrap_or_else(|| State { seen: newest, ..State::default() });
+        let mut upstream = Upstream {
+            filter: Filter::of(&settings),
+            dialect: dialect::of(&settings, serial),
+            settings,
+            chance,
+            condition: state.condition,
+            newest,
+            // Numbers beyond the newest one are those of a store that is gone.
+            seen: state.seen.min(newest),
+            position: state.low().min(newest),
+            owed: Vec::new(),
+            recalled: state.owed.iter().copied().filter(|owed| *owed <= newest).collect(),
+            reading: false,
+            read_at: 0,
+            replay: None,
+            failures: 0,
+            retry_at: None,
+            told: state.condition.suspends(),
+            refused_told: None,
+            refused_untold: 0,
+            trouble: None,
+            keep_at: new.then_some(now.mono_us),
+            delivered: 0,
+            failed: 0,
+            set_aside: state.set_aside,
+            expired: 0,
+            last_utc_us: None,
+            actions: VecDeque::new(),
+        };
+        upstream.settle(now);
+        upstream
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &config::Upstream {
+        &self.settings
+    }
+
+    /// The newest event that is kept has this number now.
+    pub fn handle_news(&mut self, now: Now, newest: u64) {
+        self.newest = self.newest.max(newest);
+        self.settle(now);
+    }
+
+    /// The events after `since`, as asked for by [`Action::Read`]; `None` if the store did not answer.
+    pub fn handle_page(&mut self, now: Now, since: u64, page: Option<Vec<CloudEvent>>) {
+        // A replay has begun somewhere else meanwhile.
+        if !self.reading || since != self.position {
+            return;
+        }
+        self.reading = false;
+        match page {
+            None => self.read_at = now.deadline(READ_AGAIN),
+            Some(page) => {
+                if page.is_empty() {
+                    self.newest = self.position;
+                }
+                for event in page {
+                    self.look_at(now, event);
+                }
+                self.keep_soon(now);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// What became of a request that [`Action::Send`] asked for.
+    pub fn handle_outcome(&mut self, now: Now, sequence: u64, outcome: Outcome) {
+        let Some(index) = self.owed.iter().position(|owed| owed.sequence == sequence && owed.in_flight)
+        else {
+            return;
+        };
+        match outcome.verdict() {
+            Verdict::Taken => self.taken(now, index),
+            Verdict::Gone => {
+                self.trouble = Some(outcome.clone().explain());
+                self.condition = Condition::Stopped;
+                self.keep_at = Some(now.mono_us);
+                self.suspend(Suspension::Gone, None);
+                self.failed(now, index, outcome, false);
+            }
+            Verdict::Refused => self.failed(now, index, outcome, true),
+            Verdict::Unavailable => self.failed(now, index, outcome, false),
+        }
+        self.settle(now);
+    }
+
+    /// A moment that [`Upstream::poll_timeout`] named has come.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.settle(now);
+    }
+
+    /// Does what somebody asks.
+    ///
+    /// # Errors
+    ///
+    /// A replay can't begin in the future.
+    pub fn change(&mut self, now: Now, change: Change) -> Result<(), UpstreamError> {
+        match change {
+            Change::Pause => {
+                self.condition = Condition::Paused;
+                self.suspend(Suspension::Paused, None);
+            }
+            Change::Resume => {
+                self.condition = Condition::Active;
+                (self.failures, self.retry_at) = (0, None);
+                self.owed.iter_mut().for_each(|owed| owed.at = 0);
+                self.tell_resumed();
+            }
+            Change::Replay(since) if since > self.newest => {
+                return Err(UpstreamError::Future { since, newest: self.newest });
+            }
+            Change::Replay(since) => self.replay = Some(since),
+        }
+        self.keep_at = Some(now.mono_us);
+        self.settle(now);
+        Ok(())
+    }
+
+    /// The request that shows whether the upstream can be reached and believes us. It is no event: nothing is kept of
+    /// it, and its number is 0.
+    pub fn test(&mut self, now: Now) -> Option<Request> {
+        let event = CloudEvent {
+            sequence: 0,
+            id: identity(now, &mut self.chance),
+            utc_us: now.utc_us,
+            kind: "upstream.test".to_owned(),
+            subject: None,
+            data: "{}".to_owned(),
+        };
+        Some(self.dialect.request(&self.dialect.render(&event)?, now))
+    }
+
+    /// The last words of this life: what has not been written yet is to be kept now.
+    pub fn close(&mut self) {
+        if self.keep_at.take().is_some() {
+            self.actions.push_back(Action::Keep(self.state()));
+        }
+    }
+
+    /// What to do next.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Upstream::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        let mut due = self.keep_at;
+        if self.condition == Condition::Active && self.replay.is_none() {
+            if self.wants_to_read() {
+                due = earliest(due, Some(self.read_at));
+            }
+            if self.under_way() < self.window() {
+                due = earliest(due, self.next_attempt());
+            }
+        }
+        due
+    }
+
+    /// How it is.
+    pub fn view(&self, now: Now) -> View {
+        let (low, waiting) = (self.state().low(), self.owed.len());
+        let state = match self.condition {
+            Condition::Paused => "paused",
+            Condition::Stopped => "stopped",
+            Condition::Active if self.failures > 0 => "retrying",
+            Condition::Active if waiting > 0 || self.position < self.newest => "delivering",
+            Condition::Active => "idle",
+        };
+        let (reason, cure) = self.trouble.clone().unzip();
+        let retry = self.next_attempt().filter(|_| self.failures > 0 && self.condition == Condition::Active);
+        View {
+            name: self.settings.name.clone(),
+            kind: self.settings.kind.as_str(),
+            url: self.settings.url.masked(),
+            state,
+            sequence: low,
+            waiting: self.newest.saturating_sub(low),
+            delivered: self.delivered,
+            failed: self.failed,
+            set_aside: self.set_aside,
+            expired: self.expired,
+            reason,
+            cure,
+            retry_s: retry.map(|at| at.saturating_sub(now.mono_us).div_ceil(1_000_000)),
+            last: self.last_utc_us.map(rfc3339),
+        }
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        let owed = self.owed.iter().map(|owed| owed.sequence);
+        State {
+            name: self.settings.name.clone(),
+            seen: self.seen,
+            owed: owed.chain(self.recalled.iter().copied()).collect(),
+            condition: self.condition,
+            set_aside: self.set_aside,
+        }
+    }
+
+    /// Takes the next event of the record.
+    fn look_at(&mut self, now: Now, event: CloudEvent) {
+        let (before, sequence) = (self.position, event.sequence);
+        self.position = sequence.max(before);
+        // A gap stands for every number since the one before it.
+        let covered: Vec<u64> = self.recalled.range(..=sequence).copied().collect();
+        for number in &covered {
+            self.recalled.remove(number);
+        }
+        let new = sequence > self.seen;
+        self.seen = self.seen.max(sequence);
+        if !new && covered.is_empty() {
+            return;
+        }
+        let Some(event) = self.filter.pass(event) else { return };
+        if self.is_late(now, &event.kind, event.utc_us) {
+            self.expired += 1;
+        } else if let Some(frozen) = self.dialect.render(&event) {
+            let CloudEvent { kind, subject, utc_us, .. } = event;
+            let (in_flight, at, tries, failed, blamed) = (false, 0, 0, false, 0);
+            let owed = Owed { sequence, kind, subject, utc_us, frozen, in_flight, at, tries, failed, blamed };
+            self.owed.push(owed);
+        }
+    }
+
+    fn is_late(&self, now: Now, kind: &str, utc_us: i64) -> bool {
+        let after = i64::try_from(self.settings.expire_after.as_micros()).unwrap_or(i64::MAX);
+        after > 0
+            && utc_us >= CLOCK_WAS_SET
+            && now.utc_us.saturating_sub(utc_us) > after
+            && self.dialect.pops_up(kind)
+    }
+
+    fn taken(&mut self, now: Now, index: usize) {
+        self.owed.remove(index);
+        self.delivered += 1;
+        self.last_utc_us = Some(now.utc_us);
+        (self.failures, self.retry_at, self.trouble) = (0, None, None);
+        let chance = &mut self.chance;
+        for owed in self.owed.iter_mut().filter(|owed| owed.failed) {
+            // It failed, and it was not the upstream's fault.
+            owed.failed = false;
+            owed.at = now.deadline(wait(owed.blamed, chance));
+            owed.blamed += 1;
+        }
+        if self.condition == Condition::Active {
+            self.tell_resumed();
+        }
+        self.keep_soon(now);
+    }
+
+    fn failed(&mut self, now: Now, index: usize, outcome: Outcome, refused: bool) {
+        self.failed += 1;
+        let pause = wait(self.failures, &mut self.chance);
+        let blamed = self.owed.get(index).map_or(0, |owed| owed.blamed);
+        let own = wait(self.owed.get(index).map_or(0, |owed| owed.tries), &mut self.chance);
+        let (retry_after, status) = (outcome.retry_after(), outcome.status());
+        if refused && blamed + 1 >= REFUSALS {
+            let owed = self.owed.remove(index);
+            self.set_aside += 1;
+            self.keep_soon(now);
+            return self.tell_refused(now, &owed, status);
+        }
+        self.trouble = Some(outcome.explain());
+        if let Some(owed) = self.owed.get_mut(index) {
+            (owed.in_flight, owed.failed) = (false, true);
+            owed.tries += 1;
+            owed.at = now.deadline(own);
+        }
+        let waiting = self.retry_at.is_some_and(|at| at > now.mono_us);
+        // An event that failed between others that were taken is to blame for itself, and several that were under way
+        // together fail together: that is one failure of the upstream.
+        let another = !waiting && blamed < OWN_FAULT;
+        if another {
+            self.failures += 1;
+        }
+        let mut until = self.retry_at;
+        // A refusal may be that event's own fault: the others go on until a few have been refused.
+        let refusals = self.owed.iter().filter(|owed| owed.failed).count();
+        if another && (!refused || refusals > 2) {
+            until = Some(now.deadline(pause));
+        }
+        if let Some(asked) = retry_after {
+            until = until.max(Some(now.deadline(asked)));
+        }
+        self.retry_at = until;
+        let left = self.next_attempt().map_or(0, |at| at.saturating_sub(now.mono_us));
+        if another && (self.failures >= FAILURES_TOLD || left > micros(WAIT_TOLD)) {
+            let why = if refused { Suspension::Refused } else { Suspension::Unavailable };
+            self.suspend(why, Some(left));
+        }
+    }
+
+    /// Tells that nothing is delivered now, unless that is known. That nothing ever will be without somebody is news.
+    fn suspend(&mut self, why: Suspension, retry_us: Option<u64>) {
+        let for_good = matches!(why, Suspension::Paused | Suspension::Gone);
+        if self.told == Some(why) || (self.told.is_some() && !for_good) {
+            return;
+        }
+        self.told = Some(why);
+        let upstream = self.settings.name.clone();
+        let (what, cure) = match why {
+            Suspension::Paused => {
+                ("somebody paused it".to_owned(), format!("tipring upstream resume {upstream}"))
+            }
+            _ => self.trouble.clone().unwrap_or_default(),
+        };
+        self.tell(Kind::UpstreamSuspended { upstream, why, what, cure, retry_us });
+    }
+
+    fn tell_resumed(&mut self) {
+        if self.told.take().is_some() {
+            let waiting = self.newest.saturating_sub(self.state().low());
+            let upstream = self.settings.name.clone();
+            self.tell(Kind::UpstreamResumed { upstream, waiting });
+        }
+    }
+
+    fn tell_refused(&mut self, now: Now, owed: &Owed, status: Option<u16>) {
+        // Telling of them would have it refuse those, too, without end.
+        if owed.kind.starts_with("upstream.") {
+            return;
+        }
+        self.refused_untold += 1;
+        if self.refused_told.is_some_and(|at| now.since(at) < REFUSED_EVERY) {
+            return;
+        }
+        self.refused_told = Some(now.mono_us);
+        let kind = Kind::UpstreamRefused {
+            upstream: self.settings.name.clone(),
+            refused: owed.frozen.id.clone(),
+            sequence: owed.sequence,
+            event: owed.kind.clone(),
+            status: status.unwrap_or_default(),
+            count: std::mem::take(&mut self.refused_untold),
+        };
+        self.tell(kind);
+    }
+
+    fn tell(&mut self, kind: Kind) {
+        self.actions.push_back(Action::Tell(Box::new(kind)));
+    }
+
+    fn keep_soon(&mut self, now: Now) {
+        self.keep_at.get_or_insert(now.deadline(KEPT_WITHIN));
+    }
+
+    /// Orders everything that is due.
+    fn settle(&mut self, now: Now) {
+        if let Some(since) = self.replay.filter(|_| self.under_way() == 0) {
+            self.replay = None;
+            self.owed.clear();
+            self.recalled.clear();
+            (self.seen, self.position, self.reading) = (since, since, false);
+            (self.failures, self.retry_at) = (0, None);
+            self.keep_at = Some(now.mono_us);
+        }
+        if self.condition == Condition::Active && self.replay.is_none() {
+            self.drop_late(now);
+            if self.wants_to_read() && self.read_at <= now.mono_us {
+                self.reading = true;
+                let limit = u32::try_from(PAGE - self.owed.len()).unwrap_or(1);
+                self.actions.push_back(Action::Read { since: self.position, limit });
+            }
+            while let Some(index) = self.due(now) {
+                let Some(owed) = self.owed.get_mut(index) else { break };
+                owed.in_flight = true;
+                let request = self.dialect.request(&owed.frozen, now);
+                self.actions.push_back(Action::Send { sequence: owed.sequence, request });
+            }
+        }
+        if self.keep_at.is_some_and(|at| at <= now.mono_us) {
+            self.close();
+        }
+    }
+
+    /// Forgets what pops up on a screen and is too old for that.
+    fn drop_late(&mut self, now: Now) {
+        let before = self.owed.len();
+        let mut owed = std::mem::take(&mut self.owed);
+        owed.retain(|owed| owed.in_flight || !self.is_late(now, &owed.kind, owed.utc_us));
+        self.owed = owed;
+        let dropped = before - self.owed.len();
+        if dropped > 0 {
+            self.expired += dropped as u64;
+            self.keep_soon(now);
+        }
+    }
+
+    /// When the next request may go out, if there is one to send.
+    fn next_attempt(&self) -> Option<u64> {
+        let next = self.heads().filter_map(|index| self.owed.get(index)).map(|owed| owed.at).min();
+        next.map(|at| at.max(self.retry_at.unwrap_or(0)))
+    }
+
+    fn wants_to_read(&self) -> bool {
+        // While nothing is taken, only what has not been tried yet could show that something is.
+        let tried = |index: usize| self.owed.get(index).is_some_and(|owed| owed.failed);
+        let worth = self.failures == 0 || self.heads().all(tried);
+        worth && self.owed.len() < FEW && !self.reading && self.position < self.newest
+    }
+
+    fn under_way(&self) -> usize {
+        self.owed.iter().filter(|owed| owed.in_flight).count()
+    }
+
+    fn window(&self) -> usize {
+        if self.failures > 0 { 1 } else { WINDOW }
+    }
+
+    /// The events that may be next: the first of each subject, unless it is under way.
+    fn heads(&self) -> impl Iterator<Item = usize> {
+        let mut subjects: Vec<Option<&str>> = Vec::new();
+        self.owed.iter().enumerate().filter_map(move |(index, owed)| {
+            let subject = owed.subject.as_deref();
+            if subjects.contains(&subject) {
+                return None;
+            }
+            subjects.push(subject);
+            (!owed.in_flight).then_some(index)
+        })
+    }
+
+    /// The event to send now: the one that was tried least, so that one that never succeeds keeps no other waiting.
+    fn due(&self, now: Now) -> Option<usize> {
+        if self.under_way() >= self.window() || self.retry_at.is_some_and(|at| at > now.mono_us) {
+            return None;
+        }
+        let owed = |index: &usize| self.owed.get(*index);
+        let ready = self.heads().filter(|index| owed(index).is_some_and(|owed| owed.at <= now.mono_us));
+        ready.min_by_key(|index| owed(index).map(|owed| (owed.tries, owed.sequence)))
+    }
+}
+
+/// The wait after so many failures before this one: doubled each time, with jitter, so that the devices that a dead
+/// server had do not come back together.
+fn wait(failures: u32, chance: &mut Chance) -> Duration {
+    let whole = FIRST_WAIT.saturating_mul(1 << failures.min(16)).min(LONGEST_WAIT);
+    whole.mul_f64(0.5 + chance.unit() / 2.0)
+}
+
+#[cfg(test)]
+mod tests;

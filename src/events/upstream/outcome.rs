@@ -1,0 +1,87 @@
+//! What became of an attempt, and what that says.
+
+use std::time::Duration;
+
+/// How an attempt ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The other side answered.
+    Answered {
+        /// The HTTP status.
+        status: u16,
+        /// How long it wants to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// There was no answer.
+    Failed {
+        /// Why.
+        what: String,
+        /// What to do about it.
+        cure: String,
+    },
+}
+
+/// What an outcome means for the event and for the upstream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The event is delivered.
+    Taken,
+    /// Nothing is wanted any more.
+    Gone,
+    /// The other side does not want this event, or none of this kind of request.
+    Refused,
+    /// The other side can't take it now.
+    Unavailable,
+}
+
+impl Outcome {
+    /// What it means. A redirection is none: the next hop was not asked for in the configuration, and a POST that is
+    /// redirected arrives as something else.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Outcome::Answered { status: 200..=299, .. } => Verdict::Taken,
+            Outcome::Answered { status: 410, .. } => Verdict::Gone,
+            Outcome::Answered { status: 408 | 409 | 425 | 429, .. } => Verdict::Unavailable,
+            Outcome::Answered { status: 400..=499, .. } => Verdict::Refused,
+            Outcome::Answered { .. } | Outcome::Failed { .. } => Verdict::Unavailable,
+        }
+    }
+
+    /// The status that was answered.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Outcome::Answered { status, .. } => Some(*status),
+            Outcome::Failed { .. } => None,
+        }
+    }
+
+    /// How long the other side wants to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Outcome::Answered { retry_after, .. } => *retry_after,
+            Outcome::Failed { .. } => None,
+        }
+    }
+
+    /// What is the matter, and what to do about it.
+    pub fn explain(self) -> (String, String) {
+        let status = match self {
+            Outcome::Failed { what, cure } => return (what, cure),
+            Outcome::Answered { status, .. } => status,
+        };
+        let cure = match status {
+            200..=299 => "nothing",
+            300..=399 => "write the URL that it redirects to as url: redirections are not followed",
+            401 | 403 | 407 => {
+                "check secret and authorization: it does not believe that this device may send"
+            }
+            404 | 405 => "check the path of url: nothing takes a POST there",
+            410 => "it wants no events any more; resume the upstream if that is a mistake",
+            413 => "let it take larger bodies",
+            429 => "nothing: it is told later, as it asks; or let it take more",
+            400..=499 => "look into its log: it refuses what it is sent",
+            _ => "look into its log; events wait here",
+        };
+        (format!("it answers {status}"), cure.to_owned())
+    }
+}

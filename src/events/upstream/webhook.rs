@@ -1,0 +1,95 @@
+//! The native kind: each event as a CloudEvent in a POST of its own, signed as Standard Webhooks 1.0 asks.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use ring::hmac;
+
+use super::dialect::{Dialect, Frozen, Request};
+use crate::config;
+use crate::config::upstream::SECRET_PREFIX;
+use crate::events::CloudEvent;
+use crate::now::Now;
+
+/// States of a call that lasts no longer than the moment; all others are history.
+const MOMENTARY: &[&str] = &["call.dialing", "call.ringing", "call.early"];
+
+/// Standard Webhooks over the URL of the settings. Identity and body are frozen; the signature is of the attempt,
+/// because receivers refuse one that is older than some minutes.
+pub struct Webhook {
+    serial: String,
+    target: String,
+    authorization: Option<String>,
+    key: hmac::Key,
+}
+
+impl Webhook {
+    /// The kind `webhook` with these settings.
+    pub fn new(settings: &config::Upstream, serial: &str) -> Webhook {
+        let secret = settings.secret.reveal();
+        let encoded = secret.strip_prefix(SECRET_PREFIX).unwrap_or(secret);
+        // The configuration is refused unless this can be read.
+        let key = BASE64_STANDARD.decode(encoded).unwrap_or_default();
+        let authorization = settings.authorization.reveal();
+        Webhook {
+            serial: serial.to_owned(),
+            target: settings.url.path().to_owned(),
+            authorization: (!authorization.is_empty()).then(|| authorization.to_owned()),
+            key: hmac::Key::new(hmac::HMAC_SHA256, &key),
+        }
+    }
+
+    fn signature(&self, id: &str, timestamp: &str, body: &[u8]) -> String {
+        let mut signed = hmac::Context::with_key(&self.key);
+        for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
+            signed.update(part);
+        }
+        format!("v1,{}", BASE64_STANDARD.encode(signed.sign()))
+    }
+}
+
+impl Dialect for Webhook {
+    fn pops_up(&self, kind: &str) -> bool {
+        MOMENTARY.contains(&kind)
+    }
+
+    fn render(&self, event: &CloudEvent) -> Option<Frozen> {
+        Some(Frozen { id: event.id.to_string(), body: event.to_json(&self.serial).into_bytes() })
+    }
+
+    fn request(&self, frozen: &Frozen, now: Now) -> Request {
+        let timestamp = now.utc_us.div_euclid(1_000_000).to_string();
+        let signature = self.signature(&frozen.id, &timestamp, &frozen.body);
+        let mut headers = vec![
+            ("content-type", "application/cloudevents+json; charset=utf-8".to_owned()),
+            ("webhook-id", frozen.id.clone()),
+            ("webhook-timestamp", timestamp),
+            ("webhook-signature", signature),
+        ];
+        headers.extend(self.authorization.clone().map(|value| ("authorization", value)));
+        Request { method: "POST", target: self.target.clone(), headers, body: frozen.body.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    /// The example that the specification of Standard Webhooks publishes for its reference implementations.
+    #[test]
+    fn the_published_example_has_the_published_signature() {
+        let secret = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        let webhook = Webhook::new(&config::Upstream { secret, ..config::Upstream::default() }, "TR-1");
+        let frozen = Frozen {
+            id: "msg_p5jXN8AQM9LWM0D4loKWxJek".to_owned(),
+            body: br#"{"test": 2432232314}"#.to_vec(),
+        };
+        let request = webhook.request(&frozen, Now { mono_us: 0, utc_us: 1_614_265_330_999_999 });
+        let field =
+            |name| request.headers.iter().find(|(it, _)| *it == name).map(|(_, value)| value.as_str());
+        assert_eq!(field("webhook-id"), Some("msg_p5jXN8AQM9LWM0D4loKWxJek"));
+        assert_eq!(field("webhook-timestamp"), Some("1614265330"));
+        assert_eq!(field("webhook-signature"), Some("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="));
+        assert_eq!((request.method, field("authorization")), ("POST", None));
+    }
+}

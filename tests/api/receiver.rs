@@ -1,0 +1,240 @@
+//! A system upstream, as its own code would be written: it takes events over HTTP and believes none whose signature is
+//! not right.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// What the receiver gave to whoever sets up a device.
+pub const SECRET: &str = "whsec_cGxhbnRlZC1zZWNyZXQtb2YtYS1jdXN0b21lcg==";
+
+/// One request that came, its signature found right.
+#[derive(Clone, Debug)]
+pub struct Got {
+    pub id: String,
+    pub timestamp: String,
+    pub signature: String,
+    pub text: String,
+    pub target: String,
+    pub authorization: Option<String>,
+    /// The status that it was answered with; 0 for none.
+    pub status: u16,
+}
+
+impl Got {
+    pub fn event(&self) -> Value {
+        serde_json::from_str(&self.text).expect("JSON")
+    }
+
+    pub fn sequence(&self) -> u64 {
+        self.event()["sequence"].as_str().and_then(|it| it.parse().ok()).expect("a number")
+    }
+}
+
+/// What is answered to a request, by how many came before it.
+pub type Manner = Box<dyn FnMut(&Got, usize) -> Reply + Send>;
+
+/// An answer.
+pub enum Reply {
+    Status(u16),
+    /// A status with header fields and a body.
+    Full(u16, &'static str, Vec<u8>),
+    /// The head at once, then one byte of an endless body a second.
+    Drip(u16),
+    /// The head never ends.
+    SlowHead,
+    /// The connection is closed without an answer.
+    Close,
+}
+
+pub struct Receiver {
+    pub address: SocketAddr,
+    got: Arc<Mutex<Vec<Got>>>,
+    manner: Arc<Mutex<Manner>>,
+    pub connections: Arc<AtomicUsize>,
+    ended: Arc<AtomicBool>,
+}
+
+/// A connection, with TLS or without.
+trait Stream: Read + Write + Send {}
+impl<S: Read + Write + Send> Stream for S {}
+
+impl Receiver {
+    pub fn open(manner: impl FnMut(&Got, usize) -> Reply + Send + 'static) -> Receiver {
+        Receiver::with(None, manner)
+    }
+
+    /// One that takes everything, over TLS.
+    pub fn secure(tls: Arc<ServerConfig>) -> Receiver {
+        Receiver::with(Some(tls), |_, _| Reply::Status(204))
+    }
+
+    fn with(
+        tls: Option<Arc<ServerConfig>>,
+        manner: impl FnMut(&Got, usize) -> Reply + Send + 'static,
+    ) -> Receiver {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let receiver = Receiver {
+            address: listener.local_addr().expect("an address"),
+            got: Arc::default(),
+            manner: Arc::new(Mutex::new(Box::new(manner))),
+            connections: Arc::default(),
+            ended: Arc::default(),
+        };
+        let (got, manner) = (receiver.got.clone(), receiver.manner.clone());
+        let (connections, ended) = (receiver.connections.clone(), receiver.ended.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if ended.load(Ordering::Relaxed) {
+                    return;
+                }
+                connections.fetch_add(1, Ordering::Relaxed);
+                let (got, manner) = (got.clone(), manner.clone());
+                let stream = stream.expect("a visitor");
+                stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a limit");
+                let stream: Box<dyn Stream> = match &tls {
+                    Some(tls) => {
+                        let session = ServerConnection::new(tls.clone()).expect("a session");
+                        Box::new(StreamOwned::new(session, stream))
+                    }
+                    None => Box::new(stream),
+                };
+                std::thread::spawn(move || converse(BufReader::new(stream), &got, &manner));
+            }
+        });
+        receiver
+    }
+
+    /// One that takes everything.
+    pub fn willing() -> Receiver {
+        Receiver::open(|_, _| Reply::Status(204))
+    }
+
+    pub fn behave(&self, manner: impl FnMut(&Got, usize) -> Reply + Send + 'static) {
+        *self.manner.lock().expect("a lock") = Box::new(manner);
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/hooks/planted-path?k=planted-key", self.address)
+    }
+
+    /// A table of the configuration that names it.
+    pub fn table(&self, name: &str, more: &str) -> String {
+        let url = self.url();
+        format!(
+            "[[upstream]]\nname = \"{name}\"\nkind = \"webhook\"\nurl = \"{url}\"\nsecret = \"{SECRET}\"\n\
+             events = [\"*\"]\n{more}\n"
+        )
+    }
+
+    pub fn got(&self) -> Vec<Got> {
+        self.got.lock().expect("a lock").clone()
+    }
+
+    /// The numbers of the events that were taken, in the order in which they came first.
+    pub fn taken(&self) -> Vec<u64> {
+        let mut taken = Vec::new();
+        for got in self.got().iter().filter(|got| (200..300).contains(&got.status)) {
+            if !taken.contains(&got.sequence()) {
+                taken.push(got.sequence());
+            }
+        }
+        taken
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn converse(mut lines: BufReader<Box<dyn Stream>>, got: &Mutex<Vec<Got>>, manner: &Mutex<Manner>) {
+    while let Some(request) = read(&mut lines) {
+        let out = lines.get_mut();
+        let mut all = got.lock().expect("a lock");
+        let reply = (manner.lock().expect("a lock"))(&request, all.len());
+        let status = match &reply {
+            Reply::Status(status) | Reply::Full(status, ..) | Reply::Drip(status) => *status,
+            Reply::SlowHead | Reply::Close => 0,
+        };
+        all.push(Got { status, ..request });
+        drop(all);
+        let written = match reply {
+            Reply::Status(status) => write!(out, "HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n"),
+            Reply::Full(status, fields, body) => {
+                let head = format!("HTTP/1.1 {status} X\r\n{fields}Content-Length: {}\r\n\r\n", body.len());
+                out.write_all(head.as_bytes()).and_then(|()| out.write_all(&body))
+            }
+            Reply::Drip(status) => {
+                let _ = write!(out, "HTTP/1.1 {status} X\r\nContent-Length: 1000000\r\n\r\n");
+                while out.write_all(b"x").is_ok() {
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+                return;
+            }
+            Reply::SlowHead => {
+                let _ = write!(out, "HTTP/1.1 200 OK\r\nX-Endless: ");
+                while out.write_all(b"x").is_ok() {
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+                return;
+            }
+            Reply::Close => return,
+        };
+        if written.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads one request; `None` at the end of the connection. A wrong signature is a failure of the test.
+fn read(lines: &mut impl BufRead) -> Option<Got> {
+    let mut first = String::new();
+    lines.read_line(&mut first).ok().filter(|count| *count > 0)?;
+    let mut fields = std::collections::BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        lines.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        fields.insert(name.to_ascii_lowercase(), value.to_owned());
+    }
+    let mut body = vec![0; fields.get("content-length")?.parse().ok()?];
+    lines.read_exact(&mut body).ok()?;
+    let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
+    let got = Got {
+        id: field("webhook-id"),
+        timestamp: field("webhook-timestamp"),
+        signature: field("webhook-signature"),
+        text: String::from_utf8(body).expect("text"),
+        target: first.split(' ').nth(1).expect("a path").to_owned(),
+        authorization: fields.get("authorization").cloned(),
+        status: 0,
+    };
+    assert!(first.starts_with("POST ") && field("content-type").starts_with("application/cloudevents+json"));
+    assert!(is_signed(&got), "the signature is wrong: {got:?}");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs();
+    let sent: u64 = got.timestamp.parse().expect("seconds");
+    assert!(now.abs_diff(sent) < 300, "the signature is old");
+    Some(got)
+}
+
+/// HMAC-SHA256 (RFC 2104), written from the standard: the receiver does not ask the sender's code.
+fn is_signed(got: &Got) -> bool {
+    let mut key = BASE64_STANDARD.decode(SECRET.strip_prefix("whsec_").expect("the prefix")).expect("base64");
+    key.resize(64, 0);
+    let pad = |with: u8| key.iter().map(|byte| byte ^ with).collect::<Vec<u8>>();
+    let signed = format!("{}.{}.{}", got.id, got.timestamp, got.text);
+    let inner = Sha256::digest([pad(0x36), signed.into_bytes()].concat());
+    let outer = Sha256::digest([pad(0x5c), inner.to_vec()].concat());
+    got.signature.split(' ').any(|it| it == format!("v1,{}", BASE64_STANDARD.encode(outer)))
+}
