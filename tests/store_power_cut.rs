@@ -637,7 +637,7 @@ fn a_full_disk_is_told_and_the_batch_can_be_tried_again() {
                 disk.begin(Fate::Well);
                 store.commit(&waiting).unwrap();
             }
-            Ok(()) => disk.begin(Fate::Well),
+            Ok(_) => disk.begin(Fate::Well),
         }
         examine(&store, number, "after the disk was full");
     }

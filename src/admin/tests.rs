@@ -15,6 +15,7 @@ use super::routes::ROUTES;
 use super::{Office, Shared, openapi, routes};
 use crate::config::{Config, Role};
 use crate::events::archive::Archive;
+use crate::events::tail::Tail;
 use crate::events::upstream::desk::Upstreams;
 use crate::phone::desk::Desk;
 
@@ -23,7 +24,7 @@ fn empty(text: &str) -> axum::Router {
     let config = Config::parse(text, "tipring.toml").expect("a configuration");
     let (desk, _) = Desk::open();
     let (jobs, _) = std::sync::mpsc::sync_channel(1);
-    let archive = Archive::new(jobs, watch::channel(0).1);
+    let archive = Archive::new(jobs, watch::channel(Tail::default()).1);
     let office = Office {
         desk,
         archive,

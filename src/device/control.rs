@@ -41,6 +41,8 @@ const NOTICES_PER_TURN: usize = 32;
 const FIRST_ANSWER: Duration = Duration::from_millis(3);
 /// How often a wrong clock is looked at when nothing else happens.
 const CLOCK_CHECK: Duration = Duration::from_secs(2);
+/// When the store is offered again what it had no room for.
+const HAND_OVER: Duration = Duration::from_millis(20);
 
 /// What other threads tell this one.
 pub(super) enum Notice {
@@ -203,6 +205,7 @@ impl Control {
         let due = due.unwrap_or(u64::MAX);
         // Nobody tells of a sleep of the machine, and deadlines do not count it: it is looked for.
         let longest = if self.clock_wrong { CLOCK_CHECK } else { LOOK_EVERY };
+        let longest = if self.store.holds_back() { HAND_OVER } else { longest };
         Duration::from_micros(due.saturating_sub(now.mono_us)).min(longest)
     }
 
@@ -493,6 +496,7 @@ impl Control {
             log(&write);
             self.store.keep(write);
         }
+        self.store.flush();
     }
 
     /// Where recordings are kept.

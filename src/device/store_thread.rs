@@ -1,7 +1,7 @@
 //! The store thread: it commits what the phone wants kept, and answers what is asked of it. A commit takes everything
 //! that waited during the last one, so a burst of events costs two syncs of the disk and not one each.
 
-use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -12,14 +12,18 @@ use tokio::sync::watch;
 
 use super::clock;
 use crate::config::Journal;
+use crate::events::CloudEvent;
 use crate::events::archive::{Archive, Job};
-use crate::events::store::{Store, StoreError, Write};
+use crate::events::store::{Backlog, Blame, Store, StoreError, Write};
+use crate::events::tail::Tail;
 use crate::phone::Remembered;
 
 /// Jobs that may wait. The queue takes its memory at once, some 100 bytes for each.
 const QUEUE: usize = 2048;
-/// What is held back in memory while the disk refuses; past it the oldest is given up.
+/// What is held back in memory while the disk refuses; past it the oldest events become a gap.
 const MOST_WAITING: usize = 20_000;
+/// What is held back in memory while the thread waits for the disk, beyond its queue.
+const MOST_HELD: usize = 20_000;
 /// One commit takes this much at most, so that questions between commits are answered soon.
 const LARGEST_BATCH: usize = 1_000;
 /// How often a refused commit is tried again.
@@ -50,6 +54,8 @@ pub struct StoreThread {
     // Boxed, because such a queue takes the memory of all its places at once.
     jobs: SyncSender<Box<Job>>,
     thread: JoinHandle<()>,
+    /// What did not fit into the queue.
+    held: Backlog,
 }
 
 impl StoreThread {
@@ -62,18 +68,18 @@ impl StoreThread {
     ) -> std::io::Result<(StoreThread, Archive, Receiver<Remembered>)> {
         let (jobs, inbox) = sync_channel(QUEUE);
         let (tell, remembered) = sync_channel(1);
-        let (committed, newest) = watch::channel(0);
+        let (committed, tail) = watch::channel(Tail::default());
         let folder = folder.to_path_buf();
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || {
             let (store, trouble) = open(&folder);
             let recalled = recall(&store).unwrap_or_default();
-            let _ = committed.send(recalled.sequence);
+            let _ = committed.send(Tail::after(recalled.sequence));
             // Whoever waits for it may have given up.
             let _ = tell.send(recalled);
             let mut keeper = Keeper {
                 store,
                 journal,
-                waiting: VecDeque::new(),
+                waiting: Backlog::new(MOST_WAITING),
                 committed,
                 notices: Box::new(notices),
                 in_memory: trouble.is_some(),
@@ -85,23 +91,46 @@ impl StoreThread {
                 Some(error) => keeper.fails(&error),
                 None => (keeper.notices)(Notice::Works),
             }
-            keeper.waiting.push_back(clean(false));
+            keeper.wait(clean(false));
             keeper.run(&inbox);
         })?;
-        let archive = Archive::new(jobs.clone(), newest);
-        Ok((StoreThread { jobs, thread }, archive, remembered))
+        let archive = Archive::new(jobs.clone(), tail);
+        Ok((StoreThread { jobs, thread, held: Backlog::new(MOST_HELD) }, archive, remembered))
     }
 
-    /// Hands over something to be kept.
-    pub fn keep(&self, write: Write) {
-        if let Err(TrySendError::Full(_)) = self.jobs.try_send(Box::new(Job::Keep(write))) {
-            tracing::error!("the store does not keep up with the events; one was lost");
+    /// Hands over something to be kept. Nobody waits for a disk here: what finds no room goes with a later call, or with
+    /// [`StoreThread::flush`].
+    pub fn keep(&mut self, write: Write) {
+        told_lost(self.held.push(write));
+        self.flush();
+    }
+
+    /// Whether something found no room yet.
+    pub fn holds_back(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Hands over what found no room before.
+    pub fn flush(&mut self) {
+        while let Some(write) = self.held.pop() {
+            match self.jobs.try_send(Box::new(Job::Keep(write))) {
+                Ok(()) => {}
+                Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
+                    if let Job::Keep(write) = *job {
+                        self.held.put_back(write);
+                    }
+                    break;
+                }
+            }
         }
     }
 
     /// Keeps what waits, and waits for the thread's end.
-    pub fn stop(self) {
-        // A full queue is emptied by the thread; the order to stop must get in.
+    pub fn stop(mut self) {
+        // A full queue is emptied by the thread; what is held back and the order to stop must get in.
+        while let Some(write) = self.held.pop() {
+            let _ = self.jobs.send(Box::new(Job::Keep(write)));
+        }
         let _ = self.jobs.send(Box::new(Job::Stop));
         let _ = self.thread.join();
     }
@@ -140,11 +169,27 @@ fn clean(clean: bool) -> Write {
     Write::Setting { name: CLEAN.to_owned(), value: Some(if clean { "yes" } else { "no" }.to_owned()) }
 }
 
+/// The number up to which readers know everything once this is kept.
+fn last_number(write: &Write) -> Option<u64> {
+    match write {
+        Write::Event(event) => Some(event.sequence),
+        Write::Gap { last, .. } => Some(*last),
+        _ => None,
+    }
+}
+
+fn told_lost(lost: Option<RangeInclusive<u64>>) {
+    if let Some(lost) = lost {
+        let (first, last) = (lost.start(), lost.end());
+        tracing::error!(first, last, "the store does not keep up: these events are lost, and told as a gap");
+    }
+}
+
 struct Keeper {
     store: Option<Store>,
     journal: Journal,
-    waiting: VecDeque<Write>,
-    committed: watch::Sender<u64>,
+    waiting: Backlog,
+    committed: watch::Sender<Tail>,
     notices: Box<dyn Fn(Notice) + Send>,
     /// The file could not be opened: nothing outlives this process, however well it is kept until then.
     in_memory: bool,
@@ -182,16 +227,15 @@ impl Keeper {
     /// Does one job; false when it is the last.
     fn take(&mut self, job: Job) -> bool {
         match job {
-            Job::Keep(write) => {
-                if self.waiting.len() >= MOST_WAITING {
-                    self.waiting.pop_front();
-                }
-                self.waiting.push_back(write);
-            }
+            Job::Keep(write) => self.wait(write),
             Job::Stop => return false,
             question => self.answer(question),
         }
         true
+    }
+
+    fn wait(&mut self, write: Write) {
+        told_lost(self.waiting.push(write));
     }
 
     /// Answers a question, once what was handed over before it has been kept.
@@ -208,7 +252,13 @@ impl Keeper {
             Job::Journal { query, reply } => drop(reply.send(self.with(|store| store.journal(&query)))),
             Job::Call { call, reply } => drop(reply.send(self.with(|store| store.call(&call)))),
             Job::Erase { whose, now_utc_us, reply } => {
-                drop(reply.send(self.with(|store| store.erase(&whose, now_utc_us))));
+                let erased = self.with(|store| store.erase(&whose, now_utc_us));
+                // What was erased is told to nobody any more, from memory neither.
+                self.committed.send_if_modified(|tail| {
+                    tail.clear();
+                    false
+                });
+                drop(reply.send(erased));
             }
             Job::Upstreams { reply } => {
                 drop(reply.send(self.with(|store| Ok((store.upstreams()?, store.last_sequence()?)))));
@@ -229,32 +279,52 @@ impl Keeper {
             return;
         }
         self.tried = Some(Instant::now());
-        let batch = self.waiting.make_contiguous();
-        let newest = batch.iter().rev().find_map(|write| match write {
-            Write::Event(event) => Some(event.sequence),
-            _ => None,
-        });
+        let batch = self.waiting.as_slice();
         let result = match &mut self.store {
             Some(store) => store.commit(batch),
             None => Err(StoreError::ReadOnly("no store could be opened".into())),
         };
         match result {
-            Ok(()) => {
-                self.waiting.clear();
-                if let Some(newest) = newest {
-                    self.committed.send_replace(newest);
-                }
-                if std::mem::take(&mut self.failing) && !self.in_memory {
-                    (self.notices)(Notice::Works);
-                }
+            Ok(events) => {
+                let (count, newest) = (batch.len(), batch.iter().rev().find_map(last_number));
+                self.waiting.kept(count);
+                self.committed_now(events, newest);
             }
             Err(error) => {
                 self.fails(&error);
-                // What can never be kept must not stand in the way of what can.
-                if !error.may_pass() {
-                    self.waiting.clear();
+                if error.blame() == Blame::Ours {
+                    self.commit_one_by_one();
                 }
             }
+        }
+    }
+
+    /// What can never be kept must not stand in the way of what can: it becomes a gap.
+    fn commit_one_by_one(&mut self) {
+        while let (Some(store), Some(write)) = (&mut self.store, self.waiting.pop()) {
+            let (events, newest) = match store.commit(std::slice::from_ref(&write)) {
+                Ok(events) => (events, last_number(&write)),
+                Err(error) if error.blame() == Blame::Ours => {
+                    tracing::error!("something can't be kept, and is given up: {error}");
+                    let Write::Event(event) = &write else { continue };
+                    let (first, last, utc_us) = (event.sequence, event.sequence, event.utc_us);
+                    let gap = Write::Gap { first, last, reason: "unwritable".to_owned(), utc_us };
+                    let known = store.commit(std::slice::from_ref(&gap)).is_ok();
+                    (Vec::new(), known.then_some(last))
+                }
+                Err(_) => return self.waiting.put_back(write),
+            };
+            self.committed_now(events, newest);
+        }
+    }
+
+    /// Everything until here is kept, and may be told.
+    fn committed_now(&mut self, events: Vec<CloudEvent>, newest: Option<u64>) {
+        if let Some(newest) = newest {
+            self.committed.send_modify(|tail| tail.append(events, newest));
+        }
+        if std::mem::take(&mut self.failing) && !self.in_memory {
+            (self.notices)(Notice::Works);
         }
     }
 
@@ -279,8 +349,104 @@ impl Keeper {
     }
 
     fn end(&mut self) {
-        self.waiting.push_back(clean(true));
+        self.wait(clean(true));
         self.failing = false;
         self.commit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::chance::Chance;
+    use crate::events::{Event, Kind, Recorder};
+    use crate::now::Now;
+
+    fn keeper() -> (Keeper, watch::Receiver<Tail>, Receiver<Notice>) {
+        let (committed, tail) = watch::channel(Tail::default());
+        let (notices, told) = channel();
+        let keeper = Keeper {
+            store: Some(Store::open(Connection::open_in_memory().unwrap()).unwrap()),
+            journal: Journal::default(),
+            waiting: Backlog::new(MOST_WAITING),
+            committed,
+            notices: Box::new(move |notice| notices.send(notice).unwrap()),
+            in_memory: false,
+            failing: false,
+            tried: None,
+            pruned: Instant::now(),
+        };
+        (keeper, tail, told)
+    }
+
+    fn events(seed: u64, count: usize) -> Vec<Write> {
+        let mut recorder = Recorder::new(0, Chance::from_number(seed));
+        let kind = Kind::UpstreamResumed { upstream: "crm".to_owned(), waiting: 0 };
+        let record = |_| recorder.record(Now { mono_us: 0, utc_us: 0 }, Event::new(kind.clone()));
+        (0..count).map(record).map(|event| Write::Event(Box::new(event))).collect()
+    }
+
+    fn numbers(page: &[CloudEvent]) -> Vec<u64> {
+        page.iter().map(|event| event.sequence).collect()
+    }
+
+    #[test]
+    fn what_is_committed_is_read_from_memory_as_it_is_read_from_the_store() {
+        let (mut keeper, tail, _told) = keeper();
+        for batch in events(1, 40).chunks(7) {
+            batch.iter().for_each(|write| keeper.wait(write.clone()));
+            keeper.commit();
+            assert!(keeper.waiting.is_empty());
+        }
+        for since in 0..40 {
+            let kept = keeper.with(|store| store.events_since(since, 16)).unwrap();
+            assert_eq!(tail.borrow().page(since, 16), Some(kept), "after {since}");
+        }
+        keeper.answer(Job::Erase {
+            whose: crate::events::store::Erase::Call("c".to_owned()),
+            now_utc_us: 0,
+            reply: tokio::sync::oneshot::channel().0,
+        });
+        assert_eq!(tail.borrow().page(10, 16), None, "somebody may have been erased");
+    }
+
+    /// Another program's event has the number of ours: it can never be kept, and what came with it can.
+    #[test]
+    fn what_can_never_be_kept_takes_nothing_with_it() {
+        let (mut keeper, tail, told) = keeper();
+        keeper.wait(events(1, 3).pop().unwrap());
+        keeper.commit();
+        let other = events(2, 5);
+        other.iter().for_each(|write| keeper.wait(write.clone()));
+        keeper.wait(Write::Setting { name: "dnd.office".to_owned(), value: Some("on".to_owned()) });
+        keeper.commit();
+        assert!(keeper.waiting.is_empty());
+        let kept = keeper.with(|store| store.events_since(0, 16)).unwrap();
+        assert_eq!(numbers(&kept), [1, 2, 3, 4, 5]);
+        let Write::Event(ours) = &other[3] else { unreachable!() };
+        assert_eq!((kept[3].id, tail.borrow().newest()), (ours.id, 5));
+        let settings = keeper.with(|store| store.settings()).unwrap();
+        assert_eq!(settings["dnd.office"], "on");
+        let notices: Vec<Notice> = told.try_iter().collect();
+        assert!(matches!(notices[..], [Notice::Fails { .. }, Notice::Works]), "{notices:?}");
+    }
+
+    #[test]
+    fn a_hole_is_committed_and_told_where_the_disk_was_too_slow() {
+        let (mut keeper, tail, _told) = keeper();
+        keeper.waiting = Backlog::new(10);
+        events(1, 16).into_iter().for_each(|write| keeper.wait(write));
+        keeper.commit();
+        let kept = keeper.with(|store| store.events_since(0, 16)).unwrap();
+        assert_eq!(numbers(&kept), [9, 10, 11, 12, 13, 14, 15, 16]);
+        assert_eq!(
+            (kept[0].kind.as_str(), kept[0].data.contains("overload")),
+            ("gap", true),
+            "{:?}",
+            kept[0]
+        );
+        assert_eq!(tail.borrow().newest(), 16);
     }
 }

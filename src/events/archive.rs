@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::cloud_event::CloudEvent;
 use super::store::{Entry, Erase, Erased, JournalPage, Query, StoreError, Write};
+use super::tail::Tail;
 use super::upstream::state::State;
 
 /// Where an answer goes.
@@ -72,7 +73,7 @@ pub enum Job {
 #[derive(Clone, Debug)]
 pub struct Archive {
     jobs: SyncSender<Box<Job>>,
-    committed: watch::Receiver<u64>,
+    committed: watch::Receiver<Tail>,
 }
 
 /// Why the store gave no answer.
@@ -88,23 +89,27 @@ pub enum ArchiveError {
 
 impl Archive {
     /// The reading side of the thread that takes `jobs` and announces each commit by `committed`.
-    pub fn new(jobs: SyncSender<Box<Job>>, committed: watch::Receiver<u64>) -> Archive {
+    pub fn new(jobs: SyncSender<Box<Job>>, committed: watch::Receiver<Tail>) -> Archive {
         Archive { jobs, committed }
     }
 
     /// The number of the newest event that is kept.
     pub fn committed(&self) -> u64 {
-        *self.committed.borrow()
+        self.committed.borrow().newest()
     }
 
     /// Waits until an event newer than `since` is kept; false if there never will be one.
     pub async fn newer_than(&mut self, since: u64) -> bool {
-        self.committed.wait_for(|committed| *committed > since).await.is_ok()
+        self.committed.wait_for(|committed| committed.newest() > since).await.is_ok()
     }
 
     /// Events after the number `since`, `limit` at most. See [`Store::events_since`](super::store::Store::events_since).
     pub async fn events(&self, since: u64, limit: u32) -> Result<Vec<CloudEvent>, ArchiveError> {
-        self.ask(|reply| Job::Events { since, limit, reply }).await
+        let recent = self.committed.borrow().page(since, limit);
+        match recent {
+            Some(page) => Ok(page),
+            None => self.ask(|reply| Job::Events { since, limit, reply }).await,
+        }
     }
 
     /// All events of one call.

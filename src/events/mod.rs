@@ -2,7 +2,8 @@
 //!
 //! This room owns the names and fields that other systems see ([`catalogue`]), the words for why a call ended
 //! ([`cause`]), numbers as they were dialled and in E.164 ([`number`]), what waits in a mailbox ([`mailbox`]), numbering and the CloudEvents form
-//! ([`cloud_event`]), what other systems are told and when ([`upstream`]), and the SQL of the journal and the event log ([`store`]) over a connection that it is handed.
+//! ([`cloud_event`]), what other systems are told and when ([`upstream`]), the SQL of the journal and the event log ([`store`]) over a
+//! connection that it is handed, and the newest events in memory ([`tail`]).
 //!
 //! It must not know SIP, audio or what a phone does: `phone/` says that something happened and why, and nobody else
 //! invents an event.
@@ -15,6 +16,7 @@ pub mod leg;
 pub mod mailbox;
 pub mod number;
 pub mod store;
+pub mod tail;
 pub mod upstream;
 
 pub use catalogue::{Event, Kind, Suspension};

@@ -4,6 +4,7 @@
 //! is there as a whole or not at all, and once it has returned no power cut takes it away: the log is written ahead
 //! (WAL) and synced at each commit. Order is that of sequence numbers, never that of the clock.
 
+mod backlog;
 mod error;
 mod journal;
 mod retention;
@@ -18,6 +19,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use backlog::Backlog;
 pub use error::{Blame, StoreError};
 pub use journal::{Entry, JournalPage, Query};
 pub use retention::{Erase, Erased, Pruned};
@@ -116,6 +118,17 @@ const LARGEST_PAGE: u32 = 10_000;
 pub enum Write {
     /// An event. Numbers rise from commit to commit; the same event again changes nothing.
     Event(Box<Recorded>),
+    /// Events that nobody could keep: whoever reads on is told why they are missing.
+    Gap {
+        /// The number of the first one.
+        first: u64,
+        /// The number of the last one.
+        last: u64,
+        /// Why, in a word.
+        reason: String,
+        /// When that was found, in microseconds since 1970 UTC.
+        utc_us: i64,
+    },
     /// A leg in the journal: at its beginning, and again (by `leg_id`) when more is known.
     Call(Box<Entry>),
     /// What a line used up on a day. Adds to what is there.
@@ -242,20 +255,28 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps a batch: all of it, for good, or nothing of it.
+    /// Keeps a batch: all of it, for good, or nothing of it. The answer is its events, as readers get them.
     ///
     /// # Errors
     ///
     /// Nothing was kept. The same batch may be tried again later.
-    pub fn commit(&mut self, batch: &[Write]) -> Result<(), StoreError> {
+    pub fn commit(&mut self, batch: &[Write]) -> Result<Vec<CloudEvent>, StoreError> {
+        let mut events = Vec::new();
         if batch.is_empty() {
-            return Ok(());
+            return Ok(events);
         }
         let digits = self.digits;
         let transaction = self.connection.transaction()?;
         for write in batch {
             match write {
-                Write::Event(event) => append(&transaction, &event.cloud_event(digits))?,
+                Write::Event(event) => {
+                    let event = event.cloud_event(digits);
+                    append(&transaction, &event)?;
+                    events.push(event);
+                }
+                Write::Gap { first, last, reason, utc_us } => {
+                    retention::note_gap(&transaction, whole(*first), whole(*last), reason, *utc_us)?;
+                }
                 Write::Call(entry) => journal::put(&transaction, entry)?,
                 Write::Usage(usage) => {
                     transaction
@@ -294,7 +315,7 @@ impl Store {
             }
         }
         transaction.commit()?;
-        Ok(())
+        Ok(events)
     }
 
     /// The number of the newest event that ever was kept; 0 in a new store.

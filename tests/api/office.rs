@@ -17,6 +17,7 @@ use tipring::config::Config;
 use tipring::device::upstream::Dispatcher;
 use tipring::events::archive::{Archive, Job};
 use tipring::events::store::{Store, Write as Keep};
+use tipring::events::tail::Tail;
 use tipring::events::{Event, Kind, Recorder};
 use tipring::now::Now;
 use tipring::phone::command::{Blame, Command, Outcome, Refusal, Reply};
@@ -175,7 +176,7 @@ fn facts() -> Facts {
 fn desk_thread(
     mut wishes: mpsc::Receiver<Wish>,
     asked: Arc<Mutex<Vec<Asked>>>,
-    committed: watch::Receiver<u64>,
+    committed: watch::Receiver<Tail>,
 ) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut dialled = 0;
@@ -198,7 +199,7 @@ fn desk_thread(
                     if command != Command::Status {
                         asked.lock().expect("a lock").push(Asked::Command(command.clone(), origin));
                     }
-                    let _ = reply.send(obey(command, *committed.borrow(), &mut dialled));
+                    let _ = reply.send(obey(command, committed.borrow().newest(), &mut dialled));
                 }
                 Wish::Trace { after, line, call, reply } => {
                     let _ = reply.send(tracer.after(after, line.as_deref(), call.as_deref()));
@@ -222,15 +223,16 @@ fn desk_thread(
     })
 }
 
-fn store_thread(file: PathBuf, jobs: Receiver<Box<Job>>, committed: watch::Sender<u64>) -> JoinHandle<()> {
+fn store_thread(file: PathBuf, jobs: Receiver<Box<Job>>, committed: watch::Sender<Tail>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let connection = rusqlite::Connection::open(file).expect("a database");
         let mut store = Store::open(connection).expect("a store");
         for job in jobs {
             match *job {
                 Job::Keep(write) => {
-                    store.commit(std::slice::from_ref(&write)).expect("a commit");
-                    committed.send_replace(store.last_sequence().expect("a number"));
+                    let events = store.commit(std::slice::from_ref(&write)).expect("a commit");
+                    let newest = store.last_sequence().expect("a number");
+                    committed.send_modify(|tail| tail.append(events, newest));
                 }
                 Job::Events { since, limit, reply } => drop(reply.send(store.events_since(since, limit))),
                 Job::EventsOfCall { call, reply } => drop(reply.send(store.events_of_call(&call))),
@@ -273,7 +275,7 @@ impl Paper {
             socket = folder.join("api.sock"),
         );
         let config = Config::parse(&text, "t.toml").expect("a configuration");
-        let (committed, newest) = watch::channel(0);
+        let (committed, newest) = watch::channel(Tail::default());
         let (jobs, inbox) = sync_channel(256);
         let archive = Archive::new(jobs.clone(), newest.clone());
         let (desk, wishes) = Desk::open();

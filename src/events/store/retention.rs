@@ -205,7 +205,7 @@ fn drop_calls(transaction: &Transaction<'_>, last: i64) -> Result<u64, StoreErro
 }
 
 /// Notes why events are gone.
-fn note_gap(
+pub(super) fn note_gap(
     transaction: &Transaction<'_>,
     first: i64,
     last: i64,
