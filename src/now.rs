@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// 2020-01-01T00:00:00Z: a clock before this was never set, and says nothing about when something happened.
+pub const CLOCK_WAS_SET: i64 = 1_577_836_800_000_000;
+
 /// One moment, on both clocks of the machine.
 ///
 /// `mono_us` drives every timer and never goes back. `utc_us` is what people and other systems are told; it may jump

@@ -86,7 +86,7 @@ fn upstreams(page: &mut Page, views: &[View]) {
         let up = if matches!(view.state, "idle" | "delivering") { 1.0 } else { 0.0 };
         page.sample(&[("upstream", &view.name), ("state", view.state)], up);
     }
-    let numbers: [Numbered; 5] = [
+    let numbers: [Numbered; 6] = [
         ("tipring_upstream_waiting", "gauge", "Events that wait for an upstream, at most.", |it| it.waiting),
         ("tipring_upstream_delivered_total", "counter", "Events that an upstream took.", |it| it.delivered),
         ("tipring_upstream_failed_total", "counter", "Attempts that did not succeed.", |it| it.failed),
@@ -96,6 +96,12 @@ fn upstreams(page: &mut Page, views: &[View]) {
         ("tipring_upstream_expired_total", "counter", "Events that were too old to be of use.", |it| {
             it.expired
         }),
+        (
+            "tipring_upstream_missing_total",
+            "counter",
+            "Dropped events of which an upstream was not told.",
+            |it| it.missing,
+        ),
     ];
     for (family, kind, help, number) in numbers {
         page.family(family, kind, help);

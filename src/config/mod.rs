@@ -9,6 +9,7 @@
 
 mod absent;
 mod country;
+pub mod dialects;
 pub mod dialing;
 mod example;
 pub mod finding;
@@ -21,6 +22,7 @@ mod reader;
 pub mod secret;
 pub mod settings;
 mod source;
+pub mod template;
 pub mod upstream;
 pub mod values;
 mod websocket;
@@ -35,6 +37,7 @@ pub use places::{Place, Places};
 pub use reader::{Key, Presence};
 pub use secret::Secret;
 pub use settings::{Admin, Audio, Device, Emergency, Journal, Limits, Log, Recording, Rtp, Sip, Token, User};
+pub use template::Template;
 pub use upstream::{HttpUrl, Upstream};
 pub use values::{Address, PortRange, Size};
 pub use websocket::WebSocketUrl;

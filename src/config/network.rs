@@ -250,15 +250,21 @@ pub(super) fn url_parts(rest: &str) -> Result<(String, Option<String>), String> 
         return Err("a login is no part of it: leave out what stands before the @".into());
     }
     host_port(authority)?;
-    if !path.bytes().all(|octet| octet.is_ascii_graphic() && !b"#<>\"\\^`{|}".contains(&octet)) {
-        return Err("write the path in ASCII, everything else as % and two digits, and without #".into());
-    }
+    path_text(path)?;
     let path = match path {
         "" => None,
         query if query.starts_with('?') => Some(format!("/{query}")),
         path => Some(path.to_owned()),
     };
     Ok((authority.to_owned(), path))
+}
+
+/// Checks that a text can stand in a path or a query as it is, or says what to write.
+pub(super) fn path_text(text: &str) -> Result<(), String> {
+    if !text.bytes().all(|octet| octet.is_ascii_graphic() && !b"#<>\"\\^`{|}".contains(&octet)) {
+        return Err("write the path in ASCII, everything else as % and two digits, and without #".into());
+    }
+    Ok(())
 }
 
 /// Checks `host` or `host:port`, or says what to write.

@@ -237,6 +237,11 @@ impl Scope<'_, '_> {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
+    /// What is written at a key, if that is text.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.table.and_then(|table| table.get(key)).and_then(Node::of).and_then(Node::text)
+    }
+
     /// `[sip]`, as messages name the table.
     pub(super) fn title(&self) -> String {
         match self.path {

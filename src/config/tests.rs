@@ -33,13 +33,22 @@ fn finding(text: &str) -> String {
     all.into_iter().next().unwrap()
 }
 
-/// The example with everything that is commented out switched on.
+/// The example with everything that is commented out switched on; each kind of upstream that has a table of its own gets an
+/// upstream for it.
 fn example_in_full() -> String {
+    let own = |line: &str| {
+        let kind = line.strip_prefix("#[upstream.")?.strip_suffix(']')?.replace('_', "-");
+        Some(format!(
+            "[[upstream]]\nname = \"{kind}\"\nkind = \"{kind}\"\nurl = \"https://{kind}.example\"\n{}",
+            &line[1..]
+        ))
+    };
     let setting = |line: &str| {
         let rest = line.strip_prefix('#').unwrap_or_default();
         rest.starts_with('[') || rest.starts_with(|c: char| c.is_ascii_lowercase())
     };
-    EXAMPLE.lines().map(|line| if setting(line) { &line[1..] } else { line }).collect::<Vec<_>>().join("\n")
+    let on = |line: &str| if setting(line) { line[1..].to_owned() } else { line.to_owned() };
+    EXAMPLE.lines().map(|line| own(line).unwrap_or_else(|| on(line))).collect::<Vec<_>>().join("\n")
 }
 
 /// Every key of the schema with its table, as in `sip.port_udp`.
@@ -122,7 +131,7 @@ fn the_example_shows_every_key_with_a_value_that_is_right() {
         let mut item = document.as_item();
         for part in path.split('.') {
             item = match item.as_array_of_tables() {
-                Some(tables) => tables.get(0).unwrap().get(part),
+                Some(tables) => tables.iter().find_map(|table| table.get(part)),
                 None => item.get(part),
             }
             .unwrap_or_else(|| panic!("{path} is not in the example"));
@@ -470,6 +479,79 @@ fn each_mistake_of_an_upstream_has_its_cure() {
     }
     let twice = findings(&format!("{right}{right}"));
     assert_eq!(twice, ["t.toml:7: there is an upstream crm already; give each upstream its own name"]);
+}
+
+#[test]
+fn each_kind_of_upstream_has_its_own_keys() {
+    let head =
+        |kind: &str| format!("[[upstream]]\nname = \"x\"\nkind = \"{kind}\"\nurl = \"https://h.example\"\n");
+    let secret = "secret = \"whsec_c29tZSAzMiByYW5kb20gYnl0ZXMgaW4gYmFzZTY0\"\n";
+    let action = "[upstream.action_url]\nincoming_call = \"/a?from=$remote\"\n";
+    let link = "[upstream.slack]\nlink = \"https://crm.example/?n=$number\"\n";
+    for right in [
+        format!("{}{secret}", head("webhook")),
+        format!("{}{secret}authorization_file = \"a\"\n", head("webhook")),
+        head("slack"),
+        format!("{}{link}", head("slack")),
+        format!("{}authorization = \"Basic YTpi\"\n{action}", head("action-url")),
+    ] {
+        assert_eq!(findings(&right), Vec::<String>::new(), "{right}");
+    }
+    for (text, expected) in [
+        (
+            format!("{}{secret}", head("slack")),
+            "t.toml:5: upstream x is of kind \"slack\", and secret belongs to kind \"webhook\"; remove one of",
+        ),
+        (
+            format!("{}authorization_file = \"a\"\n", head("slack")),
+            "t.toml:5: upstream x is of kind \"slack\", and authorization_file belongs to kind \"webhook\", \"action-url\"",
+        ),
+        (
+            format!("{}{secret}{link}", head("webhook")),
+            "t.toml:6: upstream x is of kind \"webhook\", and slack belongs",
+        ),
+        (
+            format!("{}{link}", head("action-url")).replace("slack", "action_url"),
+            "link is not a key of [upstream.action_url]",
+        ),
+        (head("action-url"), "t.toml:3: upstream x has no [upstream.action_url]: it would be told nothing"),
+        (
+            format!("{}{action}", head("action-url")).replace("h.example", "h.example/path"),
+            "t.toml:4: url has a path, which belongs to each of [upstream.action_url]",
+        ),
+        (
+            format!("{}{action}", head("action-url")).replace("$remote", "$remot"),
+            "t.toml:6: incoming_call has $remot in it, which nothing stands for; did you mean $remote?",
+        ),
+        (
+            format!("{}{action}", head("action-url")).replace("$remote", "$mac"),
+            "t.toml:6: incoming_call has $mac in it, which nothing stands for; write $serial:",
+        ),
+        (
+            format!("{}{action}", head("action-url")).replace("\"/a", "\"https://h.example/a"),
+            "t.toml:6: incoming_call does not begin with /; write what stands behind the host",
+        ),
+        (
+            format!("{}{action}", head("action-url")).replace("$remote", "a b"),
+            "t.toml:6: incoming_call has a character that no URL has; write the path in ASCII",
+        ),
+        (
+            format!("{}{link}", head("slack")).replace("https://crm.example/", "https://$number/"),
+            "t.toml:6: link is no URL that can be used; write https://HOST/ in front of the first variable",
+        ),
+        (
+            format!("{}redact = [\"numbers\"]\n{link}", head("slack")),
+            "t.toml:5: redact takes out what link has as a variable",
+        ),
+        (
+            format!("{}{secret}authorization = \"Bearer ü\"\n", head("webhook")),
+            "t.toml:6: authorization has a character that no header has; write it in ASCII",
+        ),
+    ] {
+        let all = findings(&text);
+        assert!(all.iter().any(|it| it.contains(expected)), "{text}\nexpected {expected}\n{all:#?}");
+        assert_eq!(all.iter().filter(|it| !it.contains(": warning: ")).count().min(2), 1, "{text}\n{all:#?}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
+use super::dialects::{ActionUrl, Slack};
 use super::line::valid_name;
 use super::network::{Host, url_parts};
 use super::reader::{At, Mistake, Node, Scope, Setting, section, zero_or_within};
@@ -22,14 +23,16 @@ section! {
         /// What the upstream is called here, in commands and events. Letters, digits, - _ . A new one is told what happens from
         /// then on; under another name it is a new one.
         name: String = required "\"crm\"", if valid_name;
-        /// How it is told: "webhook" (Standard Webhooks: each event as a CloudEvent in a POST of its own).
+        /// How it is told: "webhook" (Standard Webhooks: each event as a CloudEvent in a POST of its own), "slack" (a message on
+        /// each missed call), "action-url" (a GET with variables, as desk phones send it).
         kind: UpstreamKind = required "\"webhook\"";
         /// Where it is told: https://HOST/PATH. It is shown without its path, which may be a secret.
         url: HttpUrl = required "\"https://crm.example.com/hooks/tipring\"";
-        /// What requests are signed with, as the receiver gave it: whsec_ and 24 to 64 bytes in base64; or secret_file = the file
-        /// that holds it. A new one comes from: echo whsec_$(openssl rand -base64 32)
+        /// kind = "webhook": what requests are signed with, as the receiver gave it: whsec_ and 24 to 64 bytes in base64; or
+        /// secret_file = the file that holds it. A new one comes from: echo whsec_$(openssl rand -base64 32)
         secret: Secret = secret "\"whsec_c29tZSAzMiByYW5kb20gYnl0ZXMgaW4gYmFzZTY0\"";
-        /// The whole value of a header Authorization, where the receiver wants one; or authorization_file = the file that holds it.
+        /// kind = "webhook", "action-url": the whole value of a header Authorization, where the receiver wants one; or
+        /// authorization_file = the file that holds it.
         authorization: Secret = secret "\"Bearer a-long-token\"";
         /// The lines whose events it is told; empty: all. Events that belong to no line are told in any case.
         lines: Vec<String> = default "[]";
@@ -43,11 +46,62 @@ section! {
         expire_after: Duration = default "\"30s\"", if zero_or_within(Duration::from_secs(1), Duration::from_secs(604_800));
         /// A file with the certificates (PEM) that the server must be signed by, instead of the usual ones.
         ca_file: Option<String> = optional "\"/etc/tipring/crm-ca.pem\"";
+        /// kind = "slack": what a message has beyond the facts.
+        slack: Slack = default "{}";
+        /// kind = "action-url": what is asked for when something happens; only what is named is told.
+        action_url: ActionUrl = default "{}";
     }
 }
 
+/// The keys that only some kinds have, with those.
+const OF_KINDS: &[(&str, &[UpstreamKind])] = &[
+    ("secret", &[UpstreamKind::Webhook]),
+    ("authorization", &[UpstreamKind::Webhook, UpstreamKind::ActionUrl]),
+    ("slack", &[UpstreamKind::Slack]),
+    ("action_url", &[UpstreamKind::ActionUrl]),
+];
+
 impl Upstream {
     fn check(&self, scope: &mut Scope<'_, '_>) {
+        self.check_authorization(scope);
+        // Of a kind that is misspelt nobody knows what it needs.
+        if scope.text("kind").is_some_and(|kind| kind.eq_ignore_ascii_case(self.kind.as_str())) {
+            self.check_kind(scope);
+        }
+        if !self.url.is_secure() && !self.url.host.is_empty() && !self.url.is_near() {
+            let what = format!("upstream {} is told numbers and names of callers in clear", self.name);
+            scope.warn("url", what, "write https://");
+        }
+        if self.ca_file.is_some() && !self.url.is_secure() {
+            scope.error("ca_file", "ca_file has no effect without https://", "remove one of the two");
+        }
+    }
+
+    /// What this kind must have, and must not.
+    fn check_kind(&self, scope: &mut Scope<'_, '_>) {
+        for (key, kinds) in OF_KINDS.iter().filter(|(_, kinds)| !kinds.contains(&self.kind)) {
+            let file = format!("{key}_file");
+            for key in [*key, &file] {
+                if scope.has(key) {
+                    let kinds: Vec<_> = kinds.iter().map(|kind| format!("\"{}\"", kind.as_str())).collect();
+                    let what = format!(
+                        "upstream {} is of kind \"{}\", and {key} belongs to kind {}",
+                        self.name,
+                        self.kind.as_str(),
+                        kinds.join(", ")
+                    );
+                    scope.error(key, what, "remove one of the two");
+                }
+            }
+        }
+        match self.kind {
+            UpstreamKind::Webhook => self.check_secret(scope),
+            UpstreamKind::Slack => self.check_link(scope),
+            UpstreamKind::ActionUrl => self.check_actions(scope),
+        }
+    }
+
+    fn check_secret(&self, scope: &mut Scope<'_, '_>) {
         let tried = scope.has("secret") || scope.has("secret_file");
         let secret = self.secret.reveal();
         if self.secret.is_empty() && !tried {
@@ -62,12 +116,41 @@ impl Upstream {
                 scope.error(key, what, "make one with: echo whsec_$(openssl rand -base64 32)");
             }
         }
-        if !self.url.is_secure() && !self.url.host.is_empty() && !self.url.is_near() {
-            let what = format!("upstream {} is told numbers and names of callers in clear", self.name);
-            scope.warn("url", what, "write https://");
+    }
+
+    /// What can't be written into a header would be tried for ever.
+    fn check_authorization(&self, scope: &mut Scope<'_, '_>) {
+        if !self.authorization.reveal().bytes().all(|octet| (b' '..=b'~').contains(&octet)) {
+            let key = if scope.has("authorization") { "authorization" } else { "authorization_file" };
+            let what = format!("{key} has a character that no header has");
+            scope.error(key, what, "write it in ASCII");
         }
-        if self.ca_file.is_some() && !self.url.is_secure() {
-            scope.error("ca_file", "ca_file has no effect without https://", "remove one of the two");
+    }
+
+    fn check_actions(&self, scope: &mut Scope<'_, '_>) {
+        if self.action_url.all().next().is_none() && !scope.has("action_url") {
+            let what =
+                format!("upstream {} has no [upstream.action_url]: it would be told nothing", self.name);
+            scope.error(
+                "kind",
+                what,
+                "add [upstream.action_url] with incoming_call = \"/PATH?from=$remote\"",
+            );
+        }
+        if self.url.path() != "/" {
+            let what = "url has a path, which belongs to each of [upstream.action_url]";
+            scope.error("url", what, "write https://HOST alone, and paths there");
+        }
+    }
+
+    fn check_link(&self, scope: &mut Scope<'_, '_>) {
+        let shown = |what| self.slack.link.iter().flat_map(|link| link.variables()).any(|it| it == what);
+        let hidden = |what| self.redact.contains(&what);
+        if (hidden(Redaction::Numbers) && (shown("number") || shown("called")))
+            || (hidden(Redaction::Names) && shown("name"))
+        {
+            let what = "redact takes out what link has as a variable";
+            scope.error("redact", what, "remove it there or here");
         }
     }
 }
@@ -102,7 +185,7 @@ pub struct HttpUrl {
 }
 
 impl HttpUrl {
-    const FORM: &'static str = "a URL such as \"https://crm.example.com/hooks/tipring\"";
+    pub(super) const FORM: &'static str = "a URL such as \"https://crm.example.com/hooks/tipring\"";
 
     /// Whether nobody on the way can read what it is sent.
     pub fn is_secure(&self) -> bool {
@@ -142,7 +225,7 @@ impl HttpUrl {
         self.host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
     }
 
-    fn parse(text: &str) -> Result<HttpUrl, String> {
+    pub(super) fn parse(text: &str) -> Result<HttpUrl, String> {
         let form = || format!("write {}", Self::FORM);
         let (scheme, rest) = text.trim().split_once("://").ok_or_else(form)?;
         let secure = match scheme.to_ascii_lowercase().as_str() {

@@ -176,11 +176,14 @@ words! {
     pub enum UpstreamKind {
         /// Standard Webhooks, with CloudEvents.
         Webhook = "webhook",
+        /// A message in Slack on each missed call.
+        Slack = "slack",
+        /// A GET with variables, as desk phones send it.
+        ActionUrl = "action-url",
     }
     absent {
         "mqtt" is "MQTT", "ringme" is "the Ringme dialect", "rostelecom" is "the Rostelecom dialect",
-        "bitrix24" is "the Bitrix24 dialect", "webitel" is "the Webitel dialect", "slack" is "the Slack dialect",
-        "action-url" is "the Action URL dialect"
+        "bitrix24" is "the Bitrix24 dialect", "webitel" is "the Webitel dialect"
     }
 }
 

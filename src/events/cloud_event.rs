@@ -133,6 +133,18 @@ impl CloudEvent {
         }
     }
 
+    /// How many events a `gap` stands for; none for any other event.
+    pub fn missing(&self) -> u64 {
+        let data: serde_json::Value = match self.kind.as_str() {
+            "gap" => serde_json::from_str(&self.data).unwrap_or_default(),
+            _ => return 0,
+        };
+        let number = |key: &str| data[key].as_u64();
+        number("first")
+            .zip(number("last"))
+            .map_or(0, |(first, last)| last.saturating_sub(first).saturating_add(1))
+    }
+
     /// The structured JSON form (`application/cloudevents+json`) of the device with this serial number.
     pub fn to_json(&self, serial: &str) -> String {
         let text = |value: &str| serde_json::Value::from(value).to_string();

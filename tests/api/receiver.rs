@@ -1,5 +1,5 @@
-//! A system upstream, as its own code would be written: it takes events over HTTP and believes none whose signature is
-//! not right.
+//! A system upstream, as its own code would be written: it takes requests over HTTP and looks at each as systems of its kind
+//! do, so that a webhook is believed only with the right signature.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -16,9 +16,11 @@ use sha2::{Digest, Sha256};
 /// What the receiver gave to whoever sets up a device.
 pub const SECRET: &str = "whsec_cGxhbnRlZC1zZWNyZXQtb2YtYS1jdXN0b21lcg==";
 
-/// One request that came, its signature found right.
+/// One request that came, and was found right.
 #[derive(Clone, Debug)]
 pub struct Got {
+    pub method: String,
+    pub content_type: String,
     pub id: String,
     pub timestamp: String,
     pub signature: String,
@@ -38,6 +40,9 @@ impl Got {
         self.event()["sequence"].as_str().and_then(|it| it.parse().ok()).expect("a number")
     }
 }
+
+/// What a receiver of a kind looks at in every request: a wrong one is a failure of the test.
+pub type Look = fn(&Got);
 
 /// What is answered to a request, by how many came before it.
 pub type Manner = Box<dyn FnMut(&Got, usize) -> Reply + Send>;
@@ -68,17 +73,24 @@ trait Stream: Read + Write + Send {}
 impl<S: Read + Write + Send> Stream for S {}
 
 impl Receiver {
+    /// One that takes webhooks.
     pub fn open(manner: impl FnMut(&Got, usize) -> Reply + Send + 'static) -> Receiver {
-        Receiver::with(None, manner)
+        Receiver::with(None, webhook, manner)
+    }
+
+    /// One of another kind.
+    pub fn of(look: Look, manner: impl FnMut(&Got, usize) -> Reply + Send + 'static) -> Receiver {
+        Receiver::with(None, look, manner)
     }
 
     /// One that takes everything, over TLS.
     pub fn secure(tls: Arc<ServerConfig>) -> Receiver {
-        Receiver::with(Some(tls), |_, _| Reply::Status(204))
+        Receiver::with(Some(tls), webhook, |_, _| Reply::Status(204))
     }
 
     fn with(
         tls: Option<Arc<ServerConfig>>,
+        look: Look,
         manner: impl FnMut(&Got, usize) -> Reply + Send + 'static,
     ) -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -107,7 +119,7 @@ impl Receiver {
                     }
                     None => Box::new(stream),
                 };
-                std::thread::spawn(move || converse(BufReader::new(stream), &got, &manner));
+                std::thread::spawn(move || converse(BufReader::new(stream), look, &got, &manner));
             }
         });
         receiver
@@ -158,8 +170,14 @@ impl Drop for Receiver {
     }
 }
 
-fn converse(mut lines: BufReader<Box<dyn Stream>>, got: &Mutex<Vec<Got>>, manner: &Mutex<Manner>) {
+fn converse(
+    mut lines: BufReader<Box<dyn Stream>>,
+    look: Look,
+    got: &Mutex<Vec<Got>>,
+    manner: &Mutex<Manner>,
+) {
     while let Some(request) = read(&mut lines) {
+        look(&request);
         let out = lines.get_mut();
         let mut all = got.lock().expect("a lock");
         let reply = (manner.lock().expect("a lock"))(&request, all.len());
@@ -197,7 +215,7 @@ fn converse(mut lines: BufReader<Box<dyn Stream>>, got: &Mutex<Vec<Got>>, manner
     }
 }
 
-/// Reads one request; `None` at the end of the connection. A wrong signature is a failure of the test.
+/// Reads one request; `None` at the end of the connection.
 fn read(lines: &mut impl BufRead) -> Option<Got> {
     let mut first = String::new();
     lines.read_line(&mut first).ok().filter(|count| *count > 0)?;
@@ -208,24 +226,31 @@ fn read(lines: &mut impl BufRead) -> Option<Got> {
         let Some((name, value)) = line.trim_end().split_once(": ") else { break };
         fields.insert(name.to_ascii_lowercase(), value.to_owned());
     }
-    let mut body = vec![0; fields.get("content-length")?.parse().ok()?];
+    let length = fields.get("content-length").map_or(Some(0), |length| length.parse().ok())?;
+    let mut body = vec![0; length];
     lines.read_exact(&mut body).ok()?;
     let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
-    let got = Got {
+    let mut words = first.split(' ').map(str::to_owned);
+    Some(Got {
+        method: words.next().expect("a method"),
+        target: words.next().expect("a path"),
+        content_type: field("content-type"),
         id: field("webhook-id"),
         timestamp: field("webhook-timestamp"),
         signature: field("webhook-signature"),
         text: String::from_utf8(body).expect("text"),
-        target: first.split(' ').nth(1).expect("a path").to_owned(),
         authorization: fields.get("authorization").cloned(),
         status: 0,
-    };
-    assert!(first.starts_with("POST ") && field("content-type").starts_with("application/cloudevents+json"));
-    assert!(is_signed(&got), "the signature is wrong: {got:?}");
+    })
+}
+
+/// What a receiver of Standard Webhooks looks at.
+fn webhook(got: &Got) {
+    assert!(got.method == "POST" && got.content_type.starts_with("application/cloudevents+json"), "{got:?}");
+    assert!(is_signed(got), "the signature is wrong: {got:?}");
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs();
     let sent: u64 = got.timestamp.parse().expect("seconds");
     assert!(now.abs_diff(sent) < 300, "the signature is old");
-    Some(got)
 }
 
 /// HMAC-SHA256 (RFC 2104), written from the standard: the receiver does not ask the sender's code.

@@ -23,14 +23,14 @@ fn ringing(paper: &Paper, call: &str) -> u64 {
     ))
 }
 
-fn view(paper: &Paper, name: &str) -> Value {
+pub fn view(paper: &Paper, name: &str) -> Value {
     let all = paper.local("GET", "/api/v1/upstreams", None).json();
     let found = all["upstreams"].as_array().expect("upstreams").iter().find(|it| it["name"] == name);
     found.unwrap_or_else(|| panic!("no {name} in {all}")).clone()
 }
 
 /// A paper office whose upstreams have begun.
-fn open(name: &str, tables: &str) -> Paper {
+pub fn open(name: &str, tables: &str) -> Paper {
     let paper = Paper::with(name, tables);
     until("the upstreams begin", || paper.local("GET", "/api/v1/upstreams", None).status == 200);
     paper
@@ -213,7 +213,7 @@ fn gone_stops_and_retry_after_waits_until_somebody_resumes() {
     assert_eq!(told(), ["busy again", "gone again"]);
 }
 
-fn at(paper: &Paper, arguments: &[&str]) -> crate::commands::Done {
+pub fn at(paper: &Paper, arguments: &[&str]) -> crate::commands::Done {
     let api = format!("unix://{}", paper.socket().display());
     done(tipring(&["--api", &api]).args(arguments).output().expect("the program runs"))
 }

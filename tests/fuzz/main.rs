@@ -67,6 +67,11 @@ fn device() {
 }
 
 #[test]
+fn upstream() {
+    replay(targets::upstream::TARGETS);
+}
+
+#[test]
 fn call() {
     replay(targets::call::TARGETS);
 }

@@ -20,6 +20,8 @@ pub mod sdp;
 pub mod sip;
 #[path = "targets/subscription.rs"]
 pub mod subscription;
+#[path = "targets/upstream.rs"]
+pub mod upstream;
 
 /// A parser and what it must keep to.
 pub struct Target {
@@ -46,6 +48,7 @@ pub fn rooms() -> impl Iterator<Item = &'static [Target]> {
         sdp::TARGETS,
         sip::TARGETS,
         subscription::TARGETS,
+        upstream::TARGETS,
     ]
     .into_iter()
 }

@@ -21,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::{ABSENT, FAILED, WRONG};
 use crate::admin::entrance::Duplex;
+pub(super) use crate::config::template::percent_encoded as escaped;
 
 /// How long a connection may take.
 const CONNECTING: Duration = Duration::from_secs(5);
@@ -401,19 +402,6 @@ impl Query {
     pub fn path(&self, path: &str) -> String {
         format!("{path}{}", self.0)
     }
-}
-
-/// A value as a part of a path or a query (RFC 3986 §2.1).
-pub(super) fn escaped(value: &str) -> String {
-    let mut text = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    text
 }
 
 #[cfg(test)]

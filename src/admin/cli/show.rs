@@ -120,8 +120,19 @@ pub(super) fn upstreams(upstreams: &[Value], paint: Paint) -> String {
     if upstreams.is_empty() {
         return "no upstreams\n".to_owned();
     }
-    let headings =
-        ["UPSTREAM", "KIND", "URL", "STATE", "WAITING", "DELIVERED", "SET ASIDE", "LAST", "REASON", "CURE"];
+    let headings = [
+        "UPSTREAM",
+        "KIND",
+        "URL",
+        "STATE",
+        "WAITING",
+        "DELIVERED",
+        "SET ASIDE",
+        "MISSING",
+        "LAST",
+        "REASON",
+        "CURE",
+    ];
     let mut table = Table::new(&headings);
     for upstream in upstreams {
         let state = cell(&upstream["state"]);
@@ -137,7 +148,7 @@ pub(super) fn upstreams(upstreams: &[Value], paint: Paint) -> String {
             (cell(&upstream["url"]), None),
             (state, Some(mood)),
         ];
-        row.extend(["waiting", "delivered", "set_aside"].map(|key| (cell(&upstream[key]), None)));
+        row.extend(["waiting", "delivered", "set_aside", "missing"].map(|key| (cell(&upstream[key]), None)));
         row.push((last, None));
         row.extend(["reason", "cure"].map(|key| (cell(&upstream[key]), None)));
         table.row(row);

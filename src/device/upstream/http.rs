@@ -103,8 +103,14 @@ impl Door {
         for (name, value) in &request.headers {
             head = head.header(*name, value);
         }
-        let whole = head.body(Whole(Some(request.body.clone().into())));
-        let whole = whole.map_err(|error| (format!("the request can't be written: {error}"), look()))?;
+        let body = (!request.body.is_empty()).then(|| request.body.clone().into());
+        let whole = match head.body(Whole(body)) {
+            Ok(whole) => whole,
+            Err(error) => {
+                let what = format!("the request can't be written: {error}");
+                return Ok((Outcome::Unwritable { what }, None));
+            }
+        };
         match timeout(ANSWERING, sender.send_request(whole)).await {
             Ok(Ok(response)) => {
                 let (outcome, body) = understood(response);
@@ -242,7 +248,7 @@ async fn shake_hands(stream: Box<dyn Stream>) -> Result<http1::SendRequest<Whole
     Ok(sender)
 }
 
-/// A body that is there as a whole.
+/// A body that is there as a whole, if there is one.
 pub struct Whole(Option<Bytes>);
 
 impl Body for Whole {

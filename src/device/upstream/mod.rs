@@ -334,14 +334,14 @@ fn attempt(running: &mut Running, sequence: u64, request: Request, results: mpsc
 }
 
 fn test(running: &mut Running, reply: oneshot::Sender<Result<Tested, UpstreamError>>) {
-    let door = running.door.clone();
-    let Some(request) = running.upstream.test(clock::now()) else { return };
+    let (door, kind) = (running.door.clone(), running.upstream.settings().kind);
+    let request = running.upstream.test(clock::now());
     running.tasks.spawn(async move {
         let begun = clock::now();
         let (outcome, _) = door.send(None, &request).await;
         let duration_us = clock::now().mono_us.saturating_sub(begun.mono_us);
         let (taken, status) = (outcome.verdict() == Verdict::Taken, outcome.status());
-        let (reason, cure) = (!taken).then(|| outcome.explain()).unzip();
+        let (reason, cure) = (!taken).then(|| outcome.explain(kind)).unzip();
         let _ = reply.send(Ok(Tested { taken, status, duration_us, reason, cure }));
     });
 }

@@ -66,6 +66,8 @@ pub struct View {
     pub set_aside: u64,
     /// Events since the start that were worth nothing any more when they could have been delivered.
     pub expired: u64,
+    /// Events since then that the record had dropped before they could be told, to a kind that has no words for a `gap`.
+    pub missing: u64,
     /// Why the last attempt failed; absent when it succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

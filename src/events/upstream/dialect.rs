@@ -4,6 +4,8 @@
 //! signature over the moment, is made by [`Dialect::request`]. Another kind is a file that implements [`Dialect`] and
 //! a row in [`of`].
 
+use super::action_url::ActionUrl;
+use super::slack::{self, Slack};
 use super::webhook::Webhook;
 use crate::config::{self, UpstreamKind};
 use crate::events::CloudEvent;
@@ -12,16 +14,19 @@ use crate::now::Now;
 /// What stays the same in all attempts to deliver one event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Frozen {
-    /// By which the receiver knows a repetition.
+    /// The identity of the event, by which the receiver knows a repetition where its kind has a place for that.
     pub id: String,
+    /// Path and query.
+    pub target: String,
     /// The body.
     pub body: Vec<u8>,
 }
 
-/// One request to an upstream, but for the place: that is the URL of its settings.
+/// One request to an upstream, but for the place: that is the host in the URL of its settings. Whatever is in it can be written:
+/// what comes from settings is refused there, what comes from events is escaped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The method: `POST`.
+    /// The method: `GET`, without a body, or `POST`.
     pub method: &'static str,
     /// Path and query.
     pub target: String,
@@ -29,6 +34,18 @@ pub struct Request {
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Vec<u8>,
+}
+
+impl Request {
+    /// What is frozen, as a POST of this type.
+    pub fn post(frozen: &Frozen, content_type: &str) -> Request {
+        Request {
+            method: "POST",
+            target: frozen.target.clone(),
+            headers: vec![("content-type", content_type.to_owned())],
+            body: frozen.body.clone(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Request {
@@ -43,16 +60,37 @@ pub trait Dialect: Send {
     /// Whether events of this type are worth nothing when they come late: they make something pop up on a screen.
     fn pops_up(&self, kind: &str) -> bool;
 
-    /// The part of an event that no retry changes; `None` if this kind of upstream has no words for it.
+    /// The part of an event that no retry changes; `None` if this kind of upstream has no words for it. A `gap` that it has
+    /// none for is counted for whoever looks ([`View::missing`](super::desk::View::missing)).
     fn render(&self, event: &CloudEvent) -> Option<Frozen>;
 
     /// The request of one attempt at this moment.
     fn request(&self, frozen: &Frozen, now: Now) -> Request;
+
+    /// What shows whether the upstream can be reached and believes us, without being taken for something that happened.
+    /// `event` is none of the record: an `upstream.test` without data.
+    fn test(&self, event: &CloudEvent) -> Frozen;
 }
 
 /// The words that the settings of an upstream ask for, on the device with this serial number.
 pub fn of(settings: &config::Upstream, serial: &str) -> Box<dyn Dialect> {
     match settings.kind {
         UpstreamKind::Webhook => Box::new(Webhook::new(settings, serial)),
+        UpstreamKind::Slack => Box::new(Slack::new(settings, serial)),
+        UpstreamKind::ActionUrl => Box::new(ActionUrl::new(settings, serial)),
+    }
+}
+
+/// The header that the settings want requests to have, if they want one.
+pub fn authorization(settings: &config::Upstream) -> Option<(&'static str, String)> {
+    let value = settings.authorization.reveal();
+    (!value.is_empty()).then(|| ("authorization", value.to_owned()))
+}
+
+/// What to do about a status that an upstream of this kind answers, where there is more to say than of any.
+pub fn cure(kind: UpstreamKind, status: u16) -> Option<&'static str> {
+    match kind {
+        UpstreamKind::Webhook | UpstreamKind::ActionUrl => None,
+        UpstreamKind::Slack => slack::cure(status),
     }
 }

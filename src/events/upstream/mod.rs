@@ -20,6 +20,7 @@
 //!   some seconds late: after a power cut events are told twice rather than never.
 //! * **Whoever is away costs a timer.** After a failure one request at a time goes out, at growing distances with
 //!   jitter, never before `Retry-After` is over; nothing more is read meanwhile than the page there is.
+//! * **A hole is told** as a `gap`; what has no words for that is told nothing, and the hole is counted where people look.
 //! * **Blame.** A failure is the upstream's until it takes another event; then it is that event's, which waits for
 //!   longer and longer in the background. Only an event that is refused (4xx) so often is put aside. One that refuses
 //!   everything is misconfigured, and loses nothing.
@@ -27,11 +28,16 @@
 //! Events about upstreams are told through the phone like all others ([`Action::Tell`]); a refused one among them is
 //! only counted, so that telling never causes telling.
 
+pub mod action_url;
 pub mod desk;
 pub mod dialect;
+pub mod facts;
 pub mod filter;
 pub mod outcome;
 pub mod retry_after;
+#[cfg(test)]
+mod samples;
+pub mod slack;
 pub mod state;
 pub mod webhook;
 
@@ -42,7 +48,7 @@ use crate::chance::Chance;
 use crate::config;
 use crate::events::cloud_event::{CloudEvent, identity, rfc3339};
 use crate::events::{Kind, Suspension};
-use crate::now::{Now, earliest, micros};
+use crate::now::{CLOCK_WAS_SET, Now, earliest, micros};
 use desk::{Change, UpstreamError, View};
 use dialect::{Dialect, Frozen, Request};
 use filter::Filter;
@@ -73,8 +79,6 @@ const REFUSED_EVERY: Duration = Duration::from_secs(600);
 const KEPT_WITHIN: Duration = Duration::from_secs(2);
 /// When the store is asked again that did not answer.
 const READ_AGAIN: Duration = Duration::from_secs(1);
-/// 2020-01-01T00:00:00Z: the time of an event before this says nothing about its age.
-const CLOCK_WAS_SET: i64 = 1_577_836_800_000_000;
 
 /// What the driver has to do.
 #[derive(Debug)]
@@ -150,6 +154,7 @@ pub struct Upstream {
     failed: u64,
     set_aside: u64,
     expired: u64,
+    missing: u64,
     last_utc_us: Option<i64>,
     actions: VecDeque<Action>,
 }
@@ -193,6 +198,7 @@ impl Upstream {
             failed: 0,
             set_aside: state.set_aside,
             expired: 0,
+            missing: 0,
             last_utc_us: None,
             actions: VecDeque::new(),
         };
@@ -242,7 +248,7 @@ impl Upstream {
         match outcome.verdict() {
             Verdict::Taken => self.taken(now, index),
             Verdict::Gone => {
-                self.trouble = Some(outcome.clone().explain());
+                self.trouble = Some(outcome.clone().explain(self.settings.kind));
                 self.condition = Condition::Stopped;
                 self.keep_at = Some(now.mono_us);
                 self.suspend(Suspension::Gone, None);
@@ -288,7 +294,7 @@ impl Upstream {
 
     /// The request that shows whether the upstream can be reached and believes us. It is no event: nothing is kept of
     /// it, and its number is 0.
-    pub fn test(&mut self, now: Now) -> Option<Request> {
+    pub fn test(&mut self, now: Now) -> Request {
         let event = CloudEvent {
             sequence: 0,
             id: identity(now, &mut self.chance),
@@ -297,7 +303,7 @@ impl Upstream {
             subject: None,
             data: "{}".to_owned(),
         };
-        Some(self.dialect.request(&self.dialect.render(&event)?, now))
+        self.dialect.request(&self.dialect.test(&event), now)
     }
 
     /// The last words of this life: what has not been written yet is to be kept now.
@@ -349,6 +355,7 @@ impl Upstream {
             failed: self.failed,
             set_aside: self.set_aside,
             expired: self.expired,
+            missing: self.missing,
             reason,
             cure,
             retry_s: retry.map(|at| at.saturating_sub(now.mono_us).div_ceil(1_000_000)),
@@ -390,6 +397,9 @@ impl Upstream {
             let (in_flight, at, tries, failed, blamed) = (false, 0, 0, false, 0);
             let owed = Owed { sequence, kind, subject, utc_us, frozen, in_flight, at, tries, failed, blamed };
             self.owed.push(owed);
+        } else if event.kind == "gap" {
+            // Whoever has no word for a hole is told nothing: then whoever looks is.
+            self.missing += event.missing();
         }
     }
 
@@ -431,7 +441,7 @@ impl Upstream {
             self.keep_soon(now);
             return self.tell_refused(now, &owed, status);
         }
-        self.trouble = Some(outcome.explain());
+        self.trouble = Some(outcome.explain(self.settings.kind));
         if let Some(owed) = self.owed.get_mut(index) {
             (owed.in_flight, owed.failed) = (false, true);
             owed.tries += 1;

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use super::dialect;
+use crate::config::UpstreamKind;
+
 /// How an attempt ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -11,6 +14,11 @@ pub enum Outcome {
         status: u16,
         /// How long it wants to be left alone.
         retry_after: Option<Duration>,
+    },
+    /// The request can't be written: it would be the same at any other time.
+    Unwritable {
+        /// Why.
+        what: String,
     },
     /// There was no answer.
     Failed {
@@ -42,7 +50,7 @@ impl Outcome {
             Outcome::Answered { status: 200..=299, .. } => Verdict::Taken,
             Outcome::Answered { status: 410, .. } => Verdict::Gone,
             Outcome::Answered { status: 408 | 409 | 425 | 429, .. } => Verdict::Unavailable,
-            Outcome::Answered { status: 400..=499, .. } => Verdict::Refused,
+            Outcome::Answered { status: 400..=499, .. } | Outcome::Unwritable { .. } => Verdict::Refused,
             Outcome::Answered { .. } | Outcome::Failed { .. } => Verdict::Unavailable,
         }
     }
@@ -51,7 +59,7 @@ impl Outcome {
     pub fn status(&self) -> Option<u16> {
         match self {
             Outcome::Answered { status, .. } => Some(*status),
-            Outcome::Failed { .. } => None,
+            Outcome::Failed { .. } | Outcome::Unwritable { .. } => None,
         }
     }
 
@@ -59,14 +67,17 @@ impl Outcome {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Outcome::Answered { retry_after, .. } => *retry_after,
-            Outcome::Failed { .. } => None,
+            Outcome::Failed { .. } | Outcome::Unwritable { .. } => None,
         }
     }
 
-    /// What is the matter, and what to do about it.
-    pub fn explain(self) -> (String, String) {
+    /// What is the matter with an upstream of this kind, and what to do about it.
+    pub fn explain(self, kind: UpstreamKind) -> (String, String) {
         let status = match self {
             Outcome::Failed { what, cure } => return (what, cure),
+            Outcome::Unwritable { what } => {
+                return (what, "report it: this is a mistake of tipring".to_owned());
+            }
             Outcome::Answered { status, .. } => status,
         };
         let cure = match status {
@@ -75,13 +86,13 @@ impl Outcome {
             401 | 403 | 407 => {
                 "check secret and authorization: it does not believe that this device may send"
             }
-            404 | 405 => "check the path of url: nothing takes a POST there",
+            404 | 405 => "check the path of url: nothing takes such a request there",
             410 => "it wants no events any more; resume the upstream if that is a mistake",
             413 => "let it take larger bodies",
             429 => "nothing: it is told later, as it asks; or let it take more",
             400..=499 => "look into its log: it refuses what it is sent",
             _ => "look into its log; events wait here",
         };
-        (format!("it answers {status}"), cure.to_owned())
+        (format!("it answers {status}"), dialect::cure(kind, status).unwrap_or(cure).to_owned())
     }
 }

@@ -420,6 +420,38 @@ fn what_the_store_dropped_is_told_as_a_gap_even_where_it_was_owed() {
 }
 
 #[test]
+fn a_hole_is_counted_for_whoever_looks_where_a_kind_has_no_words_for_it() {
+    let slack = config::Upstream { kind: config::UpstreamKind::Slack, ..settings() };
+    let mut bench = Bench::with(slack, |_, _, _| answer(200));
+    bench.upstream.change(bench.now, Change::Pause).expect("it may be paused");
+    for call in ["a", "b", "c", "d"] {
+        bench.happens("call.new", Some(call));
+    }
+    bench.record.drain(..3);
+    bench.record.insert(0, CloudEvent::gap(1, 3, Some("size".into()), TODAY));
+    bench.upstream.change(bench.now, Change::Resume).expect("it may be resumed");
+    bench.drain();
+    bench.run(MINUTE);
+    let view = bench.upstream.view(bench.now);
+    assert_eq!((view.missing, view.delivered, view.sequence, view.state), (3, 0, 4, "idle"));
+}
+
+#[test]
+fn what_can_not_be_written_is_put_aside_like_what_is_refused() {
+    let manner = |owed: &Owed, _: Now, _: &mut Chance| match owed.sequence {
+        1 => Outcome::Unwritable { what: "a bad field".into() },
+        _ => answer(200),
+    };
+    let mut bench = Bench::new(manner);
+    for minute in 0..30 {
+        bench.happens("call.new", Some(&format!("call-{minute}")));
+        bench.run(MINUTE);
+    }
+    bench.check(&BTreeSet::from([1]));
+    assert_eq!(bench.upstream.view(bench.now).set_aside, 1);
+}
+
+#[test]
 fn lines_types_numbers_and_names_are_filtered() {
     let leg = |line: &str| {
         format!(

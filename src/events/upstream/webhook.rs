@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ring::hmac;
 
-use super::dialect::{Dialect, Frozen, Request};
+use super::dialect::{Dialect, Frozen, Request, authorization};
 use crate::config;
 use crate::config::upstream::SECRET_PREFIX;
 use crate::events::CloudEvent;
@@ -18,7 +18,7 @@ const MOMENTARY: &[&str] = &["call.dialing", "call.ringing", "call.early"];
 pub struct Webhook {
     serial: String,
     target: String,
-    authorization: Option<String>,
+    authorization: Option<(&'static str, String)>,
     key: hmac::Key,
 }
 
@@ -29,11 +29,10 @@ impl Webhook {
         let encoded = secret.strip_prefix(SECRET_PREFIX).unwrap_or(secret);
         // The configuration is refused unless this can be read.
         let key = BASE64_STANDARD.decode(encoded).unwrap_or_default();
-        let authorization = settings.authorization.reveal();
         Webhook {
             serial: serial.to_owned(),
             target: settings.url.path().to_owned(),
-            authorization: (!authorization.is_empty()).then(|| authorization.to_owned()),
+            authorization: authorization(settings),
             key: hmac::Key::new(hmac::HMAC_SHA256, &key),
         }
     }
@@ -53,20 +52,25 @@ impl Dialect for Webhook {
     }
 
     fn render(&self, event: &CloudEvent) -> Option<Frozen> {
-        Some(Frozen { id: event.id.to_string(), body: event.to_json(&self.serial).into_bytes() })
+        Some(self.test(event))
     }
 
     fn request(&self, frozen: &Frozen, now: Now) -> Request {
         let timestamp = now.utc_us.div_euclid(1_000_000).to_string();
         let signature = self.signature(&frozen.id, &timestamp, &frozen.body);
-        let mut headers = vec![
-            ("content-type", "application/cloudevents+json; charset=utf-8".to_owned()),
+        let mut request = Request::post(frozen, "application/cloudevents+json; charset=utf-8");
+        request.headers.extend([
             ("webhook-id", frozen.id.clone()),
             ("webhook-timestamp", timestamp),
             ("webhook-signature", signature),
-        ];
-        headers.extend(self.authorization.clone().map(|value| ("authorization", value)));
-        Request { method: "POST", target: self.target.clone(), headers, body: frozen.body.clone() }
+        ]);
+        request.headers.extend(self.authorization.clone());
+        request
+    }
+
+    fn test(&self, event: &CloudEvent) -> Frozen {
+        let body = event.to_json(&self.serial).into_bytes();
+        Frozen { id: event.id.to_string(), target: self.target.clone(), body }
     }
 }
 
@@ -82,6 +86,7 @@ mod tests {
         let webhook = Webhook::new(&config::Upstream { secret, ..config::Upstream::default() }, "TR-1");
         let frozen = Frozen {
             id: "msg_p5jXN8AQM9LWM0D4loKWxJek".to_owned(),
+            target: "/".to_owned(),
             body: br#"{"test": 2432232314}"#.to_vec(),
         };
         let request = webhook.request(&frozen, Now { mono_us: 0, utc_us: 1_614_265_330_999_999 });

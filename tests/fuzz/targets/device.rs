@@ -1,13 +1,10 @@
-//! What servers send outside SIP: their certificates, and when they want to be asked again.
+//! What servers send outside SIP: their certificates.
 
 use super::Target;
 use tipring::device::certificate::not_after;
-use tipring::events::upstream::retry_after;
 
-pub const TARGETS: &[Target] = &[
-    Target { name: "device_certificate", run: certificate, seeds: CERTIFICATES, dictionary: PIECES },
-    Target { name: "upstream_retry_after", run: wait, seeds: WAITS, dictionary: WORDS },
-];
+pub const TARGETS: &[Target] =
+    &[Target { name: "device_certificate", run: certificate, seeds: CERTIFICATES, dictionary: PIECES }];
 
 /// The end of a certificate lies within four digits of a year, and what follows a certificate does not change it.
 fn certificate(octets: &[u8]) {
@@ -32,19 +29,3 @@ const PIECES: &[&[u8]] = &[
     b"Z",
     b"000229",
 ];
-
-/// A wait is never longer than the longest, whatever the clock says, and what is a number of seconds is that number.
-fn wait(octets: &[u8]) {
-    let Ok(value) = std::str::from_utf8(octets) else { return };
-    for now in [0, 784_111_777_000_000, i64::MIN, i64::MAX] {
-        let Some(wait) = retry_after::read(value, now) else { continue };
-        assert!(wait <= retry_after::LONGEST, "{wait:?}");
-        if let Ok(seconds) = value.trim().parse::<u64>() {
-            assert_eq!(wait.as_secs(), seconds.min(retry_after::LONGEST.as_secs()));
-        }
-    }
-}
-
-const WAITS: &[&[u8]] = &[b"120", b"Sun, 06 Nov 1994 08:49:37 GMT", b"Sat, 29 Feb 9999 23:59:60 GMT"];
-const WORDS: &[&[u8]] =
-    &[b" GMT", b"Sun, ", b"Feb", b"-9999", b"99999999999999999999", b"24:", b":60", b"+1"];

@@ -1,0 +1,112 @@
+//! The tables below `[[upstream]]` that only one kind of upstream has.
+
+use super::reader::{Mistake, Scope, section};
+use super::template::Template;
+
+section! {
+    /// `[upstream.slack]`: what a message in Slack has beyond the facts.
+    pub struct Slack {
+        /// Where a click in the message leads: a URL of the CRM with $number (in E.164 where that is certain), $name, $line,
+        /// $called or $call_id in it. It is left out where the number is withheld.
+        link: Option<Template> = optional "\"https://crm.example.com/search?number=$number\"", if valid_link;
+    }
+}
+
+/// The variables of [`Slack::link`].
+pub const SLACK_WORDS: &[&str] = &["number", "name", "line", "called", "call_id"];
+
+impl Slack {
+    fn check(&self, _: &mut Scope<'_, '_>) {}
+}
+
+fn valid_link(link: &Option<Template>) -> Result<(), Mistake> {
+    let Some(link) = link else { return Ok(()) };
+    link.is_link()?;
+    link.knows(SLACK_WORDS)
+}
+
+section! {
+    /// `[upstream.action_url]`: what is asked for, by what happened. The names are those that desk phones have for it.
+    pub struct ActionUrl {
+        /// A call rings here: path and query behind the host of url, with variables: $event, $line, $call_id, $callDirection,
+        /// $duration (seconds), $local and $remote (SIP URIs), $local_number and $remote_number (in E.164 where that is certain),
+        /// $display_local, $display_remote, $active_url, $active_user, $active_host, $serial, $model, $product, $firmware,
+        /// $program_version. $$ is a dollar sign. What is not known is empty.
+        incoming_call: Option<Template> = optional "\"/phone?event=ring&from=$remote_number&name=$display_remote\"", if valid_action;
+        /// A call is dialled here.
+        outgoing_call: Option<Template> = optional "\"/phone?event=dial&to=$remote_number\"", if valid_action;
+        /// A call is answered, on either side.
+        call_established: Option<Template> = optional "\"/phone?event=talk&with=$remote_number\"", if valid_action;
+        /// A call is over, answered or not.
+        call_terminated: Option<Template> = optional "\"/phone?event=end&call=$call_id&seconds=$duration\"", if valid_action;
+        /// A call came that somebody should return: not one that another phone answered.
+        missed_call: Option<Template> = optional "\"/phone?event=missed&from=$remote_number\"", if valid_action;
+        /// This side puts a call on hold.
+        hold: Option<Template> = optional "\"/phone?event=hold&call=$call_id\"", if valid_action;
+        /// This side takes it back.
+        unhold: Option<Template> = optional "\"/phone?event=unhold&call=$call_id\"", if valid_action;
+        /// The PBX knows where the line is.
+        registered: Option<Template> = optional "\"/phone?event=registered&line=$line\"", if valid_action;
+        /// The line can't be called.
+        unregistered: Option<Template> = optional "\"/phone?event=unregistered&line=$line\"", if valid_action;
+        /// The PBX refuses the account.
+        register_failed: Option<Template> = optional "\"/phone?event=refused&line=$line\"", if valid_action;
+        /// The phone has started.
+        setup_completed: Option<Template> = optional "\"/phone?event=started&phone=$serial\"", if valid_action;
+        /// The addresses of the phone are others than before.
+        ip_change: Option<Template> = optional "\"/phone?event=moved&phone=$serial\"", if valid_action;
+    }
+}
+
+/// The variables of [`ActionUrl`].
+pub const ACTION_WORDS: &[&str] = &[
+    "event",
+    "line",
+    "call_id",
+    "callDirection",
+    "duration",
+    "local",
+    "remote",
+    "local_number",
+    "remote_number",
+    "display_local",
+    "display_remote",
+    "active_url",
+    "active_user",
+    "active_host",
+    "serial",
+    "model",
+    "product",
+    "firmware",
+    "program_version",
+];
+
+impl ActionUrl {
+    /// What is asked for by each name that is there.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &Template)> {
+        [
+            ("setup_completed", &self.setup_completed),
+            ("ip_change", &self.ip_change),
+            ("registered", &self.registered),
+            ("unregistered", &self.unregistered),
+            ("register_failed", &self.register_failed),
+            ("incoming_call", &self.incoming_call),
+            ("outgoing_call", &self.outgoing_call),
+            ("call_established", &self.call_established),
+            ("call_terminated", &self.call_terminated),
+            ("missed_call", &self.missed_call),
+            ("hold", &self.hold),
+            ("unhold", &self.unhold),
+        ]
+        .into_iter()
+        .filter_map(|(name, template)| Some((name, template.as_ref()?)))
+    }
+
+    fn check(&self, _: &mut Scope<'_, '_>) {}
+}
+
+fn valid_action(template: &Option<Template>) -> Result<(), Mistake> {
+    let Some(template) = template else { return Ok(()) };
+    template.is_path()?;
+    template.knows(ACTION_WORDS)
+}

@@ -1,0 +1,86 @@
+//! What an event says, for dialects that put it into words of their own.
+//!
+//! All of it may be absent: filters take out what they redact, and the store may hold events of another version. Names and
+//! numbers are what somebody outside wrote: each dialect escapes them for the place where it puts them.
+
+use serde::Deserialize;
+
+use crate::events::{CallResult, CloudEvent, Direction, Party};
+
+/// The data of an event, as far as dialects know it.
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Facts {
+    /// The name of the line.
+    pub line: Option<String>,
+    /// See [`Direction::as_str`].
+    direction: Option<String>,
+    /// Who calls.
+    pub caller: Party,
+    /// Who is called.
+    pub called: Party,
+    /// Who held or resumed it: `local` or `remote`.
+    by: Option<String>,
+    /// See [`CallResult::as_str`].
+    result: Option<String>,
+    /// Whether somebody should call back.
+    pub missed: bool,
+    /// From the beginning to the end.
+    pub total_us: u64,
+    /// From the answer to the end.
+    pub talk_us: u64,
+}
+
+impl Facts {
+    /// What this event says; nothing where it can't be read.
+    pub fn of(event: &CloudEvent) -> Facts {
+        serde_json::from_str(&event.data).unwrap_or_default()
+    }
+
+    /// The direction of the call, seen from this device.
+    pub fn direction(&self) -> Option<Direction> {
+        self.direction.as_deref().and_then(Direction::from_word)
+    }
+
+    /// Whether this device did it, of what both sides can do.
+    pub fn is_by_us(&self) -> bool {
+        self.by.as_deref() == Some("local")
+    }
+
+    /// This side of the call and the other one; `None` for what is no call.
+    pub fn sides(&self) -> Option<(&Party, &Party)> {
+        Some(match self.direction()? {
+            Direction::In => (&self.called, &self.caller),
+            Direction::Out => (&self.caller, &self.called),
+        })
+    }
+
+    /// What became of the call.
+    pub fn result(&self) -> Option<CallResult> {
+        self.result.as_deref().and_then(CallResult::from_word)
+    }
+
+    /// When the call began, by the time of the event that tells its end.
+    pub fn begun_utc_us(&self, event: &CloudEvent) -> i64 {
+        event.utc_us.saturating_sub(i64::try_from(self.total_us).unwrap_or(i64::MAX))
+    }
+}
+
+/// The number of somebody: in E.164 where that is certain, else as it was shown.
+pub fn number(party: &Party) -> Option<&str> {
+    party.number.as_ref().map(|number| number.e164.as_deref().unwrap_or(&number.dialled))
+}
+
+/// Text of outside as people may see it: on one line, of `most` characters, and without characters that turn the direction
+/// of what stands around them.
+pub fn shown(text: &str, most: usize) -> String {
+    let turns =
+        |it: char| matches!(it, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let one_line = |it: char| if it.is_control() || matches!(it, '\u{2028}' | '\u{2029}') { ' ' } else { it };
+    let mut clean = text.chars().filter(|it| !turns(*it)).map(one_line);
+    let mut shown: String = clean.by_ref().take(most).collect();
+    if clean.next().is_some() {
+        shown.push('…');
+    }
+    shown.trim().to_owned()
+}

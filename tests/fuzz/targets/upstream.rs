@@ -1,0 +1,145 @@
+//! What systems upstream are sent and answer: texts with variables of the configuration, filled with what callers call
+//! themselves, and how long a server wants to be left alone.
+
+use super::Target;
+use serde_json::Value;
+use tipring::chance::Chance;
+use tipring::config::{self, Config};
+use tipring::events::cloud_event::{Digits, Recorder};
+use tipring::events::upstream::dialect::{self, Request};
+use tipring::events::upstream::retry_after;
+use tipring::events::{CallResult, CloudEvent, Direction, Event, Kind, Leg, Party};
+use tipring::now::Now;
+
+pub const TARGETS: &[Target] = &[
+    Target { name: "upstream_action_url", run: action_url, seeds: PATHS, dictionary: PIECES },
+    Target { name: "upstream_slack", run: slack, seeds: LINKS, dictionary: PIECES },
+    Target { name: "upstream_retry_after", run: wait, seeds: WAITS, dictionary: WORDS },
+];
+
+/// A text of the configuration and what a caller calls himself, with a zero between them.
+fn halves(octets: &[u8]) -> (String, String) {
+    let mut parts = octets.splitn(2, |octet| *octet == 0);
+    let mut half = || String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+    (half(), half())
+}
+
+/// The settings with this text at the key `key` of the table of its kind, if they are right.
+fn settings(kind: &str, key: &str, text: &str) -> Option<config::Upstream> {
+    let text = format!(
+        "[[upstream]]\nname = \"x\"\nkind = \"{kind}\"\nurl = \"https://h.example\"\n[upstream.{}]\n{key} = {}\n",
+        kind.replace('-', "_"),
+        Value::from(text)
+    );
+    Config::parse(&text, "t.toml").ok()?.upstream.pop()
+}
+
+fn leg(caller: &str) -> Leg {
+    Leg {
+        leg_id: "l1".into(),
+        sip_call_id: Some(caller.into()),
+        line: "office".into(),
+        direction: Direction::In,
+        caller: Party { name: Some(caller.into()), uri: Some(caller.into()), ..Party::numbered(caller) },
+        called: Party::numbered("101"),
+        did: None,
+        connected: None,
+    }
+}
+
+fn recorded(kind: Kind) -> CloudEvent {
+    let mut recorder = Recorder::new(0, Chance::from_number(1));
+    recorder
+        .record(Now { mono_us: 0, utc_us: 1_795_132_800_000_000 }, Event::of_call("c1", kind))
+        .cloud_event(Digits::Hidden)
+}
+
+/// The request for an event; whatever it is made of, it can be written.
+fn request(settings: &config::Upstream, event: &CloudEvent) -> Request {
+    let dialect = dialect::of(settings, "TR-1");
+    let frozen = dialect.render(event).expect("the kind has words for it");
+    let request = dialect.request(&frozen, Now::default());
+    assert!(request.target.parse::<hyper::Uri>().is_ok(), "{}", request.target);
+    assert!(request.headers.iter().all(|(_, value)| value.parse::<hyper::header::HeaderValue>().is_ok()));
+    request
+}
+
+/// A caller changes nothing about the structure of a URL.
+fn action_url(octets: &[u8]) {
+    let (text, caller) = halves(octets);
+    let Some(settings) = settings("action-url", "incoming_call", &text) else { return };
+    let target = request(&settings, &recorded(Kind::CallRinging { leg: leg(&caller) })).target;
+    assert!(target.len() <= 4096 + 64 * 3 * 256 && target.bytes().all(|octet| octet.is_ascii_graphic()));
+    for mark in ['/', '?', '&', '=', '#', ';', '+', '@', '"', '<', '\\'] {
+        assert_eq!(target.matches(mark).count(), text.matches(mark).count(), "{mark} in {target}");
+    }
+}
+
+/// A caller is text: no link, no mention, no other field, and of bounded length.
+fn slack(octets: &[u8]) {
+    let (text, caller) = halves(octets);
+    let Some(settings) = settings("slack", "link", &text) else { return };
+    let leg = leg(&caller);
+    let closed = Kind::CallClosed {
+        line: leg.line,
+        direction: Direction::In,
+        caller: leg.caller,
+        called: leg.called,
+        result: CallResult::Busy,
+        missed: true,
+        legs: 1,
+        total_us: 1,
+        talk_us: 0,
+    };
+    let body = request(&settings, &recorded(closed)).body;
+    let message: Value = serde_json::from_slice(&body).expect("JSON");
+    let text = message["text"].as_str().expect("a text");
+    assert_eq!((message.as_object().map(|it| it.len()), text.matches('<').count()), (Some(1), 2), "{text}");
+    assert!(text.len() < 200_000 && text.chars().filter(|it| it.is_control()).all(|it| it == '\n'), "{text}");
+    assert_eq!(text.lines().count(), 2, "{text}");
+}
+
+const PATHS: &[&[u8]] = &[
+    b"/a?from=$remote&to=${local_number}\0&cmd=x",
+    b"/phone/$display_remote?k=1&$$x=$call_id#\0../../a\r\nX: y",
+    b"/$remote\0\xe2\x80\xae\"'<>\xff",
+];
+const LINKS: &[&[u8]] = &[
+    b"https://crm.example/?n=$number&who=$name\0<!channel>&amp;",
+    b"http://h:81?$called\0a|b>\n<https://x|y>",
+];
+const PIECES: &[&[u8]] = &[
+    b"$remote",
+    b"${",
+    b"}",
+    b"$$",
+    b"$name",
+    b"$number",
+    b"\0",
+    b"\r\n",
+    b"&",
+    b"<!here>",
+    b"%00",
+    b"..",
+    b"/../",
+    b"\xe2\x80\xa8",
+    b"\xf0\x9f\x98\x80",
+    b"\"",
+    b"\\",
+];
+
+/// A wait is never longer than the longest, whatever the clock says, and what is a number of seconds is that number.
+fn wait(octets: &[u8]) {
+    let Ok(value) = std::str::from_utf8(octets) else { return };
+    for now in [0, 784_111_777_000_000, i64::MIN, i64::MAX] {
+        let Some(wait) = retry_after::read(value, now) else { continue };
+        assert!(wait <= retry_after::LONGEST, "{wait:?}");
+        if let Ok(seconds) = value.trim().parse::<u64>() {
+            assert_eq!(wait.as_secs(), seconds.min(retry_after::LONGEST.as_secs()));
+        }
+    }
+}
+
+const WAITS: &[&[u8]] = &[b"120", b"Sun, 06 Nov 1994 08:49:37 GMT", b"Sat, 29 Feb 9999 23:59:60 GMT"];
+const WORDS: &[&[u8]] =
+    &[b" GMT", b"Sun, ", b"Feb", b"-9999", b"99999999999999999999", b"24:", b":60", b"+1"];
