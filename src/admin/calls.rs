@@ -70,7 +70,7 @@ pub(super) async fn dial(
             }
             Ok(response)
         }
-        Reply::Done | Reply::Status(_) => {
+        Reply::Done | Reply::Routes(_) | Reply::Status(_) => {
             Err(Problem::unavailable("busy", "the phone gave no call", "see `tipring status`"))
         }
     }

@@ -1,4 +1,4 @@
-//! Lines: their registration and do-not-disturb.
+//! Lines: their registration and do-not-disturb, and which of them takes a number.
 
 use axum::extract::State;
 use axum::response::IntoResponse;
@@ -10,7 +10,7 @@ use super::App;
 use super::access::Caller;
 use super::answer::Answer;
 use super::monitor::snapshot;
-use super::request::{About, Nothing, Told};
+use super::request::{About, Nothing, Told, ask};
 use crate::phone::command::Command;
 
 /// The name that means all lines.
@@ -38,4 +38,20 @@ pub(super) struct DoNotDisturb {
 pub(super) async fn dnd(about: About, Told(DoNotDisturb { on }): Told<DoNotDisturb>) -> Answer {
     let line = (about.name != ALL).then(|| about.name.clone());
     about.ask(Command::DoNotDisturb { line, on }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Numbers {
+    numbers: Vec<String>,
+    #[serde(default)]
+    line: Option<String>,
+}
+
+pub(super) async fn route(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Told(Numbers { numbers, line }): Told<Numbers>,
+) -> Answer {
+    ask(&app, &caller, Command::Route { numbers, line }).await
 }

@@ -62,12 +62,18 @@ impl FromRequestParts<App> for About {
 impl About {
     /// Asks the phone, and renders what it says.
     pub async fn ask(&self, command: Command) -> Answer {
-        Ok(match self.app.office.desk.ask(command, self.caller.origin).await? {
-            Reply::Done => Json(json!({ "done": true })).into_response(),
-            Reply::Call(call) => Json(call).into_response(),
-            Reply::Status(status) => Json(status).into_response(),
-        })
+        ask(&self.app, &self.caller, command).await
     }
+}
+
+/// Asks the phone for somebody, and renders what it says.
+pub(super) async fn ask(app: &App, caller: &Caller, command: Command) -> Answer {
+    Ok(match app.office.desk.ask(command, caller.origin).await? {
+        Reply::Done => Json(json!({ "done": true })).into_response(),
+        Reply::Call(call) => Json(call).into_response(),
+        Reply::Routes(routes) => Json(json!({ "routes": routes })).into_response(),
+        Reply::Status(status) => Json(status).into_response(),
+    })
 }
 
 /// The query of a request.

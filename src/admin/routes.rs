@@ -102,6 +102,14 @@ pub const ROUTES: &[Route] = &[
         ..act("/api/v1/lines/{name}/dnd", "Do-not-disturb; the name `*` is all lines")
     },
     Route {
+        role: VIEW,
+        body: &[
+            ("numbers", "array", true, "1 to 100 numbers or names, as somebody would dial them"),
+            ("line", "string", false, "the line that would be asked for"),
+        ],
+        ..act("/api/v1/route", "What would become of dialled numbers, and why; nothing is called")
+    },
+    Route {
         query: &[
             ("since", "RFC 3339 time, date, or an age such as 2h or 7d"),
             ("number", "a number of either side, in any spelling"),
@@ -183,6 +191,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/lines/{name}/register", post(lines::register))
         .route("/api/v1/lines/{name}/unregister", post(lines::unregister))
         .route("/api/v1/lines/{name}/dnd", post(lines::dnd))
+        .route("/api/v1/route", post(lines::route))
         .route("/api/v1/journal", get(journal::list).delete(journal::erase))
         .route("/api/v1/journal/{id}", delete(journal::erase_call))
         .route("/api/v1/upstreams", get(upstreams::list))

@@ -3,8 +3,7 @@
 
 /// Table, key, feature. An empty table is the top of the file, `*` any table.
 const ABSENT: &[(&str, &str, &str)] = &[
-    ("", "numbers", "the number plan"),
-    ("", "route", "call routing"),
+    ("route", "hours", "working hours"),
     ("", "hours", "working hours"),
     ("device", "timezone", "working hours"),
     ("sip", "port_tls", "accepting TLS connections"),

@@ -1,6 +1,8 @@
 //! Which numbers a rule means: patterns, and the two classes of numbers that cost the most.
 
-use super::country::{COUNTRIES, Country, by_code};
+use super::country::COUNTRIES;
+use super::number_plan::{Dialled, NumberPlan, dialled};
+use super::spelling::spelled;
 use super::values::{Written, written};
 
 /// What `[limits]` allows or denies.
@@ -50,26 +52,35 @@ written!(NumberRule);
 
 /// Numbers of no country that are paid for: international premium rate, satellites and global networks.
 const PREMIUM_EVERYWHERE: &[&str] = &["979", "881", "882", "883", "870"];
-/// Digits from which on a number is more than an extension.
-const SHORTEST_OUTSIDE: usize = 7;
+
+/// What makes a pattern of a number.
+const WILD: [char; 2] = ['*', '?'];
 
 impl NumberRule {
-    /// Whether the rule means this number, as it was dialled, in this country (two capital letters). Spaces and
-    /// brackets in the number do not matter. Names and short numbers belong to no class: they are extensions.
-    pub fn matches(&self, number: &str, country: &str) -> bool {
+    /// Whether the rule means this number, as it was written where the plan holds: as it stands, or in E.164. Names and
+    /// short numbers belong to no class: they are extensions.
+    pub fn matches(&self, number: &str, plan: &NumberPlan<'_>) -> bool {
+        let e164 = plan.e164(number);
         let spelled = spelled(number);
-        let own = by_code(country);
+        // In E.164 it is certain where the digits begin; otherwise the prefix has to tell.
+        let certain = e164.as_deref().unwrap_or(&spelled);
+        let home = plan.home();
         match self {
-            NumberRule::Pattern(pattern) => wildcard(pattern, &spelled),
-            NumberRule::International => match (dialled(&spelled, own), own) {
-                (Dialled::Global(digits), Some(own)) => {
-                    digits.strip_prefix(own.calling).is_none_or(|rest| begins(own.abroad, rest))
+            NumberRule::Pattern(pattern) => {
+                let means = |number: &str| wildcard(pattern, number);
+                means(&spelled)
+                    || e164.as_deref().is_some_and(means)
+                    || (e164.is_some() && !pattern.contains(WILD) && plan.e164(pattern) == e164)
+            }
+            NumberRule::International => match (dialled(certain, home), home) {
+                (Dialled::Global(digits), Some(home)) => {
+                    digits.strip_prefix(home.calling).is_none_or(|rest| begins(home.abroad, rest))
                 }
                 (Dialled::Global(_), None) => true,
-                (Dialled::National(digits), Some(own)) => begins(own.abroad, digits),
+                (Dialled::National(digits), Some(home)) => begins(home.abroad, digits),
                 _ => false,
             },
-            NumberRule::Premium => match (dialled(&spelled, own), own) {
+            NumberRule::Premium => match (dialled(certain, home), home) {
                 (Dialled::Global(digits), _) => {
                     begins(PREMIUM_EVERYWHERE, digits)
                         || COUNTRIES.iter().any(|country| {
@@ -78,91 +89,15 @@ impl NumberRule {
                                 .is_some_and(|rest| begins(country.premium, rest))
                         })
                 }
-                (Dialled::National(digits), Some(own)) => begins(own.premium, digits),
+                (Dialled::National(digits), Some(home)) => begins(home.premium, digits),
                 _ => false,
             },
         }
     }
 }
 
-/// The number in E.164 (`+` and digits), as dialled in this country (two capital letters): `8 (495) 445-11-20` in RU is
-/// `+74954451120`. `None` for names, extensions, and where the country or the number of digits leaves a doubt.
-pub fn e164(number: &str, country: &str) -> Option<String> {
-    let spelled = spelled(number);
-    let own = by_code(country);
-    let digits = match (dialled(&spelled, own), own) {
-        (Dialled::Global(digits), _) => digits.to_owned(),
-        (Dialled::National(digits), Some(own)) => {
-            // Without a trunk prefix only a number of full length is one with its area code.
-            let prefixed = digits.len() < spelled.len();
-            let (least, most) = own.digits;
-            let full = (least..=most).contains(&digits.len());
-            if full && (prefixed || own.trunk.is_empty() || least == most) {
-                format!("{}{digits}", own.calling)
-            } else if least == most
-                && spelled.strip_prefix(own.calling).is_some_and(|rest| rest.len() == least)
-            {
-                spelled.clone()
-            } else {
-                return None;
-            }
-        }
-        _ => return None,
-    };
-    ((SHORTEST_OUTSIDE..=15).contains(&digits.len()) && !digits.starts_with('0'))
-        .then(|| format!("+{digits}"))
-}
-
-/// A number without what people write between digits.
-fn spelled(number: &str) -> String {
-    number.chars().filter(|c| !matches!(c, ' ' | '-' | '.' | '(' | ')' | '/' | '\u{a0}')).collect()
-}
-
 fn begins(prefixes: &[&str], digits: &str) -> bool {
     prefixes.iter().any(|prefix| digits.starts_with(prefix))
-}
-
-enum Dialled<'n> {
-    /// Digits from the calling code on.
-    Global(&'n str),
-    /// Digits without the trunk prefix.
-    National(&'n str),
-    Extension,
-}
-
-fn dialled<'n>(number: &'n str, own: Option<&Country>) -> Dialled<'n> {
-    let digits = number.strip_prefix('+').unwrap_or(number);
-    if digits.is_empty() || !digits.chars().all(|c| c.is_ascii_digit()) {
-        return Dialled::Extension;
-    }
-    if number.starts_with('+') {
-        return Dialled::Global(digits);
-    }
-    if digits.len() < SHORTEST_OUTSIDE {
-        return Dialled::Extension;
-    }
-    let Some(own) = own else {
-        // Of an unknown country only the usual prefix can be told.
-        return digits.strip_prefix("00").map_or(Dialled::National(digits), Dialled::Global);
-    };
-    // Other people's prefix is tried as well, but only where no own number begins so.
-    let foreign = if own.trunk.contains(&"0") { &["00"][..] } else { &["00", "011"][..] };
-    let prefixes = own.international.iter().chain(foreign);
-    let global =
-        prefixes.filter_map(|prefix| digits.strip_prefix(prefix)).find(|rest| rest.len() > SHORTEST_OUTSIDE);
-    if let Some(rest) = global {
-        return Dialled::Global(rest);
-    }
-    let (least, most) = own.digits;
-    // 812 345-67-89 in RU begins with the trunk prefix and has none.
-    if least == most
-        && digits.len() == least
-        && !own.trunk.iter().any(|it| it.starts_with('0') && digits.starts_with(it))
-    {
-        return Dialled::National(digits);
-    }
-    let rest = own.trunk.iter().find_map(|trunk| digits.strip_prefix(trunk));
-    Dialled::National(rest.unwrap_or(digits))
 }
 
 /// `*` is any number of characters, `?` is one. Linear in the number for each `*` of the pattern.
@@ -222,7 +157,7 @@ mod tests {
             ("1 876 555 0123", "US", true),
             ("876 555 0123", "US", true),
         ] {
-            assert_eq!(rule.matches(number, country), expected, "{number} from {country}");
+            assert_eq!(rule.matches(number, &NumberPlan::of(country)), expected, "{number} from {country}");
         }
     }
 
@@ -239,51 +174,29 @@ mod tests {
             ("09061234567", "GB", true),
             ("84951234567", "RU", false),
             ("900", "DE", false),
+            ("78091234567", "RU", true),
         ] {
-            assert_eq!(rule.matches(number, country), expected, "{number} from {country}");
+            assert_eq!(rule.matches(number, &NumberPlan::of(country)), expected, "{number} from {country}");
         }
     }
 
     #[test]
-    fn numbers_become_e164_where_the_country_leaves_no_doubt() {
-        for (number, country, expected) in [
-            ("8 (495) 445-11-20", "RU", Some("+74954451120")),
-            ("+7 495 445-11-20", "RU", Some("+74954451120")),
-            ("007495 445 11 20", "RU", Some("+74954451120")),
-            ("01174954451120", "RU", Some("+74954451120")),
-            ("74954451120", "RU", Some("+74954451120")),
-            ("4954451120", "RU", Some("+74954451120")),
-            ("8123456789", "RU", Some("+78123456789")),
-            ("810493012345678", "RU", Some("+493012345678")),
-            ("4451120", "RU", None),
-            ("8727 123 4567", "KZ", Some("+77271234567")),
-            ("0631234567", "UA", Some("+380631234567")),
-            ("80631234567", "UA", Some("+380631234567")),
-            ("+380631234567", "UA", Some("+380631234567")),
-            ("030 123456", "DE", Some("+4930123456")),
-            ("1234567", "DE", None),
-            ("0049 30 123456", "DE", Some("+4930123456")),
-            ("0044 20 7946 0958", "DE", Some("+442079460958")),
-            ("020 7946 0958", "GB", Some("+442079460958")),
-            ("(212) 555-0100", "US", Some("+12125550100")),
-            ("1 212 555 0100", "US", Some("+12125550100")),
-            ("011 44 20 7946 0958", "US", Some("+442079460958")),
-            ("0011 44 20 7946 0958", "AU", Some("+442079460958")),
-            ("80 17 123 45 67", "BY", Some("+375171234567")),
-            ("06 1 234 5678", "HU", Some("+3612345678")),
-            ("06 1234 5678", "IT", Some("+390612345678")),
-            ("910 123 456", "ES", Some("+34910123456")),
-            ("0301234567", "XX", None),
-            ("101", "RU", None),
-            ("112", "DE", None),
-            ("12345*106", "RU", None),
-            ("anna", "RU", None),
-            ("", "RU", None),
-            ("+0123456789", "RU", None),
-            ("+1234567890123456", "US", None),
+    fn a_rule_means_a_number_however_either_is_written() {
+        let plan = NumberPlan::of("RU").in_area("495");
+        for (pattern, number, expected) in [
+            ("+7495*", "8 (495) 445-11-20", true),
+            ("+7495*", "445-11-20", true),
+            ("84954451120", "+7 495 445-11-20", true),
+            ("84954451120", "4951120", false),
+            ("+44*", "810 44 20 7946 0958", true),
+            ("101", "+7101", false),
         ] {
-            assert_eq!(e164(number, country).as_deref(), expected, "{number} in {country}");
+            let rule = NumberRule::parse(pattern).unwrap();
+            assert_eq!(rule.matches(number, &plan), expected, "{pattern} {number}");
         }
+        let visitor = NumberPlan::of("RU").seen_from("KZ");
+        assert!(NumberRule::International.matches("84954451120", &visitor));
+        assert!(!NumberRule::International.matches("87271234567", &visitor));
     }
 
     #[test]
@@ -299,10 +212,10 @@ mod tests {
             ("", "1", false),
         ] {
             let rule = NumberRule::parse(pattern).unwrap();
-            assert_eq!(rule.matches(number, "DE"), expected, "{pattern} {number}");
+            assert_eq!(rule.matches(number, &NumberPlan::of("DE")), expected, "{pattern} {number}");
         }
         assert!(NumberRule::parse("^8[0-9]+$").is_err());
         let many = NumberRule::Pattern("*a".repeat(200));
-        assert!(!many.matches(&"a".repeat(150), "DE"));
+        assert!(!many.matches(&"a".repeat(150), &NumberPlan::of("DE")));
     }
 }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::nat::Nat;
 use super::network::{Domain, SipUri};
+use super::numbers::valid_country_if_any;
 use super::reader::{At, Mistake, Node, Scope, Setting, section, within, zero_or_within};
 use super::secret::Secret;
 use super::values::{Written, each_once, one_or_list_json, read_one_or_list, written};
 use super::websocket::WebSocketUrl;
-use super::words::{Codec, Dtmf, Policy, SrtpKeys, Transport};
+use super::words::{Codec, Dtmf, NumberFormat, Policy, SrtpKeys, Transport};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -80,6 +81,12 @@ section! {
         ca_file: Option<String> = optional "\"/etc/tipring/pbx-ca.pem\"";
         /// false: the server's certificate is not checked. Anybody on the way can listen then.
         tls_verify: bool = default "true";
+        /// How the PBX wants outside numbers: "as-dialled"; "e164" (74954451120); "+e164"; "national" (84954451120, others as
+        /// 810 49 …); "significant" (4954451120); "local" (4451120). Extensions and emergency numbers stay as they are.
+        number_format: NumberFormat = default "\"as-dialled\"";
+        /// The country of the PBX, if it is not that of the device: how it writes callers' numbers and wants others'. Two
+        /// capital letters.
+        country: Option<String> = optional "\"KZ\"", if valid_country_if_any;
         /// How the line gets through NATs.
         nat: Nat = default "{}";
     }

@@ -17,24 +17,31 @@ pub mod line;
 pub mod nat;
 mod nearest;
 pub mod network;
+pub mod number_plan;
+pub mod numbers;
 pub mod places;
 mod reader;
+pub mod route;
 pub mod secret;
 pub mod settings;
 mod source;
+pub mod spelling;
 pub mod template;
 pub mod upstream;
 pub mod values;
 mod websocket;
 pub mod words;
 
-pub use dialing::{NumberRule, e164};
+pub use dialing::NumberRule;
 pub use finding::{Finding, Severity};
 pub use line::{AutoAnswer, CallerId, Line, Transports};
 pub use nat::{Nat, StunServer, TurnServer, TurnTransport, TurnUrl, TurnUrls};
 pub use network::{Domain, Listen, Network, SipUri, Trusted};
+pub use number_plan::NumberPlan;
+pub use numbers::Numbers;
 pub use places::{Place, Places};
 pub use reader::{Key, Presence};
+pub use route::Route;
 pub use secret::Secret;
 pub use settings::{Admin, Audio, Device, Emergency, Journal, Limits, Log, Recording, Rtp, Sip, Token, User};
 pub use template::Template;
@@ -42,8 +49,8 @@ pub use upstream::{HttpUrl, Upstream};
 pub use values::{Address, PortRange, Size};
 pub use websocket::WebSocketUrl;
 pub use words::{
-    Backend, Codec, Dtmf, Level, NatMode, Policy, RecordingFormat, Redaction, Role, SrtpKeys, Transport,
-    UpstreamKind,
+    Backend, Codec, Dtmf, Level, NatMode, NumberFormat, Policy, RecordingFormat, Redaction, Role, SrtpKeys,
+    Transport, UpstreamKind,
 };
 
 use reader::{Node, Reader, Scope, Section, Setting, section};
@@ -53,6 +60,8 @@ use source::Source;
 const LARGEST_FILE: usize = 512 << 10;
 /// Lines that one device registers.
 const MOST_LINES: usize = 256;
+/// Rules for dialled numbers.
+const MOST_ROUTES: usize = 256;
 /// Systems that one device tells what happens.
 const MOST_UPSTREAMS: usize = 64;
 
@@ -73,6 +82,10 @@ section! {
         limits: Limits = default "{}";
         /// Numbers that pass every rule.
         emergency: Emergency = default "{}";
+        /// How people here dial.
+        numbers: Numbers = default "{}";
+        /// What becomes of a number that somebody dials. There may be several.
+        route: Vec<Route> = default "[]";
         /// What is kept of calls and events.
         journal: Journal = default "{}";
         /// Recording calls. Ask what the law says before it is switched on.
@@ -170,6 +183,27 @@ impl Config {
         self.line.iter().find(|line| line.name == name)
     }
 
+    /// How people at this device write numbers.
+    pub fn number_plan(&self) -> NumberPlan<'_> {
+        let country = &self.device.country;
+        let habit = self.numbers.dial_habit.as_ref().unwrap_or(country);
+        let area = self.numbers.area_code.as_deref().unwrap_or_default();
+        NumberPlan::of(habit).in_area(area).seen_from(country)
+    }
+
+    /// How the PBX of a line writes numbers.
+    pub fn number_plan_of(&self, line: &Line) -> NumberPlan<'_> {
+        match &line.country {
+            Some(country) if *country != self.device.country => {
+                NumberPlan::of(country).seen_from(&self.device.country)
+            }
+            _ => {
+                let area = self.numbers.area_code.as_deref().unwrap_or_default();
+                NumberPlan::of(&self.device.country).in_area(area)
+            }
+        }
+    }
+
     /// What becomes different if `new` takes the place of `self`.
     pub fn changes(&self, new: &Config) -> Changes {
         let names = |lines: &[&Line]| lines.iter().map(|line| line.name.clone()).collect::<Vec<_>>();
@@ -189,6 +223,8 @@ impl Config {
             ("audio", self.audio != new.audio),
             ("limits", self.limits != new.limits),
             ("emergency", self.emergency != new.emergency),
+            ("numbers", self.numbers != new.numbers),
+            ("route", self.route != new.route),
             ("journal", self.journal != new.journal),
             ("recording", self.recording != new.recording),
             ("log", self.log != new.log),
@@ -200,6 +236,43 @@ impl Config {
             changed: names(&changed),
             removed: names(&removed),
             tables: tables.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect(),
+        }
+    }
+
+    /// What the number plan names and what is not there. `spot` finds a key in one of the tables of a name.
+    fn check_numbers(
+        &self,
+        scope: &mut Scope<'_, '_>,
+        spot: &dyn Fn(&str, usize, &str) -> std::ops::Range<usize>,
+    ) {
+        let names = || self.line.iter().map(|line| line.name.as_str()).collect::<Vec<_>>().join(", ");
+        for (index, line) in self.line.iter().enumerate().take(MOST_LINES) {
+            let country = line.country.as_ref().unwrap_or(&self.device.country);
+            if line.number_format.needs_country() && !NumberPlan::of(country).is_known() {
+                let what = format!("how numbers are written in {country} is not known");
+                let place = spot("line", index, "number_format");
+                scope.reader.tell(
+                    place,
+                    Severity::Error,
+                    what,
+                    "write \"e164\", \"+e164\" or \"as-dialled\"",
+                );
+            }
+        }
+        if self.route.len() > MOST_ROUTES {
+            let what = format!("there are {} routes", self.route.len());
+            scope.error("route", what, format!("keep {MOST_ROUTES} at most"));
+        }
+        for (index, route) in self.route.iter().enumerate().take(MOST_ROUTES) {
+            for (key, line) in [("from", &route.from), ("via", &route.via)] {
+                let Some(name) = line.as_deref().filter(|name| self.line(name).is_none()) else { continue };
+                let what = format!(
+                    "there is no line {}; GSM ports are not part of this version",
+                    reader::shortened(name)
+                );
+                let instead = format!("the lines are: {}", names());
+                scope.reader.tell(spot("route", index, key), Severity::Error, what, instead);
+            }
         }
     }
 
@@ -269,6 +342,7 @@ impl Config {
                 scope.reader.tell(spot("upstream", index, "lines"), Severity::Error, what, instead);
             }
         }
+        self.check_numbers(scope, &spot);
         for (key, port) in [("port_udp", self.sip.port_udp)] {
             if self.rtp.ports.contains(port) {
                 let ports = self.rtp.ports;

@@ -467,7 +467,7 @@ macro_rules! section {
         impl $crate::config::reader::Section for $struct {
             const KEYS: &'static [$crate::config::reader::Key] = &[$(
                 $crate::config::reader::Key {
-                    name: stringify!($key),
+                    name: $crate::config::reader::plain(stringify!($key)),
                     doc: concat!($($about, "\n"),*),
                     presence: $crate::config::reader::section!(@presence $presence $toml),
                     nested: <$type as $crate::config::reader::Setting>::NESTED,
@@ -504,7 +504,7 @@ macro_rules! section {
                 let mut map = serde_json::Map::new();
                 $(
                     map.insert(
-                        stringify!($key).to_owned(),
+                        $crate::config::reader::plain(stringify!($key)).to_owned(),
                         $crate::config::reader::Setting::json(&self.$key),
                     );
                 )*
@@ -528,20 +528,28 @@ macro_rules! section {
     };
     (@read $scope:ident, $key:ident, $type:ty, $presence:ident $toml:literal) => {
         $scope.value::<$type>(
-            stringify!($key),
+            $crate::config::reader::plain(stringify!($key)),
             $crate::config::reader::section!(@presence $presence $toml),
             None,
         )
     };
     (@read $scope:ident, $key:ident, $type:ty, $presence:ident $toml:literal, $check:expr) => {
         $scope.value::<$type>(
-            stringify!($key),
+            $crate::config::reader::plain(stringify!($key)),
             $crate::config::reader::section!(@presence $presence $toml),
             Some(&$check),
         )
     };
 }
 pub(super) use section;
+
+/// The name of a key; one that is a word of Rust is declared with `r#` before it.
+pub(super) const fn plain(name: &'static str) -> &'static str {
+    match name.as_bytes() {
+        [b'r', b'#', ..] => name.split_at(2).1,
+        _ => name,
+    }
+}
 
 /// A section of which nothing is written; what it must have is empty.
 pub(super) fn empty<S: Section>() -> S {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::dialing::NumberRule;
 use super::network::{Listen, Trusted};
+use super::number_plan::NumberPlan;
 use super::reader::{Mistake, Scope, section, within, zero_or_within};
 use super::secret::Secret;
 use super::values::{Address, PortRange, Size};
@@ -128,12 +129,23 @@ section! {
 }
 
 impl Limits {
-    /// Whether this number may be called from a device in this country, or the key of the rule that forbids it.
-    pub fn permits(&self, number: &str, country: &str) -> Result<(), &'static str> {
-        if !self.allow.iter().any(|rule| rule.matches(number, country)) {
+    /// Whether this number, written where the plan holds, may be called, or the key of the rule that forbids it.
+    ///
+    /// # Errors
+    /// `limits.allow` or `limits.deny`.
+    pub fn permits(&self, number: &str, plan: &NumberPlan<'_>) -> Result<(), &'static str> {
+        if !self.allow.iter().any(|rule| rule.matches(number, plan)) {
             return Err("limits.allow");
         }
-        if self.deny.iter().any(|rule| rule.matches(number, country)) {
+        self.does_not_deny(number, plan)
+    }
+
+    /// Whether nothing forbids what a PBX is asked for instead of an allowed number.
+    ///
+    /// # Errors
+    /// `limits.deny`.
+    pub fn does_not_deny(&self, number: &str, plan: &NumberPlan<'_>) -> Result<(), &'static str> {
+        if self.deny.iter().any(|rule| rule.matches(number, plan)) {
             return Err("limits.deny");
         }
         Ok(())
@@ -360,7 +372,7 @@ fn valid_ptime(ptime: &Duration) -> Result<(), Mistake> {
 }
 
 #[expect(clippy::ptr_arg, reason = "a check takes the value as it is")]
-fn valid_country(country: &String) -> Result<(), Mistake> {
+pub(super) fn valid_country(country: &String) -> Result<(), Mistake> {
     if country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase()) {
         return Ok(());
     }

@@ -119,6 +119,7 @@ fn the_example_shows_every_key_with_a_value_that_is_right() {
             outbound_proxy: line.outbound_proxy.clone(),
             websocket: line.websocket.clone(),
             ca_file: line.ca_file.clone(),
+            country: line.country.clone(),
             nat: Nat { turn: line.nat.turn.clone(), ..Nat::default() },
             ..bare.line[0].clone()
         },
@@ -220,11 +221,11 @@ fn each_kind_of_mistake_has_its_cure() {
         ("[spi]\n", "t.toml:1: [spi] is not a table of this file; did you mean sip?"),
         ("[sip]\nports = \"1-2\"\n", "t.toml:2: ports is not a key of [sip]; it belongs in [rtp]"),
         ("[log]\nzzz = 1\n", "t.toml:2: zzz is not a key of [log]; the keys here are level"),
-        ("[numbers]\n", "t.toml:1: numbers: the number plan is not part of this version; remove it"),
+        ("[sticky]\n", "t.toml:1: sticky: sticky return is not part of this version; remove it"),
         ("[ami]\n", "t.toml:1: ami: the AMI listener is not part of this version; remove it"),
         (
-            "[[route]]\nmatch = \"x\"\n",
-            "t.toml:1: route: call routing is not part of this version; remove it",
+            "[[route]]\nmatch = '^8'\nvia = \"gsm1\"\n[[line]]\nname = \"a\"\nuser = \"1\"\ndomain = \"d\"\npassword = \"x\"\n",
+            "t.toml:3: there is no line gsm1; GSM ports are not part of this version; the lines are: a",
         ),
         ("[limits]\nexternal_to_external = true\n", "joining two outside calls is not part of this version"),
         (
@@ -723,12 +724,12 @@ fn a_reload_knows_which_lines_changed() {
 fn limits_and_emergency_numbers_answer_for_themselves() {
     let config =
         Config::parse("[device]\ncountry = 'RU'\n[limits]\nallow = ['+7*', '8*', '????']\n", "t").unwrap();
-    let country = config.device.country.as_str();
-    assert_eq!(config.limits.permits("+7 495 123-45-67", country), Ok(()));
-    assert_eq!(config.limits.permits("1001", country), Ok(()));
-    assert_eq!(config.limits.permits("88091234567", country), Err("limits.deny"));
-    assert_eq!(config.limits.permits("810493012345678", country), Err("limits.deny"));
-    assert_eq!(config.limits.permits("+493012345678", country), Err("limits.allow"));
+    let plan = &config.number_plan();
+    assert_eq!(config.limits.permits("+7 495 123-45-67", plan), Ok(()));
+    assert_eq!(config.limits.permits("1001", plan), Ok(()));
+    assert_eq!(config.limits.permits("88091234567", plan), Err("limits.deny"));
+    assert_eq!(config.limits.permits("810493012345678", plan), Err("limits.deny"));
+    assert_eq!(config.limits.permits("+493012345678", plan), Err("limits.allow"));
     for (dialled, number) in
         [("112", Some("112")), ("0112", Some("112")), ("9911", Some("911")), ("1120", None)]
     {

@@ -158,6 +158,31 @@ words! {
 }
 
 words! {
+    /// How a PBX wants outside numbers to be written.
+    pub enum NumberFormat {
+        /// As they were dialled.
+        AsDialled = "as-dialled",
+        /// `74954451120`: digits from the calling code on.
+        E164 = "e164",
+        /// `+74954451120`.
+        PlusE164 = "+e164",
+        /// `84954451120`: as people of the country dial it, with its prefix for other countries before theirs.
+        National = "national",
+        /// `4954451120`: the national number without a prefix; those of other countries as in `national`.
+        Significant = "significant",
+        /// `4451120`: without the own area code; numbers of other areas as in `national`.
+        Local = "local",
+    }
+}
+
+impl NumberFormat {
+    /// Whether the numbering of the country has to be known for it.
+    pub(super) fn needs_country(self) -> bool {
+        matches!(self, NumberFormat::National | NumberFormat::Significant | NumberFormat::Local)
+    }
+}
+
+words! {
     /// Where sound comes from and goes to.
     pub enum Backend {
         /// A sound device (ALSA, PulseAudio).

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Separators that people write between digits (RFC 3966 §3 and what displays show).
-const SEPARATORS: [char; 7] = [' ', '-', '.', '(', ')', '/', '\u{a0}'];
+use crate::config::spelling;
 
 /// How many last digits two spellings of a telephone number must share to be compared at all.
 const SUBSCRIBER_DIGITS: usize = 7;
@@ -66,12 +65,8 @@ fn is_digits(text: &str) -> bool {
 fn spelled(text: &str) -> String {
     let text = text.trim();
     let body = text.strip_prefix('+').unwrap_or(text);
-    let digits: String = body.chars().filter(|c| !is_separator(*c)).collect();
+    let digits: String = spelling::spelled(body);
     if is_digits(&digits) { digits } else { text.to_lowercase() }
-}
-
-fn is_separator(character: char) -> bool {
-    SEPARATORS.contains(&character)
 }
 
 /// The E.164 form of a text with a leading `+`.
@@ -81,7 +76,7 @@ fn global(text: &str) -> Option<String> {
     for character in digits.chars() {
         match character {
             '0'..='9' => e164.push(character),
-            other if is_separator(other) => {}
+            other if spelling::is_separator(other) => {}
             _ => return None,
         }
         if e164.len() > 16 {

@@ -1,6 +1,7 @@
 //! What people and programs ask of the phone, and what it answers. The same values serve the command line, the API and
 //! the keys of a device; no way in has rules of its own.
 
+use super::routing::Decision;
 use super::snapshot::{CallView, Snapshot};
 
 /// A wish. Where `call` is optional, `None` means the one call that the wish can only mean.
@@ -30,6 +31,8 @@ pub enum Command {
     Unregister { line: String },
     /// Do-not-disturb for one line or for all.
     DoNotDisturb { line: Option<String>, on: bool },
+    /// What would become of numbers that are dialled, over `line` if it is asked for; nothing is called.
+    Route { numbers: Vec<String>, line: Option<String> },
     /// Everything there is to see.
     Status,
 }
@@ -54,6 +57,8 @@ pub enum Reply {
     Done,
     /// The call that was started or changed.
     Call(Box<CallView>),
+    /// What would become of each number.
+    Routes(Vec<Decision>),
     /// The state of everything.
     Status(Box<Snapshot>),
 }

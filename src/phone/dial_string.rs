@@ -1,5 +1,7 @@
 //! What people dial: digits with whatever they put between them, or a name.
 
+use crate::config::spelling::is_separator;
+
 /// The digits of a dialled string: `+`, `*`, `#` and digits stay, what people put between them goes.
 pub fn digits(number: &str) -> String {
     number.chars().filter(|c| c.is_ascii_digit() || matches!(c, '+' | '*' | '#')).collect()
@@ -7,9 +9,8 @@ pub fn digits(number: &str) -> String {
 
 /// Is this string a number at all, and not a user name such as `alice`?
 pub fn is_number(dialled: &str) -> bool {
-    let between = |c: char| matches!(c, ' ' | '-' | '(' | ')' | '.' | '/');
     dialled.chars().any(|c| c.is_ascii_digit())
-        && dialled.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | '*' | '#') || between(c))
+        && dialled.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | '*' | '#') || is_separator(c))
 }
 
 /// The user part of an address without the parameters of a telephone number in it (RFC 3261 §19.1.6): `+49…` of

@@ -7,7 +7,6 @@ use super::dial_string::{is_number, subscriber};
 use super::media_plan::capability;
 use super::paths::{Taken, describe};
 use super::rtcp_path::RtcpPath;
-use crate::config::dialing::e164;
 use crate::events::store::Write;
 use crate::events::{CallResult, Cause, Direction, Event, Kind, Leg, Number, Origin, Party};
 use crate::media::LegId;
@@ -152,21 +151,26 @@ impl Phone {
             .name_addrs("P-Called-Party-ID")
             .ok()
             .and_then(|parties| parties.first().and_then(number_of))
-            .or_else(|| number_of(to).filter(|number| Some(&number.dialled) != user));
+            .or_else(|| number_of(to).filter(|number| Some(&number.dialled) != user))
+            .map(|number| self.known(line, number));
         Leg {
             leg_id: String::new(),
             sip_call_id: Some(incoming.request.head.call_id.clone()),
             line: line.to_owned(),
             direction: Direction::In,
-            caller: self.party(&incoming.identity),
-            called: Party { number: number_of(to), name: None, uri: Some(to.uri.to_string()) },
+            caller: self.party(line, &incoming.identity),
+            called: Party {
+                number: number_of(to).map(|it| self.known(line, it)),
+                name: None,
+                uri: Some(to.uri.to_string()),
+            },
             did,
             connected: None,
         }
     }
 
     /// Who the far end says it is; nothing of one that asks to be withheld.
-    pub(super) fn party(&self, identity: &Identity) -> Party {
+    pub(super) fn party(&self, line: &str, identity: &Identity) -> Party {
         let shown = identity.shown();
         // Who is anonymous by name (RFC 3323 §4.1.1.3) is nobody that could be called back.
         let unnamed =
@@ -186,14 +190,15 @@ impl Phone {
             }
             other => other,
         };
-        let number = number.map(|number| self.known(number));
+        let number = number.map(|number| self.known(line, number));
         Party { number, name, uri: Some(shown.uri.to_string()) }
     }
 
-    /// A number with its E.164 form, where the country's plan tells it.
-    pub(super) fn known(&self, mut number: Number) -> Number {
+    /// A number of a line's PBX with its E.164 form, where the plan of that tells it.
+    fn known(&self, line: &str, mut number: Number) -> Number {
         if number.e164.is_none() {
-            number.e164 = e164(&number.dialled, &self.config.device.country);
+            let plan = self.config.line(line).map(|line| self.config.number_plan_of(line));
+            number.e164 = plan.and_then(|plan| plan.e164(&number.dialled));
         }
         number
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::dial_string::digits;
-use crate::config;
+use crate::config::{self, Config};
 use crate::events::cloud_event::rfc3339;
 use crate::events::store::Usage;
 use crate::now::Now;
@@ -25,6 +25,23 @@ pub(super) enum Verdict {
     },
     /// No.
     Refused(Refused),
+}
+
+/// Whom a call that somebody wants to begin is for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Called {
+    /// The ways in which the PBX may read what was dialled; the first is that itself.
+    pub numbers: Vec<String>,
+    /// The number that the PBX is asked for instead, and the line, where the number plan says so.
+    pub sent: Option<(String, String)>,
+}
+
+impl Called {
+    /// The emergency number that is called: as it was dialled, or because the number plan makes one of that.
+    pub fn emergency(&self, emergency: &config::Emergency) -> bool {
+        let sent = self.sent.as_ref().map(|(number, _)| number);
+        self.numbers.iter().take(1).chain(sent).any(|number| emergency.number(&digits(number)).is_some())
+    }
 }
 
 /// Which rule stops a call.
@@ -68,17 +85,10 @@ impl Guard {
         }
     }
 
-    /// May a call begin now whose number can be read in these ways? The first is the one that was dialled.
-    pub fn check(
-        &mut self,
-        now: Now,
-        limits: &config::Limits,
-        emergency: &config::Emergency,
-        country: &str,
-        numbers: &[String],
-    ) -> Verdict {
-        let refused = self.refuse(now, limits, country, numbers);
-        if numbers.first().is_some_and(|number| emergency.number(&digits(number)).is_some()) {
+    /// May a call begin now?
+    pub fn check(&mut self, now: Now, config: &Config, called: &Called) -> Verdict {
+        let refused = self.refuse(now, config, called);
+        if called.emergency(&config.emergency) {
             return Verdict::Emergency {
                 overruled: refused.into_iter().map(|refused| refused.rule.to_owned()).collect(),
             };
@@ -93,19 +103,12 @@ impl Guard {
         }
     }
 
-    fn refuse(
-        &mut self,
-        now: Now,
-        limits: &config::Limits,
-        country: &str,
-        numbers: &[String],
-    ) -> Option<Refused> {
+    fn refuse(&mut self, now: Now, config: &Config, called: &Called) -> Option<Refused> {
         let refused = |rule, value, text: String| Some(Refused { rule, value, text, first_today: false });
-        for number in numbers {
-            if let Err(rule) = limits.permits(number, country) {
-                return refused(rule, None, format!("{number} may not be called"));
-            }
+        if let Err((rule, number)) = permits(config, called) {
+            return refused(rule, None, format!("{number} may not be called"));
         }
+        let limits = &config.limits;
         while self.recent.front().is_some_and(|start| now.mono_us.saturating_sub(*start) >= MINUTE_US) {
             self.recent.pop_front();
         }
@@ -167,6 +170,17 @@ impl Guard {
             (self.day, self.calls, self.talk_us) = (today, 0, 0);
         }
     }
+}
+
+/// Whether `[limits]` lets a number be called, whatever else they count; or the rule that does not, and the number.
+pub(super) fn permits<'c>(config: &Config, called: &'c Called) -> Result<(), (&'static str, &'c str)> {
+    let plan = config.number_plan();
+    for number in &called.numbers {
+        config.limits.permits(number, &plan).map_err(|rule| (rule, number.as_str()))?;
+    }
+    let Some((number, line)) = &called.sent else { return Ok(()) };
+    let plan = config.line(line).map_or(plan, |line| config.number_plan_of(line));
+    config.limits.does_not_deny(number, &plan).map_err(|rule| (rule, number.as_str()))
 }
 
 /// The date, UTC: limits begin anew at midnight there.

@@ -11,7 +11,7 @@
 //! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `features` what is done during it;
 //!   `auto_answer` when nobody has to take it;
 //! * `tones` what the person at the device hears besides the calls;
-//! * `limits` the one guard that every call passes;
+//! * [`routing`] what becomes of a dialled number; `limits` the one guard that every call passes;
 //! * [`inspection`] the look at lines and their servers before there is a phone, [`diagnosis`] what stands between both;
 //! * `media_plan` the words of SDP turned into those of the engine; [`trace`] the last SIP messages.
 
@@ -34,6 +34,7 @@ mod media_plan;
 mod outgoing;
 mod paths;
 pub mod reach;
+pub mod routing;
 mod rtcp_path;
 mod session;
 pub mod snapshot;
@@ -518,6 +519,7 @@ impl Phone {
             Command::Register { line } => self.register(now, &line),
             Command::Unregister { line } => self.unregister(now, &line),
             Command::DoNotDisturb { line, on } => self.do_not_disturb(now, line.as_deref(), on),
+            Command::Route { numbers, line } => self.routes(&numbers, line.as_deref()),
             Command::Status => Ok(Reply::Status(Box::new(self.snapshot(now)))),
         }
     }

@@ -3,11 +3,12 @@
 use super::Phone;
 use super::call::{Call, Path, Phase};
 use super::command::{Blame, Outcome, Refusal, Reply};
-use super::dial_string::{digits, is_number};
-use super::limits::Verdict;
+use super::dial_string::digits;
+use super::limits::{Called, Verdict};
 use super::line::{Line, address};
 use super::media_plan::capability;
 use super::paths::{Taken, describe};
+use super::routing::plain;
 use super::rtcp_path::RtcpPath;
 use crate::config::{self, CallerId};
 use crate::events::store::Write;
@@ -23,18 +24,17 @@ use crate::sip::uri::Uri;
 /// A longer string is no number, user or URI that anybody dials.
 const LONGEST_TARGET: usize = 256;
 
+/// What a wish to call somebody means.
+struct Meant {
+    line: String,
+    account: AccountId,
+    target: Uri,
+    called: Called,
+}
+
 impl Phone {
     pub(super) fn dial(&mut self, now: Now, to: &str, line: Option<&str>, origin: Origin) -> Outcome {
-        let to = to.trim();
-        if to.is_empty() || to.len() > LONGEST_TARGET || to.chars().any(char::is_control) {
-            return Err(wrong_target(to, "it is empty, too long or has control characters"));
-        }
-        let emergency = self.config.emergency.number(&digits(&user_of(to))).is_some();
-        let line = self.choose_line(line, emergency)?;
-        let (name, account) = (line.config.name.clone(), line.way(&self.reach));
-        let target = target(to, line)?;
-        let numbers = numbers(&target, to);
-        let called = numbers.first().cloned().unwrap_or_default();
+        let Meant { line: name, account, target, called } = self.meant(to, line)?;
         let address = self.agent.local_address(account).ok_or_else(|| {
             Refusal::new(
                 Blame::Environment,
@@ -44,13 +44,7 @@ impl Phone {
             )
         })?;
         let facts = self.outgoing_facts(&name, &called, &target);
-        let verdict = self.guard.check(
-            now,
-            &self.config.limits,
-            &self.config.emergency,
-            &self.config.device.country,
-            &numbers,
-        );
+        let verdict = self.guard.check(now, &self.config, &called);
         if let Verdict::Refused(refused) = &verdict {
             let id = self.chance.token(6);
             let text = refused.text.clone();
@@ -117,6 +111,29 @@ impl Phone {
         }
         self.tell(now, Event::of_call(&id, Kind::CallDialing { leg: facts }));
         Ok(Reply::Call(Box::new(view)))
+    }
+
+    /// Whom somebody means, after the number plan has been asked, and the line for it.
+    fn meant(&self, to: &str, line: Option<&str>) -> Result<Meant, Refusal> {
+        let to = checked(to)?;
+        let decision = bare(to).map(|number| self.decide(&number, line));
+        if let Some(refused) = decision.as_ref().and_then(|it| it.refused.as_ref()) {
+            let hint = "`tipring route` with the number shows why; `tipring status` what the line waits for";
+            return Err(Refusal::new(Blame::Environment, "no_line", refused.text.clone(), hint));
+        }
+        let emergency = match &decision {
+            Some(decision) => decision.emergency,
+            None => self.config.emergency.number(&digits(&user_of(to))).is_some(),
+        };
+        let line = decision.as_ref().and_then(|it| it.line.as_deref()).or(line);
+        let line = self.choose_line(line, emergency)?;
+        let name = line.config.name.clone();
+        let dialled = target(to, line)?;
+        let sent = decision.filter(|it| it.sent != it.number).map(|it| it.sent);
+        let domain = &line.config.domain;
+        let target = sent.as_ref().map(|sent| Uri::Sip(address(sent, domain)));
+        let called = Called { numbers: numbers(&dialled, to), sent: sent.map(|it| (it, name.clone())) };
+        Ok(Meant { account: line.way(&self.reach), line: name, target: target.unwrap_or(dialled), called })
     }
 
     /// Calls once more what came to nothing, where there is another way to do it. It stays the same call.
@@ -241,14 +258,18 @@ impl Phone {
         Ok(line)
     }
 
-    fn outgoing_facts(&self, line: &str, called: &str, target: &Uri) -> Leg {
+    fn outgoing_facts(&self, line: &str, called: &Called, target: &Uri) -> Leg {
         let config = self.line(line).map(|line| &line.config);
         let caller = Party {
             number: config.map(|config| Number::new(config.user.clone())),
             name: config.and_then(|config| config.display_name.clone()),
             uri: config.map(|config| format!("sip:{}", config.address())),
         };
-        let number = self.known(Number::new(called.to_owned()));
+        let mut number = Number::new(called.numbers.first().cloned().unwrap_or_default());
+        // What a rule has made certain is as certain as what was dialled.
+        let read = |number: &str| self.config.number_plan().e164(number);
+        let sent = || called.sent.as_ref().and_then(|(sent, _)| read(sent));
+        number.e164 = number.e164.or_else(|| read(&number.dialled)).or_else(sent);
         Leg {
             leg_id: String::new(),
             sip_call_id: None,
@@ -262,6 +283,28 @@ impl Phone {
     }
 }
 
+/// What can be called at all.
+pub(super) fn checked(to: &str) -> Result<&str, Refusal> {
+    let to = to.trim();
+    if to.is_empty() || to.len() > LONGEST_TARGET || to.chars().any(char::is_control) {
+        return Err(wrong_target(to, "it is empty, too long or has control characters"));
+    }
+    Ok(to)
+}
+
+/// The number or name that somebody dialled, for the number plan; `None` of an address, which says itself where it goes. A
+/// `tel:` URI is a number, with the `phone-context` that makes it a global one (RFC 3966 §5.1.5).
+pub(super) fn bare(to: &str) -> Option<String> {
+    match Uri::parse(to) {
+        Ok(Uri::Tel(tel)) => {
+            let context = tel.phone_context().filter(|it| it.starts_with('+') && !tel.is_global());
+            Some(format!("{}{}", context.unwrap_or_default(), tel.dial_string()))
+        }
+        _ if to.contains([':', '@']) => None,
+        _ => Some(plain(to)),
+    }
+}
+
 /// What somebody typed, as a Request-URI of this line.
 fn target(to: &str, line: &Line) -> Result<Uri, Refusal> {
     let lower = to.to_ascii_lowercase();
@@ -271,8 +314,7 @@ fn target(to: &str, line: &Line) -> Result<Uri, Refusal> {
     if to.contains('@') {
         return Uri::parse(format!("sip:{to}")).map_err(|error| wrong_target(to, &error.to_string()));
     }
-    let user = if is_number(to) { digits(to) } else { to.to_owned() };
-    Ok(Uri::Sip(address(&user, &line.config.domain)))
+    Ok(Uri::Sip(address(&plain(to), &line.config.domain)))
 }
 
 /// The user that a dialled string names, without parameters.
@@ -315,7 +357,7 @@ fn identity(line: &config::Line) -> Option<NameAddr> {
     }
 }
 
-fn wrong_target(to: &str, why: &str) -> Refusal {
+pub(super) fn wrong_target(to: &str, why: &str) -> Refusal {
     Refusal::new(
         Blame::Wish,
         "wrong_target",

@@ -226,7 +226,7 @@ impl Phone {
     }
 
     fn connected(&mut self, index: usize, identity: &Identity) {
-        let party = self.party(identity);
+        let party = self.party(&self.calls[index].facts.line, identity);
         let facts = &mut self.calls[index].facts;
         let known = match facts.direction {
             Direction::In => &facts.caller,

@@ -82,6 +82,29 @@ fn commands_reach_the_phone_as_commands() {
 }
 
 #[test]
+fn what_becomes_of_a_number_is_explained() {
+    let paper = Paper::open("route");
+    let told = at(&paper, &["route", "84951112233", "112", "900", "--line", "main"]);
+    let expected = "84951112233\n  goes out as +74951112233 over line main: by rule 1\n\
+                    \x20 rule 2  ^9\u{fffd}[2J  it does not fit\n  rule 1  ^8  it fits or not\n\
+                    112\n  goes out as 112 over line main: an emergency number passes every rule\n\
+                    900\n  would be refused (limits.deny): 900 may not be called\n\
+                    \x20 rule 2  ^9\u{fffd}[2J  it does not fit\n  rule 1  ^8  it fits or not\n";
+    assert_eq!((told.code, told.out.as_str()), (Some(0), expected), "{}", told.err);
+    let numbers = vec!["84951112233".into(), "112".into(), "900".into()];
+    let wish = Wish::Route { numbers, line: Some("main".into()) };
+    assert_eq!(paper.asked(), [Asked::Command(wish, tipring::events::Origin::Command)]);
+    let json: serde_json::Value =
+        serde_json::from_str(&at(&paper, &["route", "8123", "--json"]).out).expect("JSON");
+    let route = &json["routes"][0];
+    assert_eq!((&route["rule"], &route["sent"]), (&1.into(), &"+7123".into()), "{json}");
+    assert_eq!((&route["tried"][1]["match"], &route["tried"][1]["fits"]), (&"^8".into(), &true.into()));
+    let wrong = paper.local("POST", "/api/v1/route", Some("{\"numbers\":\"1\"}"));
+    assert_eq!((wrong.status, wrong.code()), (400, "bad_request".to_owned()));
+    assert_eq!(at(&paper, &["route"]).code, Some(2));
+}
+
+#[test]
 fn the_state_is_a_table_or_json() {
     let paper = Paper::open("table");
     let table = at(&paper, &["status"]);

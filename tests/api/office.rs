@@ -23,6 +23,7 @@ use tipring::now::Now;
 use tipring::phone::command::{Blame, Command, Outcome, Refusal, Reply};
 use tipring::phone::desk::{Desk, Wish};
 use tipring::phone::diagnosis::{Diagnosis, Facts, Line, Reached, Registrar, Way};
+use tipring::phone::routing::{Decision, Refused, Tried};
 use tipring::phone::snapshot::{CallView, FlowView, LineView, Snapshot};
 use tipring::phone::trace::{Border, Tracer};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -132,6 +133,25 @@ fn snapshot(sequence: u64) -> Snapshot {
     }
 }
 
+/// One rule fits numbers that begin with 8, and one does not; 112 is help, and 900 forbidden.
+fn decision(number: &String) -> Decision {
+    let fits = number.starts_with('8');
+    let rule =
+        |rule, pattern: &str, fits, why: &str| Tried { rule, r#match: pattern.into(), fits, why: why.into() };
+    let tried = [rule(2, "^9\x1b[2J", false, "it does not fit"), rule(1, "^8", fits, "it fits or not")];
+    Decision {
+        number: number.clone(),
+        emergency: number == "112",
+        rule: fits.then_some(1),
+        sent: number.replacen('8', "+7", 1),
+        line: Some("main".into()),
+        refused: (number == "900")
+            .then(|| Refused { rule: "limits.deny", text: "900 may not be called".into() }),
+        tried: if number == "112" { Vec::new() } else { tried.into() },
+        ..Decision::default()
+    }
+}
+
 fn obey(command: Command, sequence: u64, dialled: &mut u32) -> Outcome {
     let refused = |blame, code| Err(Refusal::new(blame, code, "it can't be", "do something else"));
     match command {
@@ -143,6 +163,7 @@ fn obey(command: Command, sequence: u64, dialled: &mut u32) -> Outcome {
             Ok(Reply::Call(Box::new(call(&format!("new{dialled}"), "dialing"))))
         }
         Command::Status => Ok(Reply::Status(Box::new(snapshot(sequence)))),
+        Command::Route { numbers, .. } => Ok(Reply::Routes(numbers.iter().map(decision).collect())),
         Command::HangUp { call: Some(id) } if id == "gone" => refused(Blame::NotFound, "no_such_call"),
         Command::Answer { call: Some(_) } => refused(Blame::State, "not_ringing"),
         Command::Hold { .. } | Command::Mute { .. } => Ok(Reply::Call(Box::new(call("c1", "held")))),

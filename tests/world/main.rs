@@ -24,6 +24,7 @@ mod during_calls;
 mod flows;
 mod intercom;
 mod matrix;
+mod numbers;
 mod one_way;
 mod paths;
 mod providers;

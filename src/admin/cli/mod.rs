@@ -116,6 +116,15 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         line: Option<String>,
     },
+    /// What would become of numbers: which rule fits, what is dialled over which line, and why
+    Route {
+        /// Numbers or names, as you would dial them
+        #[arg(required = true, value_name = "NUMBER")]
+        numbers: Vec<String>,
+        /// The line that would be asked for
+        #[arg(long, value_name = "NAME")]
+        line: Option<String>,
+    },
     /// The journal of past calls
     #[command(args_conflicts_with_subcommands = true)]
     Calls {
@@ -359,6 +368,14 @@ async fn perform(command: Command, terminal: &Terminal) -> Result<(), CommandErr
             let on = matches!(state, OnOff::On);
             let done = client.post(&format!("/api/v1/lines/{line}/dnd"), &json!({ "on": on })).await?;
             terminal.answer(&done, String::new)
+        }
+        Command::Route { numbers, line } => {
+            let mut body = json!({ "numbers": numbers });
+            if let Some(line) = line {
+                body["line"] = line.into();
+            }
+            let decided = client.post("/api/v1/route", &body).await?;
+            terminal.answer(&decided, || show::routes(&decided, terminal.paint))
         }
         Command::Calls { show: Some(CallsCommand::Show { id }), .. } => show_call(terminal, &id).await,
         Command::Calls { show: None, search } => calls(terminal, search).await,

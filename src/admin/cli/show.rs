@@ -67,6 +67,42 @@ pub(super) fn status(status: &Value, paint: Paint) -> String {
     text
 }
 
+/// What would become of numbers, each with the rules that were asked.
+pub(super) fn routes(decided: &Value, paint: Paint) -> String {
+    let mut text = String::new();
+    for decision in decided["routes"].as_array().into_iter().flatten() {
+        let (number, e164) = (cell(&decision["number"]), decision["e164"].as_str());
+        let also = e164.filter(|e164| *e164 != number).map_or_else(String::new, |e164| format!("  ({e164})"));
+        text.push_str(&format!("{}{also}\n", paint.text(Mood::Strong, &clean(&number))));
+        let (mood, what) = route(decision);
+        text.push_str(&format!("  {}\n", paint.text(mood, &clean(&what))));
+        for tried in decision["tried"].as_array().into_iter().flatten() {
+            let (rule, pattern, why) = (cell(&tried["rule"]), cell(&tried["match"]), cell(&tried["why"]));
+            text.push_str(&clean(&format!("  rule {rule}  {pattern}  {why}")));
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// One decision in a sentence.
+fn route(decision: &Value) -> (Mood, String) {
+    if let Some(why) = decision["refused"]["text"].as_str() {
+        return (Mood::Bad, format!("would be refused ({}): {why}", cell(&decision["refused"]["rule"])));
+    }
+    let Some(line) = decision["line"].as_str() else {
+        return (Mood::Bad, "can't be called: no line is registered".to_owned());
+    };
+    let goes = format!("goes out as {} over line {line}", cell(&decision["sent"]));
+    let why = match (&decision["rule"], decision["emergency"] == true) {
+        (Value::Null, true) => "an emergency number passes every rule".to_owned(),
+        (Value::Null, false) => "no rule decides".to_owned(),
+        (rule, true) => format!("rule {rule} makes it an emergency number"),
+        (rule, false) => format!("by rule {rule}"),
+    };
+    (Mood::Good, format!("{goes}: {why}"))
+}
+
 /// Lines with their registration.
 pub(super) fn lines(lines: &[Value], paint: Paint) -> String {
     let mut table =

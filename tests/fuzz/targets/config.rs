@@ -1,11 +1,12 @@
 //! The configuration and what it says about numbers.
 
 use super::Target;
-use tipring::config::{Config, Limits, NumberRule, Place, Places, Severity, e164};
+use tipring::config::{Config, Limits, NumberFormat, NumberPlan, NumberRule, Place, Places, Severity};
 use tipring::events::Number;
 
 pub const TARGETS: &[Target] = &[
     Target { name: "config", run: config, seeds: FILES, dictionary: WORDS },
+    Target { name: "config_routes", run: routes, seeds: ROUTES, dictionary: PATTERNS },
     Target { name: "config_numbers", run: numbers, seeds: NUMBERS, dictionary: PREFIXES },
 ];
 
@@ -40,23 +41,58 @@ fn numbers(octets: &[u8]) {
     let text = String::from_utf8_lossy(octets);
     let limits = Limits::default();
     for country in ["RU", "US", "DE", "IT", "KZ", "BY", "XX", ""] {
-        let _ = limits.permits(&text, country);
-        if let Some(number) = e164(&text, country) {
+        let plan = NumberPlan::of(country).in_area("495");
+        let _ = limits.permits(&text, &plan);
+        if let Some(number) = plan.e164(&text) {
             let digits = number.strip_prefix('+').unwrap_or_default();
             assert!(
                 (7..=15).contains(&digits.len()) && digits.bytes().all(|it| it.is_ascii_digit()),
                 "{number}"
             );
-            assert_eq!(e164(&number, country).as_deref(), Some(number.as_str()));
+            assert_eq!(plan.e164(&number).as_deref(), Some(number.as_str()));
+            for format in NumberFormat::ALL {
+                let written = plan.written(&number, *format).unwrap_or_default();
+                assert!(written.bytes().all(|it| it.is_ascii_digit() || it == b'+'), "{written}");
+            }
         }
     }
     let number = Number::new(text.as_ref());
     assert!(number.same_as(&number.clone()));
     for pattern in ["*", "+7*", "?*?", "*1*2*3*"] {
-        let _ = NumberRule::Pattern(pattern.into()).matches(&number.dialled, "RU");
-        let _ = NumberRule::Pattern(number.dialled.clone()).matches("+7 495 445-11-20", "RU");
+        let _ = NumberRule::Pattern(pattern.into()).matches(&number.dialled, &NumberPlan::of("RU"));
+        let _ =
+            NumberRule::Pattern(number.dialled.clone()).matches("+7 495 445-11-20", &NumberPlan::of("RU"));
     }
 }
+
+/// A pattern, what it makes and a number, one in each line: a rule has a cure or makes something that can be dialled.
+fn routes(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    let mut parts = text.splitn(3, '\n');
+    let mut part = || serde_json::Value::from(parts.next().unwrap_or_default()).to_string();
+    let rule = format!("[[route]]\nmatch = {}\nto = {}\n", part(), part());
+    let number = text.splitn(3, '\n').nth(2).unwrap_or_default();
+    let reading = Config::read(&rule, "fuzz.toml", &mut |_| Ok(None));
+    let Some(config) = reading.config else {
+        assert!(reading.findings.iter().any(|finding| finding.is_error() && !finding.instead.is_empty()));
+        return;
+    };
+    if let Some(made) = config.route[0].rewritten(number) {
+        assert!(!made.is_empty() && made.len() <= 64, "{made}");
+    }
+}
+
+const ROUTES: &[&[u8]] = &[
+    b"^8(\\d{10})$\n+7$1\n84954451120",
+    b"^\\+?3?8?(0[679]3\\d{7})$\n38$1\n0731234567",
+    b"(?i)^(a|b)*?c+$\n$0\nababC",
+    b"^((((1?){9}){9}){9})\n$1$2$3$4\n1111111111111111111111111111111111",
+];
+
+const PATTERNS: &[&[u8]] = &[
+    b"(", b")", b"|", b"*", b"+?", b"{2,9}", b"[^0-9]", b"\\d", b"$1", b"$9", b"\\b", b"(?P<a>", b"\n",
+    b"\\p{L}",
+];
 
 const FILES: &[&[u8]] = &[
     b"[[line]]\nname = \"a\"\nuser = \"1\"\ndomain = \"b\"\npassword = \"x\"\ntransport = \"auto\"\n\
