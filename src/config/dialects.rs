@@ -110,3 +110,57 @@ fn valid_action(template: &Option<Template>) -> Result<(), Mistake> {
     template.is_path()?;
     template.knows(ACTION_WORDS)
 }
+
+section! {
+    /// `[upstream.webitel]`: what a server that knows Webitel's hooks and call detail records is sent.
+    pub struct Webitel {
+        /// domain_name and the host of presence_id.
+        domain: Option<String> = optional "\"example.webitel.com\"";
+        /// What is sent when a leg begins: JSON with variables, ${event} and the fields of a call detail record. In quotes a
+        /// variable is text in a text, else a whole value; what is not known is empty, or null. Without the key nothing is sent.
+        channel_create: Option<Template> = optional "'{\"event\": ${event}, \"from\": ${caller_id_number}}'", if valid_body;
+        /// What is sent when a leg is answered. Without the key nothing is.
+        channel_answer: Option<Template> = optional "'{\"event\": ${event}, \"call\": ${uuid}}'", if valid_body;
+        /// What is sent when a leg is over. Without the key it is the call detail record.
+        on_disconnect: Option<Template> = optional "'{\"text\": \"${caller_id_number}: ${hangup_cause}\"}'", if valid_body;
+    }
+}
+
+/// The variables of [`Webitel`]: the fields of a call detail record that this phone knows, those in its `variables`, and the name
+/// of the event.
+pub const WEBITEL_WORDS: &[&str] = &[
+    "event",
+    "uuid",
+    "parent_uuid",
+    "direction",
+    "caller_id_name",
+    "caller_id_number",
+    "destination_number",
+    "domain_name",
+    "extension",
+    "presence_id",
+    "gateway",
+    "hangup_cause",
+    "hangup_cause_q850",
+    "hangup_disposition",
+    "created_time",
+    "duration",
+    "billsec",
+    "talksec",
+    "waitsec",
+    "holdsec",
+    "answersec",
+    "sip_call_id",
+    "sip_to_user",
+    "sip_term_status",
+];
+
+impl Webitel {
+    fn check(&self, _: &mut Scope<'_, '_>) {}
+}
+
+fn valid_body(body: &Option<Template>) -> Result<(), Mistake> {
+    let Some(body) = body else { return Ok(()) };
+    body.knows(WEBITEL_WORDS)?;
+    body.is_json()
+}

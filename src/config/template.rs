@@ -5,7 +5,8 @@
 
 use std::fmt::Write;
 
-use serde_json::Value;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
 
 use super::nearest::nearest;
 use super::network::path_text;
@@ -106,6 +107,23 @@ impl Template {
         url
     }
 
+    /// The text as JSON. Within quotes a value is the text of the field, elsewhere the field itself; what is not known
+    /// is empty, or `null`.
+    pub fn fill_json(&self, fields: &Map<String, Value>) -> String {
+        let mut json = String::new();
+        let mut scan = Scan::default();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => {
+                    scan.pass(text);
+                    json.push_str(text);
+                }
+                Piece::Variable(name) => json.push_str(&as_json(fields.get(name), scan.quoted)),
+            }
+        }
+        json
+    }
+
     /// Whether all variables are among these.
     pub(super) fn knows(&self, words: &[&'static str]) -> Result<(), Mistake> {
         let Some(wrong) = self.variables().find(|name| !words.contains(name)) else { return Ok(()) };
@@ -153,6 +171,45 @@ impl Template {
         }
         Ok(())
     }
+
+    /// Whether it is JSON, whatever the variables are.
+    pub(super) fn is_json(&self) -> Result<(), Mistake> {
+        let mut scan = Scan::default();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => scan.pass(text),
+                Piece::Variable(name) if scan.escaping => {
+                    let what = format!("has a backslash in front of ${}", shortened(name));
+                    return Err((what, "write $$ for a dollar sign".into()));
+                }
+                Piece::Variable(_) => {}
+            }
+        }
+        let wrong = |error: serde_json::Error| {
+            let what = format!("is no JSON: {error}, variables being null or empty");
+            (what, "write for example '{\"number\": ${caller_id_number}}'".to_owned())
+        };
+        serde_json::from_str::<IgnoredAny>(&self.fill_json(&Map::new())).map_err(wrong)?;
+        // Whoever could choose the name of a field could take the place of another one.
+        let marked = self.variables().map(|name| (name.to_owned(), MARK.into())).collect();
+        let marked: Value = serde_json::from_str(&self.fill_json(&marked)).map_err(wrong)?;
+        if has_marked_name(&marked) {
+            let what = "has a variable in the name of a field".to_owned();
+            return Err((what, "put variables into values alone".into()));
+        }
+        Ok(())
+    }
+}
+
+/// A value that no text of a configuration has in it.
+const MARK: &str = "\u{1}";
+
+fn has_marked_name(json: &Value) -> bool {
+    match json {
+        Value::Array(all) => all.iter().any(has_marked_name),
+        Value::Object(all) => all.iter().any(|(name, value)| name.contains(MARK) || has_marked_name(value)),
+        _ => false,
+    }
 }
 
 /// Variables of desk phones that this one does not have, and what to do about it.
@@ -180,6 +237,36 @@ fn variable(text: &str) -> Result<(&str, &str), Mistake> {
         return Err(wrong("has a $ in it that no name of a variable follows"));
     }
     Ok((name, rest))
+}
+
+/// Where in JSON a text ends.
+#[derive(Default)]
+struct Scan {
+    quoted: bool,
+    escaping: bool,
+}
+
+impl Scan {
+    fn pass(&mut self, text: &str) {
+        for byte in text.bytes() {
+            match byte {
+                _ if self.escaping => self.escaping = false,
+                b'\\' if self.quoted => self.escaping = true,
+                b'"' => self.quoted = !self.quoted,
+                _ => {}
+            }
+        }
+    }
+}
+
+fn as_json(value: Option<&Value>, quoted: bool) -> String {
+    let text = match value {
+        None | Some(Value::Null) => return if quoted { String::new() } else { "null".to_owned() },
+        Some(Value::String(text)) => Value::from(cut(text)).to_string(),
+        Some(other) if quoted => Value::from(cut(&other.to_string())).to_string(),
+        Some(other) => return other.to_string(),
+    };
+    if quoted { text.get(1..text.len() - 1).unwrap_or_default().to_owned() } else { text }
 }
 
 /// As much of a value as may be told, at whole characters.
@@ -277,6 +364,24 @@ mod tests {
             assert!(!url.contains("/..") && url.matches('/').count() == 2, "{url}");
         }
         assert_eq!(filled("?a=$a", "+7 (495) ÿ"), "?a=%2B7%20%28495%29%20%C3%BF");
+    }
+
+    #[test]
+    fn nothing_gets_out_of_json_quoted_or_not() {
+        let template =
+            Template::parse("{\"a\": \"<${v}>\", \"b\": $v, \"c\": [$n, \"$n\", $none, \"$none\"]}");
+        let template = template.expect("a template");
+        assert_eq!(template.is_json(), Ok(()));
+        for value in HOSTILE {
+            let fields = Map::from_iter([("v".into(), Value::from(*value)), ("n".into(), 7.into())]);
+            let json: Value = serde_json::from_str(&template.fill_json(&fields)).expect("JSON");
+            let expected =
+                serde_json::json!({ "a": format!("<{value}>"), "b": value, "c": [7, "7", null, ""] });
+            assert_eq!(json, expected);
+        }
+        for wrong in ["{", "{\"a\": \"\\$v\"}", "[\"\\${v}\"]\",\"]", "{$v}", "", "a=$v", "{\"<$v>\": 1}"] {
+            assert!(Template::parse(wrong).expect("a template").is_json().is_err(), "{wrong}");
+        }
     }
 
     #[test]

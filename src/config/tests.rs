@@ -489,12 +489,15 @@ fn each_kind_of_upstream_has_its_own_keys() {
     let secret = "secret = \"whsec_c29tZSAzMiByYW5kb20gYnl0ZXMgaW4gYmFzZTY0\"\n";
     let action = "[upstream.action_url]\nincoming_call = \"/a?from=$remote\"\n";
     let link = "[upstream.slack]\nlink = \"https://crm.example/?n=$number\"\n";
+    let body = "[upstream.webitel]\non_disconnect = '{\"n\": $caller_id_number}'\n";
     for right in [
         format!("{}{secret}", head("webhook")),
         format!("{}{secret}authorization_file = \"a\"\n", head("webhook")),
         head("slack"),
         format!("{}{link}", head("slack")),
         format!("{}authorization = \"Basic YTpi\"\n{action}", head("action-url")),
+        head("webitel"),
+        format!("{}{body}", head("webitel")),
     ] {
         assert_eq!(findings(&right), Vec::<String>::new(), "{right}");
     }
@@ -505,7 +508,7 @@ fn each_kind_of_upstream_has_its_own_keys() {
         ),
         (
             format!("{}authorization_file = \"a\"\n", head("slack")),
-            "t.toml:5: upstream x is of kind \"slack\", and authorization_file belongs to kind \"webhook\", \"action-url\"",
+            "t.toml:5: upstream x is of kind \"slack\", and authorization_file belongs to kind \"webhook\", \"action-url\", \"webitel\";",
         ),
         (
             format!("{}{secret}{link}", head("webhook")),
@@ -543,6 +546,14 @@ fn each_kind_of_upstream_has_its_own_keys() {
         (
             format!("{}redact = [\"numbers\"]\n{link}", head("slack")),
             "t.toml:5: redact takes out what link has as a variable",
+        ),
+        (
+            format!("{}{body}", head("webitel")).replace("id_number", "id_numer"),
+            "t.toml:6: on_disconnect has $caller_id_numer in it, which nothing stands for; did you mean $caller_id_number?",
+        ),
+        (
+            format!("{}{body}", head("webitel")).replace("}'", "'"),
+            "t.toml:6: on_disconnect is no JSON: EOF while parsing an object",
         ),
         (
             format!("{}{secret}authorization = \"Bearer ü\"\n", head("webhook")),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::dialects::{ActionUrl, Slack};
+use super::dialects::{ActionUrl, Slack, Webitel};
 use super::line::valid_name;
 use super::network::{Host, url_parts};
 use super::reader::{At, Mistake, Node, Scope, Setting, section, zero_or_within};
@@ -24,14 +24,15 @@ section! {
         /// then on; under another name it is a new one.
         name: String = required "\"crm\"", if valid_name;
         /// How it is told: "webhook" (Standard Webhooks: each event as a CloudEvent in a POST of its own), "slack" (a message on
-        /// each missed call), "action-url" (a GET with variables, as desk phones send it).
+        /// each missed call), "action-url" (a GET with variables, as desk phones send it), "webitel" (hooks and
+        /// call detail records of Webitel, FreeSWITCH's words).
         kind: UpstreamKind = required "\"webhook\"";
         /// Where it is told: https://HOST/PATH. It is shown without its path, which may be a secret.
         url: HttpUrl = required "\"https://crm.example.com/hooks/tipring\"";
         /// kind = "webhook": what requests are signed with, as the receiver gave it: whsec_ and 24 to 64 bytes in base64; or
         /// secret_file = the file that holds it. A new one comes from: echo whsec_$(openssl rand -base64 32)
         secret: Secret = secret "\"whsec_c29tZSAzMiByYW5kb20gYnl0ZXMgaW4gYmFzZTY0\"";
-        /// kind = "webhook", "action-url": the whole value of a header Authorization, where the receiver wants one; or
+        /// kind = "webhook", "action-url", "webitel": the whole value of a header Authorization, where the receiver wants one; or
         /// authorization_file = the file that holds it.
         authorization: Secret = secret "\"Bearer a-long-token\"";
         /// The lines whose events it is told; empty: all. Events that belong to no line are told in any case.
@@ -50,15 +51,18 @@ section! {
         slack: Slack = default "{}";
         /// kind = "action-url": what is asked for when something happens; only what is named is told.
         action_url: ActionUrl = default "{}";
+        /// kind = "webitel": what is sent when something happens.
+        webitel: Webitel = default "{}";
     }
 }
 
 /// The keys that only some kinds have, with those.
 const OF_KINDS: &[(&str, &[UpstreamKind])] = &[
     ("secret", &[UpstreamKind::Webhook]),
-    ("authorization", &[UpstreamKind::Webhook, UpstreamKind::ActionUrl]),
+    ("authorization", &[UpstreamKind::Webhook, UpstreamKind::ActionUrl, UpstreamKind::Webitel]),
     ("slack", &[UpstreamKind::Slack]),
     ("action_url", &[UpstreamKind::ActionUrl]),
+    ("webitel", &[UpstreamKind::Webitel]),
 ];
 
 impl Upstream {
@@ -98,6 +102,7 @@ impl Upstream {
             UpstreamKind::Webhook => self.check_secret(scope),
             UpstreamKind::Slack => self.check_link(scope),
             UpstreamKind::ActionUrl => self.check_actions(scope),
+            UpstreamKind::Webitel => {}
         }
     }
 

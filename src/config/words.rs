@@ -205,10 +205,12 @@ words! {
         Slack = "slack",
         /// A GET with variables, as desk phones send it.
         ActionUrl = "action-url",
+        /// Hooks and call detail records of Webitel.
+        Webitel = "webitel",
     }
     absent {
         "mqtt" is "MQTT", "ringme" is "the Ringme dialect", "rostelecom" is "the Rostelecom dialect",
-        "bitrix24" is "the Bitrix24 dialect", "webitel" is "the Webitel dialect"
+        "bitrix24" is "the Bitrix24 dialect"
     }
 }
 

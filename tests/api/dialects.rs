@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-use tipring::events::{CallResult, Cause, Direction, Event, Kind, Party};
+use serde_json::{Value, json};
+use tipring::events::{CallResult, Cause, Direction, EndedBy, Event, Kind, Leg, Origin, Party};
 
 use crate::leg;
-use crate::office::{Paper, until};
+use crate::office::{Paper, THEN, until};
 use crate::receiver::{Got, Receiver, Reply};
 use crate::upstreams::{at, open, view};
 
@@ -134,6 +134,21 @@ fn desk_phone(got: &Got) {
     assert!(got.target.starts_with("/phone?key=planted-key&"), "{got:?}");
 }
 
+/// The end of a leg whose caller gave up.
+fn ended(leg: &Leg) -> Kind {
+    Kind::CallEnded {
+        leg: leg.clone(),
+        result: CallResult::Cancelled,
+        cause: Cause { by: Some(EndedBy::Remote), ..Cause::default() },
+        total_us: 12_300_000,
+        ring_us: 12_300_000,
+        talk_us: 0,
+        hold_us: 0,
+        quality: None,
+        recording_id: None,
+    }
+}
+
 #[test]
 fn a_crm_of_desk_phones_is_asked_for_what_happens_with_hostile_names_in_their_place() {
     let receiver = Receiver::of(desk_phone, |_, count| Reply::Status(if count == 0 { 503 } else { 200 }));
@@ -149,18 +164,7 @@ fn a_crm_of_desk_phones_is_asked_for_what_happens_with_hostile_names_in_their_pl
     let name = "\"&e=call_terminated\r\nX-Evil: 1\u{202e}#ü";
     let hostile = leg("c1", "+7 495 123-45-67", name);
     paper.tell(Event::of_call("c1", Kind::CallRinging { leg: hostile.clone() }));
-    let ended = Kind::CallEnded {
-        leg: hostile,
-        result: CallResult::Cancelled,
-        cause: Cause::default(),
-        total_us: 12_300_000,
-        ring_us: 12_300_000,
-        talk_us: 0,
-        hold_us: 0,
-        quality: None,
-        recording_id: None,
-    };
-    paper.tell(Event::of_call("c1", ended));
+    paper.tell(Event::of_call("c1", ended(&hostile)));
     closed(&paper, "c1", CallResult::Cancelled, name);
     until("it has everything", || view(&paper, "crm")["state"] == "idle" && receiver.got().len() == 4);
     let got = receiver.got();
@@ -184,4 +188,101 @@ fn a_crm_of_desk_phones_is_asked_for_what_happens_with_hostile_names_in_their_pl
     for path in ["/api/v1/upstreams", "/api/v1/config", "/metrics"] {
         assert!(!paper.local("GET", path, None).text.contains("planted-key"), "{path}");
     }
+}
+
+/// What a server that keeps Webitel's records looks at: JSON, and of a record the fields it could not do without.
+fn webitel(got: &Got) {
+    assert_eq!((got.method.as_str(), got.target.as_str()), ("POST", "/hook?key=planted-key"));
+    assert!(got.content_type.starts_with("application/json"), "{got:?}");
+    let _: Value = serde_json::from_str(&got.text).expect("JSON");
+}
+
+/// A call detail record as somebody reads it who has only Webitel's documentation: an unknown field is a mistake.
+#[derive(Debug, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    uuid: String,
+    parent_uuid: String,
+    direction: String,
+    caller_id_name: String,
+    caller_id_number: String,
+    destination_number: String,
+    domain_name: String,
+    extension: String,
+    presence_id: String,
+    gateway: String,
+    hangup_cause: String,
+    hangup_cause_q850: u16,
+    hangup_disposition: String,
+    created_time: i64,
+    duration: u32,
+    billsec: u32,
+    talksec: u32,
+    waitsec: u32,
+    holdsec: u32,
+    callflow: Value,
+    variables: Value,
+}
+
+#[test]
+fn webitel_gets_hooks_with_hostile_names_in_their_place_and_records_in_its_words() {
+    let receiver = Receiver::of(webitel, |_, count| Reply::Status(if count == 0 { 500 } else { 200 }));
+    let url = format!("http://{}/hook?key=planted-key", receiver.address);
+    let table = |name: &str, hooks: &str| {
+        format!(
+            "[[upstream]]\nname = \"{name}\"\nkind = \"webitel\"\nurl = \"{url}\"\nexpire_after = \"0s\"\n\
+             [upstream.webitel]\ndomain = \"x.webitel.com\"\n{hooks}\n"
+        )
+    };
+    let body = "{\"e\": \"${event}\", \"who\": ${caller_id_name}, \"text\": \"<${caller_id_name}>\", \"billsec\": ${billsec}}";
+    let hooks = format!("channel_create = '{body}'\nchannel_answer = '{body}'\non_disconnect = '{body}'");
+    let paper = open("webitel", &(table("hooks", &hooks)));
+    let name = "\",\"admin\":true,\"\\\r\n\u{202e}";
+    let hostile = leg("c1", "+7 495 123-45-67", name);
+    paper.tell(Event::of_call("c1", Kind::CallNew { leg: hostile.clone(), origin: Origin::Network }));
+    paper.tell(Event::of_call("c1", ended(&hostile)));
+    until("it has everything", || view(&paper, "hooks")["state"] == "idle" && receiver.got().len() == 3);
+    let hooks: Vec<Value> =
+        receiver.got().iter().map(|got| serde_json::from_str(&got.text).expect("JSON")).collect();
+    let expected = |event: &str, billsec: Value| json!({ "e": event, "who": name, "text": format!("<{name}>"), "billsec": billsec });
+    let created = expected("CHANNEL_CREATE", Value::Null);
+    assert_eq!(hooks, [created.clone(), created, expected("CHANNEL_HANGUP_COMPLETE", 0.into())]);
+    assert_eq!(receiver.got()[0].text, receiver.got()[1].text, "a repetition says the same");
+    let tested = at(&paper, &["upstream", "test", "hooks"]);
+    assert_eq!(tested.code, Some(0), "{}", tested.err);
+
+    let records = Receiver::of(webitel, |_, _| Reply::Status(200));
+    let table = table("records", "").replace(&receiver.address.to_string(), &records.address.to_string());
+    let paper = open("records", &table);
+    paper.tell(Event::of_call("c1", Kind::CallNew { leg: hostile.clone(), origin: Origin::Network }));
+    paper.tell(Event::of_call("c1", ended(&hostile)));
+    until("the record came", || view(&paper, "records")["state"] == "idle" && records.got().len() == 1);
+    let record: Record = serde_json::from_str(&records.got()[0].text).expect("a record");
+    let begun = THEN - 12_300_000;
+    assert_eq!(
+        record,
+        Record {
+            uuid: "c1-1".into(),
+            parent_uuid: "c1".into(),
+            direction: "inbound".into(),
+            caller_id_name: name.into(),
+            caller_id_number: "+74951234567".into(),
+            destination_number: "1001".into(),
+            domain_name: "x.webitel.com".into(),
+            extension: "1001".into(),
+            presence_id: "1001@x.webitel.com".into(),
+            gateway: "main".into(),
+            hangup_cause: "ORIGINATOR_CANCEL".into(),
+            hangup_cause_q850: 487,
+            hangup_disposition: "recv_cancel".into(),
+            created_time: begun / 1000,
+            duration: 12,
+            billsec: 0,
+            talksec: 0,
+            waitsec: 12,
+            holdsec: 0,
+            callflow: json!([{ "times": { "created": begun, "hangup": THEN, "hold_accum": 0 } }]),
+            variables: json!({ "sip_call_id": "r1" }),
+        }
+    );
 }

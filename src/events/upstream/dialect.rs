@@ -7,6 +7,7 @@
 use super::action_url::ActionUrl;
 use super::slack::{self, Slack};
 use super::webhook::Webhook;
+use super::webitel::Webitel;
 use crate::config::{self, UpstreamKind};
 use crate::events::CloudEvent;
 use crate::now::Now;
@@ -78,6 +79,7 @@ pub fn of(settings: &config::Upstream, serial: &str) -> Box<dyn Dialect> {
         UpstreamKind::Webhook => Box::new(Webhook::new(settings, serial)),
         UpstreamKind::Slack => Box::new(Slack::new(settings, serial)),
         UpstreamKind::ActionUrl => Box::new(ActionUrl::new(settings, serial)),
+        UpstreamKind::Webitel => Box::new(Webitel::new(settings)),
     }
 }
 
@@ -90,7 +92,7 @@ pub fn authorization(settings: &config::Upstream) -> Option<(&'static str, Strin
 /// What to do about a status that an upstream of this kind answers, where there is more to say than of any.
 pub fn cure(kind: UpstreamKind, status: u16) -> Option<&'static str> {
     match kind {
-        UpstreamKind::Webhook | UpstreamKind::ActionUrl => None,
+        UpstreamKind::Webhook | UpstreamKind::ActionUrl | UpstreamKind::Webitel => None,
         UpstreamKind::Slack => slack::cure(status),
     }
 }

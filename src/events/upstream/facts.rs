@@ -5,12 +5,16 @@
 
 use serde::Deserialize;
 
-use crate::events::{CallResult, CloudEvent, Direction, Party};
+use crate::events::{CallResult, Cause, CloudEvent, Direction, Number, Party};
 
 /// The data of an event, as far as dialects know it.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Facts {
+    /// The leg.
+    pub leg_id: Option<String>,
+    /// The Call-ID of its SIP dialog.
+    pub sip_call_id: Option<String>,
     /// The name of the line.
     pub line: Option<String>,
     /// See [`Direction::as_str`].
@@ -19,6 +23,10 @@ pub struct Facts {
     pub caller: Party,
     /// Who is called.
     pub called: Party,
+    /// The number that an outside caller dialled.
+    pub did: Option<Number>,
+    /// Why it ended, and who ended it.
+    pub cause: Cause,
     /// Who held or resumed it: `local` or `remote`.
     by: Option<String>,
     /// See [`CallResult::as_str`].
@@ -27,8 +35,12 @@ pub struct Facts {
     pub missed: bool,
     /// From the beginning to the end.
     pub total_us: u64,
+    /// From the beginning to the answer or the end.
+    pub ring_us: u64,
     /// From the answer to the end.
     pub talk_us: u64,
+    /// The part of it that was on hold.
+    pub hold_us: u64,
 }
 
 impl Facts {
@@ -60,15 +72,25 @@ impl Facts {
         self.result.as_deref().and_then(CallResult::from_word)
     }
 
+    /// Whether somebody answered before it ended.
+    pub fn was_answered(&self) -> bool {
+        matches!(self.result(), Some(CallResult::Answered | CallResult::MediaLost))
+    }
+
     /// When the call began, by the time of the event that tells its end.
     pub fn begun_utc_us(&self, event: &CloudEvent) -> i64 {
         event.utc_us.saturating_sub(i64::try_from(self.total_us).unwrap_or(i64::MAX))
     }
 }
 
-/// The number of somebody: in E.164 where that is certain, else as it was shown.
+/// The number of somebody, see [`spelled`].
 pub fn number(party: &Party) -> Option<&str> {
-    party.number.as_ref().map(|number| number.e164.as_deref().unwrap_or(&number.dialled))
+    party.number.as_ref().map(spelled)
+}
+
+/// A number in E.164 where that is certain, else as it was shown.
+pub fn spelled(number: &Number) -> &str {
+    number.e164.as_deref().unwrap_or(&number.dialled)
 }
 
 /// Text of outside as people may see it: on one line, of `most` characters, and without characters that turn the direction

@@ -40,6 +40,7 @@ mod samples;
 pub mod slack;
 pub mod state;
 pub mod webhook;
+pub mod webitel;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;

@@ -8,11 +8,12 @@ use tipring::config::{self, Config};
 use tipring::events::cloud_event::{Digits, Recorder};
 use tipring::events::upstream::dialect::{self, Request};
 use tipring::events::upstream::retry_after;
-use tipring::events::{CallResult, CloudEvent, Direction, Event, Kind, Leg, Party};
+use tipring::events::{CallResult, CloudEvent, Direction, Event, Kind, Leg, Origin, Party};
 use tipring::now::Now;
 
 pub const TARGETS: &[Target] = &[
     Target { name: "upstream_action_url", run: action_url, seeds: PATHS, dictionary: PIECES },
+    Target { name: "upstream_webitel", run: webitel, seeds: BODIES, dictionary: PIECES },
     Target { name: "upstream_slack", run: slack, seeds: LINKS, dictionary: PIECES },
     Target { name: "upstream_retry_after", run: wait, seeds: WAITS, dictionary: WORDS },
 ];
@@ -99,6 +100,33 @@ fn slack(octets: &[u8]) {
     assert_eq!(text.lines().count(), 2, "{text}");
 }
 
+/// A caller changes nothing about the structure of JSON.
+fn webitel(octets: &[u8]) {
+    let (text, caller) = halves(octets);
+    let Some(settings) = settings("webitel", "channel_create", &text) else { return };
+    let body = |caller: &str| {
+        let kind = Kind::CallNew { leg: leg(caller), origin: Origin::Network };
+        let body = request(&settings, &recorded(kind)).body;
+        serde_json::from_slice::<Value>(&body).expect("JSON")
+    };
+    assert_eq!(shape(&body(&caller)), shape(&body("101")));
+}
+
+/// JSON with nothing in its texts, and with its fields by number.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::String(_) => Value::from(""),
+        Value::Array(all) => all.iter().map(shape).collect(),
+        Value::Object(all) => all.values().map(shape).collect(),
+        other => other.clone(),
+    }
+}
+
+const BODIES: &[&[u8]] = &[
+    b"{\"a\": ${caller_id_name}, \"b\": [\"<$caller_id_number>\", $event, \"\\\"$uuid\"]}\0\",\"admin\":true,\"x\":\"",
+    b"{\"$caller_id_name\": 1, \"admin\": false}\0admin",
+    b"\"${caller_id_name}\\\\${sip_call_id}\"\0\\\"\r\n\xff",
+];
 const PATHS: &[&[u8]] = &[
     b"/a?from=$remote&to=${local_number}\0&cmd=x",
     b"/phone/$display_remote?k=1&$$x=$call_id#\0../../a\r\nX: y",
