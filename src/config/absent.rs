@@ -3,11 +3,7 @@
 
 /// Table, key, feature. An empty table is the top of the file, `*` any table.
 const ABSENT: &[(&str, &str, &str)] = &[
-    ("route", "hours", "working hours"),
-    ("", "hours", "working hours"),
-    ("device", "timezone", "working hours"),
     ("sip", "port_tls", "accepting TLS connections"),
-    ("", "blacklist", "the black list"),
     ("", "sticky", "sticky return"),
     ("", "lookup", "the caller look-up"),
     ("", "provisioning", "provisioning"),

@@ -8,11 +8,13 @@
 //! This room must not know anybody who uses the settings.
 
 mod absent;
+pub mod blacklist;
 mod country;
 pub mod dialects;
 pub mod dialing;
 mod example;
 pub mod finding;
+pub mod hours;
 pub mod line;
 pub mod nat;
 mod nearest;
@@ -31,9 +33,12 @@ pub mod upstream;
 pub mod values;
 mod websocket;
 pub mod words;
+pub mod zone;
 
+pub use blacklist::Blacklist;
 pub use dialing::NumberRule;
 pub use finding::{Finding, Severity};
+pub use hours::Hours;
 pub use line::{AutoAnswer, CallerId, Line, Transports};
 pub use nat::{Nat, StunServer, TurnServer, TurnTransport, TurnUrl, TurnUrls};
 pub use network::{Domain, Listen, Network, SipUri, Trusted};
@@ -50,8 +55,9 @@ pub use values::{Address, PortRange, Size};
 pub use websocket::WebSocketUrl;
 pub use words::{
     Backend, Codec, Dtmf, Level, NatMode, NumberFormat, Policy, RecordingFormat, Redaction, Role, SrtpKeys,
-    Transport, UpstreamKind,
+    Transport, UpstreamKind, When, WhenClosed,
 };
+pub use zone::Zone;
 
 use reader::{Node, Reader, Scope, Section, Setting, section};
 use source::Source;
@@ -86,6 +92,10 @@ section! {
         numbers: Numbers = default "{}";
         /// What becomes of a number that somebody dials. There may be several.
         route: Vec<Route> = default "[]";
+        /// Callers who are refused.
+        blacklist: Blacklist = default "{}";
+        /// When somebody is there.
+        hours: Hours = default "{}";
         /// What is kept of calls and events.
         journal: Journal = default "{}";
         /// Recording calls. Ask what the law says before it is switched on.
@@ -225,6 +235,8 @@ impl Config {
             ("emergency", self.emergency != new.emergency),
             ("numbers", self.numbers != new.numbers),
             ("route", self.route != new.route),
+            ("blacklist", self.blacklist != new.blacklist),
+            ("hours", self.hours != new.hours),
             ("journal", self.journal != new.journal),
             ("recording", self.recording != new.recording),
             ("log", self.log != new.log),
@@ -264,6 +276,11 @@ impl Config {
             scope.error("route", what, format!("keep {MOST_ROUTES} at most"));
         }
         for (index, route) in self.route.iter().enumerate().take(MOST_ROUTES) {
+            if route.hours.is_some() && !self.hours.exist() {
+                let place = spot("route", index, "hours");
+                let instead = "add [hours] with open or holidays, or remove it";
+                scope.reader.tell(place, Severity::Warning, "there are no hours: always is open", instead);
+            }
             for (key, line) in [("from", &route.from), ("via", &route.via)] {
                 let Some(name) = line.as_deref().filter(|name| self.line(name).is_none()) else { continue };
                 let what = format!(

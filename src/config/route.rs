@@ -4,6 +4,7 @@ use regex_lite::{Captures, Regex, RegexBuilder};
 
 use super::reader::{Mistake, Scope, section};
 use super::values::{Written, written};
+use super::words::When;
 
 /// Bytes of a pattern.
 const LONGEST_PATTERN: usize = 200;
@@ -32,6 +33,8 @@ section! {
         strip: u8 = default "0", if super::reader::within(0, 32);
         /// What is put before the number then.
         prepend: Option<String> = optional "\"9\"", if valid_prefix;
+        /// Only while somebody is there by `[hours]` ("open"), or while nobody is ("closed").
+        hours: Option<When> = optional "\"closed\"";
         /// Lower ones are asked first, equal ones in the order of the file.
         priority: u16 = default "100";
     }

@@ -9,6 +9,7 @@ use super::reader::{Mistake, Scope, section, within, zero_or_within};
 use super::secret::Secret;
 use super::values::{Address, PortRange, Size};
 use super::words::{Backend, Level, RecordingFormat, Role};
+use super::zone::Zone;
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -24,6 +25,9 @@ section! {
         data: String = default "\"/var/lib/tipring\"";
         /// Two letters of ISO 3166: the tones one hears, and which numbers are international.
         country: String = default "\"US\"", if valid_country;
+        /// By which clock `[hours]` are meant: "local" (that of the machine), a zone such as "Europe/Moscow" where the machine
+        /// has the file of it, or its rules in the form of POSIX TZ: "MSK-3" is three hours ahead of UTC.
+        timezone: Zone = default "\"local\"";
     }
 }
 

@@ -183,6 +183,27 @@ impl NumberFormat {
 }
 
 words! {
+    /// What becomes of calls when nobody is there.
+    pub enum WhenClosed {
+        /// They ring like any other.
+        Ring = "ring",
+        /// They are refused.
+        Refuse = "refuse",
+    }
+    absent { "forward" is "call forwarding", "voicemail" is "voicemail on the device" }
+}
+
+words! {
+    /// When a rule holds.
+    pub enum When {
+        /// While somebody is there.
+        Open = "open",
+        /// While nobody is.
+        Closed = "closed",
+    }
+}
+
+words! {
     /// Where sound comes from and goes to.
     pub enum Backend {
         /// A sound device (ALSA, PulseAudio).

@@ -8,13 +8,19 @@ use rustls::ServerConfig;
 
 use super::clock;
 use super::tls::{self, Belief, TlsError};
-use crate::config::{Backend, Config, Finding, Place, Places, Severity};
+use crate::config::{Backend, Config, Finding, Place, Places, Severity, Zone};
 use crate::events::upstream::filter::useless;
 
 /// Where the configuration is if nobody says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/tipring/tipring.toml";
 /// The environment's say.
 pub const VARIABLE: &str = "TIPRING_CONFIG";
+/// The tz database of the machine.
+const ZONES: &str = "/usr/share/zoneinfo";
+/// The zone of the machine itself.
+const LOCAL_ZONE: &str = "/etc/localtime";
+/// Bytes of a file with the rules of a time zone.
+const LARGEST_ZONE: u64 = 64 * 1024;
 /// Bytes of a file that holds one secret.
 const LARGEST_SECRET: u64 = 64 * 1024;
 
@@ -95,6 +101,7 @@ pub fn read(file: &Path) -> Result<Reading, SettingsError> {
         anchor(settings, folder);
         findings.extend(authorities(settings, &places));
         findings.extend(unknown_events(settings, &places));
+        findings.extend(zone(&mut settings.device.timezone, &places));
         let (own, finding) = own_certificate(settings, &places, clock::now().utc_us);
         tls = own;
         findings.extend(finding);
@@ -154,6 +161,24 @@ fn unknown_events(config: &Config, places: &Places) -> Vec<Finding> {
         })
     });
     all.collect()
+}
+
+/// Gives a time zone its rules, from the files of the machine; what is to be said if they are not there.
+fn zone(zone: &mut Zone, places: &Places) -> Option<Finding> {
+    let at = Place { table: "device", index: 0, keys: &["timezone"] };
+    let file = match zone.wanted() {
+        Some(name) => Path::new(ZONES).join(name),
+        // A machine that says nothing is set to UTC.
+        None if zone.is_local() && Path::new(LOCAL_ZONE).exists() => LOCAL_ZONE.into(),
+        None => return None,
+    };
+    let fits = fs::metadata(&file).is_ok_and(|it| it.is_file() && it.len() <= LARGEST_ZONE);
+    let read =
+        if fits { fs::read(&file).map_err(|error| error.to_string()) } else { Err("no such file".into()) };
+    let error = read.and_then(|bytes| zone.read(&bytes)).err()?;
+    let what = format!("the rules of the time zone can't be read from {}: {error}", file.display());
+    let instead = "install tzdata, or write the rules: \"MSK-3\" is three hours ahead of UTC";
+    Some(places.finding(at, Severity::Error, &what, instead))
 }
 
 /// The text of a file that holds a secret.
@@ -224,6 +249,24 @@ mod tests {
         assert_eq!(config.admin.socket, "/run/t.sock");
         let device = read_text("device", "[audio]\ninput = \"hw:0\"\n").config.expect("right");
         assert_eq!(device.audio.input.as_deref(), Some("hw:0"), "a device is no path");
+    }
+
+    #[test]
+    fn a_time_zone_has_rules_or_a_finding() {
+        let named = |name: &str| read_text("zone", &format!("[device]\ntimezone = \"{name}\"\n"));
+        let missing = named("Europe/Atlantis");
+        let [finding] = missing.findings.as_slice() else { panic!("{:?}", missing.findings) };
+        assert!(finding.is_error() && finding.line == 2, "{finding}");
+        assert!(finding.what.contains("/usr/share/zoneinfo/Europe/Atlantis"), "{finding}");
+        assert!(finding.instead.contains("tzdata"), "{finding}");
+        assert!(named("local").config.is_some());
+        let noon = 1_795_262_400_000_000;
+        let there = named("MSK-3").config.expect("right").device.timezone.civil(noon);
+        assert_eq!(there.to_string(), "2026-11-21T15:00:00");
+        if Path::new(ZONES).join("Europe/Moscow").exists() {
+            let read = named("Europe/Moscow").config.expect("right").device.timezone.civil(noon);
+            assert_eq!(read, there);
+        }
     }
 
     #[test]

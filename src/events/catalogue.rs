@@ -264,7 +264,8 @@ pub enum Kind {
         /// Since the last report.
         quality: Quality,
     },
-    /// `call.refused`: a rule of this device declined the call: limits, do-not-disturb, the number of calls. For an
+    /// `call.refused`: a rule of this device declined the call: limits, do-not-disturb, the number of calls, the black list,
+    /// hours. For an
     /// incoming leg `call.ended` follows; an outgoing one that was refused before it began has only this.
     #[serde(rename = "call.refused")]
     CallRefused {
@@ -273,7 +274,8 @@ pub enum Kind {
         leg: Leg,
         /// Who started it.
         origin: Origin,
-        /// The configuration key of the rule: `limits.deny`, `line.dnd`, `line.max_calls`.
+        /// The configuration key of the rule: `limits.deny`, `line.dnd`, `line.max_calls`, `blacklist.numbers`, `hours.open`,
+        /// `hours.holidays`.
         rule: String,
         /// What it means, for people.
         text: String,

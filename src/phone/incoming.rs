@@ -7,13 +7,16 @@ use super::dial_string::{is_number, subscriber};
 use super::media_plan::capability;
 use super::paths::{Taken, describe};
 use super::rtcp_path::RtcpPath;
+use crate::config::{self, WhenClosed};
 use crate::events::store::Write;
 use crate::events::{CallResult, Cause, Direction, Event, Kind, Leg, Number, Origin, Party};
 use crate::media::LegId;
 use crate::now::Now;
 use crate::sip::call::{Identity, Incoming};
+use crate::sip::fields::FieldValue;
 use crate::sip::handle::{AccountId, CallId};
 use crate::sip::name_addr::NameAddr;
+use crate::sip::reason::Reason;
 use crate::sip::sdp::Negotiation;
 use crate::sip::uri::Uri;
 
@@ -33,7 +36,7 @@ impl Phone {
         };
         let name = line.config.name.clone();
         let facts = self.incoming_facts(&name, incoming);
-        let refused = self.refuse_incoming(now, &name);
+        let refused = self.refuse_incoming(now, &name, &facts.caller);
         let address = self.agent.local_address(account);
         let id = self.chance.token(6);
         let new = Kind::CallNew {
@@ -107,7 +110,7 @@ impl Phone {
     }
 
     /// Whether a rule of the configuration keeps a call from ringing.
-    fn refuse_incoming(&self, now: Now, name: &str) -> Option<Refused> {
+    fn refuse_incoming(&self, now: Now, name: &str, caller: &Party) -> Option<Refused> {
         let line = self.line(name)?;
         if self.stop_by.is_some() {
             let text = "the phone is ending".into();
@@ -116,6 +119,9 @@ impl Phone {
         // Who was called for help may call back, also after that call was cut off.
         let helper_expected =
             self.guard.expects_call_back(now) || self.calls.iter().any(|call| call.emergency);
+        if !helper_expected && let Some(refused) = self.refuse_caller(now, &line.config, caller) {
+            return Some(refused);
+        }
         if line.dnd && !helper_expected {
             let text = "do-not-disturb is on".into();
             return Some(Refused { status: 486, rule: "line.dnd", result: CallResult::Busy, text });
@@ -128,8 +134,27 @@ impl Phone {
         None
     }
 
+    /// Whether a caller is not wanted, or nobody is there.
+    fn refuse_caller(&self, now: Now, line: &config::Line, caller: &Party) -> Option<Refused> {
+        let number = caller.number.as_ref().map(|number| number.dialled.as_str());
+        let list = &self.config.blacklist;
+        if list.means(number, &self.config.number_plan_of(line)) {
+            let text = "the caller is on the black list".into();
+            let rule = "blacklist.numbers";
+            return Some(Refused { status: list.status, rule, result: CallResult::Barred, text });
+        }
+        let refuses = self.config.hours.closed == WhenClosed::Refuse;
+        let rule = self.closed_by(now).filter(|_| refuses)?;
+        // It counts as missed: somebody should call back in the morning.
+        let text = "nobody is there at this time".into();
+        Some(Refused { status: 480, rule, result: CallResult::NoAnswer, text })
+    }
+
     fn refuse(&mut self, now: Now, sip: CallId, id: String, facts: Leg, refused: Refused) {
-        let _ = self.agent.reject(now, sip, refused.status, None, &[]);
+        // What the PBX may tell the caller (RFC 6432): incoming calls barred.
+        let reason = (refused.result == CallResult::Barred)
+            .then(|| (Reason::NAME.to_owned(), Reason::q850(54, "incoming call barred").write()));
+        let _ = self.agent.reject(now, sip, refused.status, None, reason.as_slice());
         let leg = Leg { leg_id: format!("{id}-1"), ..facts.clone() };
         let kind = Kind::CallRefused {
             leg,

@@ -519,7 +519,7 @@ impl Phone {
             Command::Register { line } => self.register(now, &line),
             Command::Unregister { line } => self.unregister(now, &line),
             Command::DoNotDisturb { line, on } => self.do_not_disturb(now, line.as_deref(), on),
-            Command::Route { numbers, line } => self.routes(&numbers, line.as_deref()),
+            Command::Route { numbers, line } => self.routes(now, &numbers, line.as_deref()),
             Command::Status => Ok(Reply::Status(Box::new(self.snapshot(now)))),
         }
     }

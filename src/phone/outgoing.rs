@@ -34,7 +34,7 @@ struct Meant {
 
 impl Phone {
     pub(super) fn dial(&mut self, now: Now, to: &str, line: Option<&str>, origin: Origin) -> Outcome {
-        let Meant { line: name, account, target, called } = self.meant(to, line)?;
+        let Meant { line: name, account, target, called } = self.meant(now, to, line)?;
         let address = self.agent.local_address(account).ok_or_else(|| {
             Refusal::new(
                 Blame::Environment,
@@ -114,9 +114,9 @@ impl Phone {
     }
 
     /// Whom somebody means, after the number plan has been asked, and the line for it.
-    fn meant(&self, to: &str, line: Option<&str>) -> Result<Meant, Refusal> {
+    fn meant(&self, now: Now, to: &str, line: Option<&str>) -> Result<Meant, Refusal> {
         let to = checked(to)?;
-        let decision = bare(to).map(|number| self.decide(&number, line));
+        let decision = bare(to).map(|number| self.decide(now, &number, line));
         if let Some(refused) = decision.as_ref().and_then(|it| it.refused.as_ref()) {
             let hint = "`tipring route` with the number shows why; `tipring status` what the line waits for";
             return Err(Refusal::new(Blame::Environment, "no_line", refused.text.clone(), hint));

@@ -13,7 +13,8 @@ use super::dial_string::{digits, is_number};
 use super::limits::{Called, permits};
 use super::outgoing::wrong_target;
 use crate::config::route::Pattern;
-use crate::config::{self, Config, Route};
+use crate::config::{self, Config, Route, When};
+use crate::now::Now;
 
 /// Numbers of one question.
 const MOST_NUMBERS: usize = 100;
@@ -74,6 +75,8 @@ pub(super) struct Circumstances<'c> {
     pub config: &'c Config,
     /// Whether calls can go out over a line now.
     pub usable: &'c dyn Fn(&str) -> bool,
+    /// The key by which nobody is there now; `None` while somebody is.
+    pub closed_by: Option<&'static str>,
 }
 
 /// What somebody wants to call.
@@ -183,6 +186,13 @@ fn fit(now: &Circumstances<'_>, route: &Route, wanted: &Wanted<'_>) -> Result<(S
     {
         return other(format!("it fits, and leads over line {via}, while {asked} was asked for"));
     }
+    match (route.hours, now.closed_by) {
+        (Some(When::Open), Some(rule)) => {
+            return other(format!("it fits, and holds only in [hours]: closed by {rule}"));
+        }
+        (Some(When::Closed), None) => return other("it fits, and holds only outside of [hours]".into()),
+        _ => {}
+    }
     let Some(sent) = route.rewritten(number) else {
         return other(format!("it fits {number}, and leaves nothing that can be dialled"));
     };
@@ -196,14 +206,23 @@ fn fit(now: &Circumstances<'_>, route: &Route, wanted: &Wanted<'_>) -> Result<(S
 }
 
 impl Phone {
+    /// The key by which nobody is there now. A clock that was never set says nothing: somebody is.
+    pub(super) fn closed_by(&self, now: Now) -> Option<&'static str> {
+        if self.parts.contains_key("clock") {
+            return None;
+        }
+        self.config.hours.closed_by(self.config.device.timezone.civil(now.utc_us))
+    }
+
     /// What becomes of a number, digits or a name, that somebody wants to call now.
-    pub(super) fn decide(&self, number: &str, line: Option<&str>) -> Decision {
+    pub(super) fn decide(&self, now: Now, number: &str, line: Option<&str>) -> Decision {
         let usable = |name: &str| self.line(name).is_some_and(super::Line::is_usable);
-        decide(&Circumstances { config: &self.config, usable: &usable }, number, line)
+        let closed_by = self.closed_by(now);
+        decide(&Circumstances { config: &self.config, usable: &usable, closed_by }, number, line)
     }
 
     /// What would become of numbers if they were called now.
-    pub(super) fn routes(&self, numbers: &[String], line: Option<&str>) -> Outcome {
+    pub(super) fn routes(&self, now: Now, numbers: &[String], line: Option<&str>) -> Outcome {
         if numbers.is_empty() || numbers.len() > MOST_NUMBERS {
             let message = format!("there are {} numbers", numbers.len());
             let hint = format!("give 1 to {MOST_NUMBERS}");
@@ -218,7 +237,7 @@ impl Phone {
                     wrong_target(it, "an address goes where it says, and no rule is asked about it")
                 })
             })?;
-            let mut decision = self.decide(&bare, line);
+            let mut decision = self.decide(now, &bare, line);
             let sent = decision.line.clone().map(|line| (decision.sent.clone(), line));
             let called = Called { numbers: vec![bare], sent };
             if decision.refused.is_none() && !decision.emergency {
@@ -258,7 +277,7 @@ mod tests {
         line: Option<&str>,
         usable: &dyn Fn(&str) -> bool,
     ) -> Decision {
-        decide(&Circumstances { config, usable }, number, line)
+        decide(&Circumstances { config, usable, closed_by: None }, number, line)
     }
 
     const UA: &str = "[device]\ncountry = 'UA'\n";
@@ -390,6 +409,19 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_may_hold_by_day_and_another_by_night() {
+        let rules = "[hours]\nopen = ['mon-fri 09:00-18:00']\n[[route]]\nmatch = '^0$'\nhours = 'open'\nto = '101'\n\
+                     [[route]]\nmatch = '^0$'\nhours = 'closed'\nto = '102'\n";
+        let config = config(rules);
+        let at =
+            |closed_by| decide(&Circumstances { config: &config, usable: &|_| true, closed_by }, "0", None);
+        assert_eq!(at(None).sent, "101");
+        let night = at(Some("hours.holidays"));
+        assert_eq!(night.sent, "102");
+        assert_eq!(night.tried[0].why, "it fits, and holds only in [hours]: closed by hours.holidays");
+    }
+
+    #[test]
     fn ten_thousand_routes_are_refused_and_the_most_are_asked_at_once() {
         let rules = |count: usize| "[[route]]\nmatch = '^(a?){60}(\\d+)*$'\npriority = 1\n".repeat(count);
         let refused = Config::parse(&rules(10_000), "t.toml").unwrap_err();
@@ -409,6 +441,10 @@ mod tests {
         let reading = Config::read(example, "docs/numbers.md", &mut |_| Ok(None));
         let config = reading.config.unwrap_or_else(|| panic!("{:?}", reading.findings));
         let rows = rest.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+        for block in page.split("```toml\n").skip(1).filter_map(|block| block.split("```").next()) {
+            let findings = Config::read(block, "docs/numbers.md", &mut |_| Ok(None)).findings;
+            assert!(!findings.iter().any(crate::config::Finding::is_error), "{findings:?}");
+        }
         let mut seen = 0;
         for row in rows.take_while(|line| line.starts_with('|')) {
             let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();

@@ -1,7 +1,8 @@
 //! The number plan in calls: what is dialled, over which line, and what passes it.
 
 use tipring::demo::pbx::Service;
-use tipring::events::{Kind, Leg};
+use tipring::events::{CallResult, Kind, Leg};
+use tipring::phone::Input;
 use tipring::phone::command::{Command, Reply};
 
 use crate::world::{HANG_UP, World, call, parse};
@@ -131,4 +132,82 @@ fn hostile_numbers_are_refused_before_any_rule_is_asked() {
     assert_eq!(world.refusal(0, many).code, "wrong_numbers");
     let nowhere = Command::Route { numbers: vec!["1".into()], line: Some("nowhere".into()) };
     assert_eq!(world.refusal(0, nowhere).code, "no_such_line");
+}
+
+/// The PBX calls 1001 for a caller of this identity, who has dialled a number of the company; the rule that refused it, if
+/// one did.
+fn comes(world: &mut World, caller: &str) -> Option<String> {
+    let before = world.phones[0].all("call.refused").len();
+    let fields = [("P-Asserted-Identity", caller), ("P-Called-Party-ID", "<sip:84957654321@pbx.example>")];
+    let now = world.now();
+    world.pbx.call(now, "1001", &fields).expect("1001 is registered");
+    world.drain();
+    world.seconds(1);
+    let told = world.phones[0].all("call.refused");
+    let rule = told.get(before).map(|kind| match kind {
+        Kind::CallRefused { leg, rule, .. } => {
+            let did = leg.did.as_ref().and_then(|number| number.e164.as_deref());
+            assert_eq!(did, Some("+74957654321"), "the event says which number was called");
+            rule.clone()
+        }
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(world.calls(0).last().is_some_and(|call| call.state == "ringing"), rule.is_none());
+    let _ = world.ask(0, HANG_UP);
+    world.seconds(1);
+    rule
+}
+
+/// What the last call came to.
+fn last_end(world: &World) -> (CallResult, Option<u16>, bool) {
+    let (ended, closed) = (world.phones[0].all("call.ended"), world.phones[0].all("call.closed"));
+    match (ended.last(), closed.last()) {
+        (Some(Kind::CallEnded { result, cause, .. }), Some(Kind::CallClosed { missed, .. })) => {
+            (*result, cause.status, *missed)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_caller_on_the_black_list_does_not_ring_however_the_number_is_written() {
+    let list = "[blacklist]\nnumbers = [\"8 (495) 445-11-20\", \"+7 800 *\", \"international\"]\n[emergency]\nnumbers = [\"112\"]\n";
+    let mut world = world(&format!("{RUSSIA}{list}{}", line("office", "1001", "")), &["112"]);
+    let barred = Some("blacklist.numbers".to_owned());
+    for caller in [
+        "<sip:+74954451120@pbx.example>",
+        "<sip:4451120@pbx.example>",
+        "\"+7 495 445-11-20\" <sip:trunk@pbx.example>",
+        "<tel:8-800-123-45-67>",
+        "<sip:810493012345678@pbx.example;user=phone>",
+    ] {
+        assert_eq!(comes(&mut world, caller), barred, "{caller}");
+    }
+    assert_eq!(last_end(&world), (CallResult::Barred, Some(403), false));
+    for caller in ["<sip:+74954451121@pbx.example>", "<sip:101@pbx.example>"] {
+        assert_eq!(comes(&mut world, caller), None, "{caller}");
+    }
+    // Who was called for help may call from anywhere.
+    talk(&mut world, "112");
+    assert_eq!(comes(&mut world, "<sip:+74954451120@pbx.example>"), None);
+}
+
+#[test]
+fn out_of_hours_calls_are_refused_missed_and_told_with_rule_and_number() {
+    // A story begins on Friday, 2026-11-20, at 15:00 in Moscow.
+    let hours = "timezone = \"MSK-3\"\n[hours]\nopen = [\"mon-fri 09:00-15:01\"]\nholidays = [\"11-21\"]\nclosed = \"refuse\"\n\
+                 [[route]]\nmatch = '^0$'\nhours = \"closed\"\nto = \"601\"\n[[route]]\nmatch = '^0$'\nhours = \"open\"\nto = \"600\"\n";
+    let text = format!("[device]\nserial = \"S\"\ncountry = \"RU\"\n{hours}{}", line("office", "1001", ""));
+    let mut world = world(&text, &["600", "601"]);
+    let anna = "<sip:+74954451120@pbx.example>";
+    assert_eq!(comes(&mut world, anna), None);
+    assert!(talk(&mut world, "0").called.uri.is_some_and(|uri| uri.contains("600@")));
+    world.seconds(60);
+    assert_eq!(comes(&mut world, anna).as_deref(), Some("hours.open"));
+    assert_eq!(last_end(&world), (CallResult::NoAnswer, Some(480), true));
+    assert!(talk(&mut world, "0").called.uri.is_some_and(|uri| uri.contains("601@")));
+    // A clock that was never set closes nothing.
+    let trouble = Some(("not set".to_owned(), "set it".to_owned()));
+    world.input(0, Input::Part { part: "clock", trouble });
+    assert_eq!(comes(&mut world, anna), None);
 }

@@ -95,6 +95,8 @@ const PATTERNS: &[&[u8]] = &[
 ];
 
 const FILES: &[&[u8]] = &[
+    b"device.timezone = \"CET-1CEST,M3.5.0,M10.5.0/3\"\n[hours]\nopen = [\"mon-fri 09:00-18:00\", \"22:00-06:00\"]\n\
+      holidays = [\"01-07\", \"2026-05-09\"]\nclosed = \"refuse\"\n[blacklist]\nnumbers = [\"8 (495) 445-11-20\", \"+7*\"]\n",
     b"[[line]]\nname = \"a\"\nuser = \"1\"\ndomain = \"b\"\npassword = \"x\"\ntransport = \"auto\"\n\
       websocket = \"wss://[2001:db8::1]:8089/ws?a=%20\"\n",
     b"device.country = 'RU'\n[audio]\nbackend = \"file\"\ninput = \"a.wav\"\n[journal]\nsize = \"64MiB\"\nretention = \"7d\"\n\
