@@ -34,6 +34,7 @@ pub mod dialect;
 pub mod facts;
 pub mod filter;
 pub mod outcome;
+mod owed;
 pub mod retry_after;
 #[cfg(test)]
 mod samples;
@@ -51,9 +52,10 @@ use crate::events::cloud_event::{CloudEvent, identity, rfc3339};
 use crate::events::{Kind, Suspension};
 use crate::now::{CLOCK_WAS_SET, Now, earliest, micros};
 use desk::{Change, UpstreamError, View};
-use dialect::{Dialect, Frozen, Request};
+use dialect::{Dialect, Request};
 use filter::Filter;
 use outcome::{Outcome, Verdict};
+use owed::{Owed, wait};
 use state::{Condition, State};
 
 /// Events that are in memory at most.
@@ -62,10 +64,6 @@ const PAGE: usize = 64;
 const FEW: usize = PAGE / 2;
 /// Requests under way while all is well.
 const WINDOW: usize = 4;
-/// The first wait after a failure; it doubles up to the longest.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// The longest wait between two attempts.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// Refusals of an event, each time with others taken since, after which it is put aside.
 const REFUSALS: u32 = 6;
 /// Failures of an event, each time with others taken since, from which on they say nothing about the upstream.
@@ -102,24 +100,6 @@ pub enum Action {
     Keep(State),
     /// Tell this as an event of the device.
     Tell(Box<Kind>),
-}
-
-/// An event that is to be delivered.
-#[derive(Debug)]
-struct Owed {
-    sequence: u64,
-    kind: String,
-    subject: Option<String>,
-    utc_us: i64,
-    frozen: Frozen,
-    in_flight: bool,
-    /// Not before this moment.
-    at: u64,
-    tries: u32,
-    /// It failed, and nothing else has been taken since.
-    failed: bool,
-    /// How often others were taken after it had failed.
-    blamed: u32,
 }
 
 /// One upstream.
@@ -394,10 +374,7 @@ impl Upstream {
         if self.is_late(now, &event.kind, event.utc_us) {
             self.expired += 1;
         } else if let Some(frozen) = self.dialect.render(&event) {
-            let CloudEvent { kind, subject, utc_us, .. } = event;
-            let (in_flight, at, tries, failed, blamed) = (false, 0, 0, false, 0);
-            let owed = Owed { sequence, kind, subject, utc_us, frozen, in_flight, at, tries, failed, blamed };
-            self.owed.push(owed);
+            self.owed.push(Owed::new(event, frozen));
         } else if event.kind == "gap" {
             // Whoever has no word for a hole is told nothing: then whoever looks is.
             self.missing += event.missing();
@@ -611,13 +588,6 @@ impl Upstream {
         let ready = self.heads().filter(|index| owed(index).is_some_and(|owed| owed.at <= now.mono_us));
         ready.min_by_key(|index| owed(index).map(|owed| (owed.tries, owed.sequence)))
     }
-}
-
-/// The wait after so many failures before this one: doubled each time, with jitter, so that the devices that a dead
-/// server had do not come back together.
-fn wait(failures: u32, chance: &mut Chance) -> Duration {
-    let whole = FIRST_WAIT.saturating_mul(1 << failures.min(16)).min(LONGEST_WAIT);
-    whole.mul_f64(0.5 + chance.unit() / 2.0)
 }
 
 #[cfg(test)]
