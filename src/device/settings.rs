@@ -9,6 +9,7 @@ use rustls::ServerConfig;
 use super::clock;
 use super::tls::{self, Belief, TlsError};
 use crate::config::{Backend, Config, Finding, Place, Places, Severity, Zone};
+use crate::events::upstream::dialect::left_out;
 use crate::events::upstream::filter::useless;
 
 /// Where the configuration is if nobody says otherwise.
@@ -146,8 +147,16 @@ fn authorities(config: &Config, places: &Places) -> Vec<Finding> {
     wrong.collect()
 }
 
-/// Types of events that upstreams ask for and that are none: a typing error would tell nothing, silently.
+/// Types of events that upstreams ask for and that are none, and upstreams that would be told nothing, silently.
 fn unknown_events(config: &Config, places: &Places) -> Vec<Finding> {
+    let mute = config.upstream.iter().enumerate().filter_map(|(index, upstream)| {
+        let spoken = left_out(upstream).filter(|_| useless(upstream).next().is_none())?;
+        let at = Place { table: "upstream", index, keys: &["events"] };
+        let (name, kind) = (&upstream.name, upstream.kind.as_str());
+        let what = format!("events leaves out all that upstream {name} of kind \"{kind}\" could be told");
+        let instead = format!("have one of these in it: {}", spoken.join(", "));
+        Some(places.finding(at, Severity::Warning, &what, &instead))
+    });
     let all = config.upstream.iter().enumerate().flat_map(|(index, upstream)| {
         useless(upstream).map(move |pattern| {
             let at = Place { table: "upstream", index, keys: &["events"] };
@@ -160,7 +169,7 @@ fn unknown_events(config: &Config, places: &Places) -> Vec<Finding> {
             )
         })
     });
-    all.collect()
+    all.chain(mute).collect()
 }
 
 /// Gives a time zone its rules, from the files of the machine; what is to be said if they are not there.

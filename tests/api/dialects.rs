@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use tipring::events::{CallResult, Cause, Direction, EndedBy, Event, Kind, Leg, Origin, Party};
 
+use crate::commands::{done, tipring};
 use crate::leg;
 use crate::office::{Paper, THEN, until};
 use crate::receiver::{Got, Receiver, Reply};
@@ -285,4 +286,17 @@ fn webitel_gets_hooks_with_hostile_names_in_their_place_and_records_in_its_words
             variables: json!({ "sip_call_id": "r1" }),
         }
     );
+}
+
+#[test]
+fn an_upstream_that_would_be_told_nothing_is_found_by_check() {
+    let paper = Paper::open("mute");
+    let file = paper.folder.join("mute.toml");
+    let text = "[[upstream]]\nname = \"team\"\nkind = \"slack\"\nurl = \"https://hooks.example/x\"\nevents = [\"call.ended\"]\n";
+    std::fs::write(&file, text).expect("a file");
+    let checked =
+        done(tipring(&["check", "--config", &file.display().to_string()]).output().expect("it runs"));
+    let expected = "mute.toml:5: warning: events leaves out all that upstream team of kind \"slack\" could be told; \
+                    have one of these in it: call.closed";
+    assert!((checked.out + &checked.err).contains(expected), "{:?}", checked.code);
 }

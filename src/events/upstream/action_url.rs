@@ -67,37 +67,52 @@ impl ActionUrl {
         }
     }
 
-    /// What is asked for when this happens.
-    fn template(&self, kind: &str, facts: &Facts) -> Option<(&'static str, &Template)> {
-        let incoming = facts.direction() == Some(Direction::In);
-        let name = match kind {
-            "device.started" => "setup_completed",
-            "device.network.changed" => "ip_change",
-            "line.registered" => "registered",
-            "line.unregistered" => "unregistered",
-            "line.rejected" => "register_failed",
-            "call.ringing" if incoming => "incoming_call",
-            "call.dialing" => "outgoing_call",
-            "call.answered" => "call_established",
-            "call.held" if facts.is_by_us() => "hold",
-            "call.resumed" if facts.is_by_us() => "unhold",
-            "call.ended" => "call_terminated",
-            "call.closed" if facts.missed => "missed_call",
-            _ => return None,
-        };
-        self.templates.all().find(|(it, _)| *it == name)
+    /// What is asked for when an event of this type happens, in one of its cases.
+    fn template(&self, kind: &str) -> Option<(&'static str, &Template)> {
+        let (_, name) = ACTIONS.iter().find(|(it, _)| *it == kind)?;
+        self.templates.all().find(|(it, _)| it == name)
+    }
+}
+
+/// Types of events, and the names that phones have for them.
+const ACTIONS: &[(&str, &str)] = &[
+    ("device.started", "setup_completed"),
+    ("device.network.changed", "ip_change"),
+    ("line.registered", "registered"),
+    ("line.unregistered", "unregistered"),
+    ("line.rejected", "register_failed"),
+    ("call.ringing", "incoming_call"),
+    ("call.dialing", "outgoing_call"),
+    ("call.answered", "call_established"),
+    ("call.held", "hold"),
+    ("call.resumed", "unhold"),
+    ("call.ended", "call_terminated"),
+    ("call.closed", "missed_call"),
+];
+
+/// Whether what happened is what phones mean by this name.
+fn means(name: &str, facts: &Facts) -> bool {
+    match name {
+        "incoming_call" => facts.direction() == Some(Direction::In),
+        "hold" | "unhold" => facts.is_by_us(),
+        "missed_call" => facts.missed,
+        _ => true,
     }
 }
 
 impl Dialect for ActionUrl {
+    fn speaks_of(&self, kind: &str) -> bool {
+        self.template(kind).is_some()
+    }
+
     fn pops_up(&self, kind: &str) -> bool {
         matches!(kind, "call.ringing" | "call.dialing")
     }
 
     fn render(&self, event: &CloudEvent) -> Option<Frozen> {
+        let (name, template) = self.template(&event.kind)?;
         let facts = Facts::of(event);
-        let (name, template) = self.template(&event.kind, &facts)?;
-        Some(self.frozen(event, &facts, name, template))
+        means(name, &facts).then(|| self.frozen(event, &facts, name, template))
     }
 
     fn request(&self, frozen: &Frozen, _: Now) -> Request {

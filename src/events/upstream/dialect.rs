@@ -5,11 +5,13 @@
 //! a row in [`of`].
 
 use super::action_url::ActionUrl;
+use super::filter::wanted;
 use super::slack::{self, Slack};
 use super::webhook::Webhook;
 use super::webitel::Webitel;
 use crate::config::{self, UpstreamKind};
 use crate::events::CloudEvent;
+use crate::events::catalogue::TYPES;
 use crate::now::Now;
 
 /// What stays the same in all attempts to deliver one event.
@@ -58,6 +60,9 @@ impl std::fmt::Debug for Request {
 
 /// The words of one kind of upstream.
 pub trait Dialect: Send {
+    /// Whether it has words for events of this type.
+    fn speaks_of(&self, kind: &str) -> bool;
+
     /// Whether events of this type are worth nothing when they come late: they make something pop up on a screen.
     fn pops_up(&self, kind: &str) -> bool;
 
@@ -81,6 +86,13 @@ pub fn of(settings: &config::Upstream, serial: &str) -> Box<dyn Dialect> {
         UpstreamKind::ActionUrl => Box::new(ActionUrl::new(settings, serial)),
         UpstreamKind::Webitel => Box::new(Webitel::new(settings)),
     }
+}
+
+/// The types of which an upstream with these settings could be told, if its `events` leave out all of them: nothing will be.
+pub fn left_out(settings: &config::Upstream) -> Option<Vec<&'static str>> {
+    let dialect = of(settings, "");
+    let spoken: Vec<_> = TYPES.iter().copied().filter(|kind| dialect.speaks_of(kind)).collect();
+    (!spoken.iter().any(|kind| wanted(&settings.events, kind))).then_some(spoken)
 }
 
 /// The header that the settings want requests to have, if they want one.

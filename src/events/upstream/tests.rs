@@ -509,6 +509,23 @@ fn a_type_that_no_event_has_is_found() {
     assert_eq!(filter::useless(&settings).collect::<Vec<_>>(), ["call.ende", "call.hold*"]);
 }
 
+#[test]
+fn an_upstream_whose_events_leave_out_all_that_its_kind_speaks_of_is_found() {
+    let of = |kind, events: &[&str]| {
+        let events = events.iter().map(|it| (*it).to_owned()).collect();
+        let hold = config::Template::parse("/held").ok();
+        let action_url = config::dialects::ActionUrl { hold, ..Default::default() };
+        dialect::left_out(&config::Upstream { kind, events, action_url, ..settings() })
+    };
+    use config::UpstreamKind::{ActionUrl, Slack, Webhook, Webitel};
+    assert_eq!(of(Webhook, &["call.held"]), None);
+    assert_eq!(of(Slack, &["call.*"]), None);
+    assert_eq!(of(Slack, &["*", "!call.closed"]), Some(vec!["call.closed"]));
+    assert_eq!(of(ActionUrl, &["call.held"]), None);
+    assert_eq!(of(ActionUrl, &["call.ringing"]), Some(vec!["call.held"]));
+    assert_eq!(of(Webitel, &["call.new"]), Some(vec!["call.ended"]));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Happens(u8),

@@ -47,6 +47,10 @@ impl Webhook {
 }
 
 impl Dialect for Webhook {
+    fn speaks_of(&self, _: &str) -> bool {
+        true
+    }
+
     fn pops_up(&self, kind: &str) -> bool {
         MOMENTARY.contains(&kind)
     }

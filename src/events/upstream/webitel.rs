@@ -85,6 +85,14 @@ impl Webitel {
 }
 
 impl Dialect for Webitel {
+    fn speaks_of(&self, kind: &str) -> bool {
+        match kind {
+            "call.new" => self.settings.channel_create.is_some(),
+            "call.answered" => self.settings.channel_answer.is_some(),
+            _ => kind == "call.ended",
+        }
+    }
+
     fn pops_up(&self, kind: &str) -> bool {
         // That a call begins is for a screen; what it was is in the record of its end.
         kind == "call.new"
@@ -279,7 +287,7 @@ mod tests {
         let hidden = config::Upstream { redact, ..settings("") };
         let hidden =
             sent(&hidden, &ended(Direction::Out, CallResult::Answered, Cause::default())).expect("a record");
-        assert_eq!((&hidden["destination_number"], hidden.get("caller_id_name")), (&"***-67".into(), None));
+        assert_eq!((&hidden["destination_number"], hidden.get("caller_id_name")), (&"***567".into(), None));
         assert!(!hidden.to_string().contains("1234"), "{hidden}");
     }
 
