@@ -121,15 +121,19 @@ section! {
         channel_create: Option<Template> = optional "'{\"event\": ${event}, \"from\": ${caller_id_number}}'", if valid_body;
         /// What is sent when a leg is answered. Without the key nothing is.
         channel_answer: Option<Template> = optional "'{\"event\": ${event}, \"call\": ${uuid}}'", if valid_body;
+        /// What is sent when a call comes outside of `[hours]` that refuse it: ${rule} is what said so (hours.open, hours.holidays),
+        /// ${sip_to_user} the number that was called from outside. Without the key nothing is.
+        out_of_hours: Option<Template> = optional "'{\"call_back\": ${caller_id_number}, \"called\": ${sip_to_user}}'", if valid_body;
         /// What is sent when a leg is over. Without the key it is the call detail record.
         on_disconnect: Option<Template> = optional "'{\"text\": \"${caller_id_number}: ${hangup_cause}\"}'", if valid_body;
     }
 }
 
 /// The variables of [`Webitel`]: the fields of a call detail record that this phone knows, those in its `variables`, and the name
-/// of the event.
+/// of the event and the rule behind it.
 pub const WEBITEL_WORDS: &[&str] = &[
     "event",
+    "rule",
     "uuid",
     "parent_uuid",
     "direction",

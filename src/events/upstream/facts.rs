@@ -25,6 +25,8 @@ pub struct Facts {
     pub called: Party,
     /// The number that an outside caller dialled.
     pub did: Option<Number>,
+    /// The configuration key by which it was refused.
+    pub rule: Option<String>,
     /// Why it ended, and who ended it.
     pub cause: Cause,
     /// Who held or resumed it: `local` or `remote`.

@@ -110,6 +110,8 @@ fn how(facts: &Facts) -> String {
     let seconds = facts.total_us / 1_000_000;
     match facts.result() {
         Some(CallResult::Busy) => ": it was busy here".to_owned(),
+        // Nothing rang: a rule of the hours.
+        Some(CallResult::NoAnswer | CallResult::Cancelled) if seconds == 0 => String::new(),
         Some(CallResult::NoAnswer) => format!(": nobody answered for {seconds} s"),
         Some(CallResult::Cancelled) => format!(": they gave up after {seconds} s"),
         _ => String::new(),
@@ -209,6 +211,8 @@ mod tests {
             assert_eq!(text(&settings, closed(result, Direction::Out, None, Some("1"))), None, "{result}");
         }
         assert!(!CallResult::AnsweredElsewhere.is_missed());
+        let refused: Facts = serde_json::from_str(r#"{"result":"no_answer","total_us":900}"#).expect("facts");
+        assert_eq!(how(&refused), "", "nothing rang outside of the hours");
         assert_eq!(Slack::new(&settings, "TR-1").render(&CloudEvent::gap(1, 2, None, 0)), None);
     }
 

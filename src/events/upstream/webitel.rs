@@ -13,6 +13,11 @@ use crate::config::{self, Template, dialects};
 use crate::events::{CallResult, CloudEvent, Direction, EndedBy};
 use crate::now::{CLOCK_WAS_SET, Now};
 
+/// What the keys of `[hours]` begin with.
+const HOURS: &str = "hours.";
+/// An event that FreeSWITCH does not have, in the form of Webitel's own ones.
+const OUT_OF_HOURS: &str = "CUSTOM->tipring::out_of_hours";
+
 /// Requests of the kind `webitel`. The body is frozen.
 pub struct Webitel {
     target: String,
@@ -89,6 +94,7 @@ impl Dialect for Webitel {
         match kind {
             "call.new" => self.settings.channel_create.is_some(),
             "call.answered" => self.settings.channel_answer.is_some(),
+            "call.refused" => self.settings.out_of_hours.is_some(),
             _ => kind == "call.ended",
         }
     }
@@ -103,6 +109,9 @@ impl Dialect for Webitel {
         let (name, template) = match event.kind.as_str() {
             "call.new" => ("CHANNEL_CREATE", Some(self.settings.channel_create.as_ref()?)),
             "call.answered" => ("CHANNEL_ANSWER", Some(self.settings.channel_answer.as_ref()?)),
+            "call.refused" if facts.rule.as_deref().is_some_and(|rule| rule.starts_with(HOURS)) => {
+                (OUT_OF_HOURS, Some(self.settings.out_of_hours.as_ref()?))
+            }
             "call.ended" => ("CHANNEL_HANGUP_COMPLETE", self.settings.on_disconnect.as_ref()),
             _ => return None,
         };
@@ -148,6 +157,7 @@ fn filled(template: &Template, mut fields: Map<String, Value>, name: &str, facts
         fields.extend(variables);
     }
     fields.insert("event".to_owned(), name.into());
+    fields.insert("rule".to_owned(), facts.rule.as_deref().into());
     template.fill_json(&fields)
 }
 
@@ -372,7 +382,7 @@ mod tests {
         let cause = Cause::remote(200, "bye");
         let all = sent(&all, &ended(Direction::In, CallResult::Answered, cause)).expect("a body");
         assert_eq!(all["event"], "CHANNEL_HANGUP_COMPLETE");
-        for word in WEBITEL_WORDS {
+        for word in WEBITEL_WORDS.iter().filter(|word| **word != "rule") {
             assert!(!all[word].is_null(), "{word} is never known");
         }
         for kind in
@@ -380,6 +390,21 @@ mod tests {
         {
             assert_eq!(sent(&hooks, &recorded(Event::new(kind))), None);
         }
+    }
+
+    #[test]
+    fn a_call_outside_of_the_hours_is_told_with_its_rule_and_the_number_that_was_called() {
+        let hook = settings("out_of_hours = '[$event, $rule, $sip_to_user, $caller_id_number]'");
+        let refused = |rule: &str| {
+            let (leg, origin) = (leg(Direction::In), Origin::Network);
+            let kind = Kind::CallRefused { leg, origin, rule: rule.into(), text: "nobody is there".into() };
+            recorded(Event::of_call("c1", kind))
+        };
+        let expected =
+            json!(["CUSTOM->tipring::out_of_hours", "hours.holidays", "+74957654321", "+74951234567"]);
+        assert_eq!(sent(&hook, &refused("hours.holidays")), Some(expected));
+        assert_eq!(sent(&hook, &refused("blacklist.numbers")), None);
+        assert_eq!(sent(&settings(""), &refused("hours.open")), None);
     }
 
     #[test]
