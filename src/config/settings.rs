@@ -117,7 +117,8 @@ impl Audio {
 section! {
     /// `[limits]`: one guard for every way a call can start. Emergency numbers pass it.
     pub struct Limits {
-        /// Numbers that may be called: "international", "premium", or a number in which * is any rest and ? one digit.
+        /// Numbers that may be called: "international", "premium", or a number in which * is any rest and ? one digit. It means
+        /// the number as it was dialled, and in E.164 with a plus.
         allow: Vec<NumberRule> = default "[\"*\"]";
         /// Numbers that may not be called, though `allow` has them; written in the same way.
         deny: Vec<NumberRule> = default "[\"international\", \"premium\"]";

@@ -106,6 +106,21 @@ fn a_call_whose_line_is_away_is_refused_and_goes_over_no_other() {
 }
 
 #[test]
+fn a_new_rule_holds_from_the_next_call_on() {
+    let lines = line("office", "1001", "");
+    let mut world = world(&format!("{RUSSIA}{lines}"), &["600", "601"]);
+    world.tell(0, call("600"));
+    world.seconds(1);
+    let new = parse(&format!("{RUSSIA}[[route]]\nmatch = '^600$'\nto = \"601\"\n{lines}"));
+    world.input(0, Input::Configured { file: "world.toml".into(), config: Box::new(new), warnings: 0 });
+    world.seconds(1);
+    assert_eq!(world.calls(0).len(), 1, "the call goes on");
+    world.tell(0, HANG_UP);
+    world.seconds(1);
+    assert!(talk(&mut world, "600").called.uri.is_some_and(|uri| uri.contains("601@")));
+}
+
+#[test]
 fn help_passes_the_number_plan() {
     let rules = "[emergency]\nnumbers = [\"112\"]\n[[route]]\nmatch = '^.*$'\nvia = \"mobile\"\nto = \"600\"\npriority = 0\n";
     let lines = line("office", "1001", "number_format = \"+e164\"") + &line("mobile", "1002", "");
