@@ -15,7 +15,7 @@
 //!   few at a time. So what was taken is no longer one number: [`State`] keeps the last number looked at and the short
 //!   list of those still owed, rather than a low-water mark and the taken ones above it, whose list has no bound while
 //!   one event of thousands is stuck.
-//! * **A retry says the same.** Identity and body are rendered once ([`Frozen`]). Where the program ended in between
+//! * **A retry says the same.** Identity and body are rendered once ([`Frozen`](dialect::Frozen)). Where the program ended in between
 //!   they are rendered again from the same record, so a receiver knows doubles by their identity. State is written
 //!   some seconds late: after a power cut events are told twice rather than never.
 //! * **Whoever is away costs a timer.** After a failure one request at a time goes out, at growing distances with
