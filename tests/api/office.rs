@@ -259,7 +259,11 @@ fn store_thread(file: PathBuf, jobs: Receiver<Box<Job>>, committed: watch::Sende
                 Job::EventsOfCall { call, reply } => drop(reply.send(store.events_of_call(&call))),
                 Job::Journal { query, reply } => drop(reply.send(store.journal(&query))),
                 Job::Call { call, reply } => drop(reply.send(store.call(&call))),
-                Job::Erase { whose, now_utc_us, reply } => drop(reply.send(store.erase(&whose, now_utc_us))),
+                Job::Erase { whose, now_utc_us, reply } => {
+                    let erased = store.erase(&whose, now_utc_us);
+                    committed.send_modify(Tail::clear);
+                    drop(reply.send(erased));
+                }
                 Job::Upstreams { reply } => {
                     let both = store.upstreams().and_then(|all| Ok((all, store.last_sequence()?)));
                     drop(reply.send(both));
