@@ -21,10 +21,11 @@ cross:       ## the program for the ARM boards, and its demo under qemu
 	@scripts/setup build cross
 	@scripts/cross $(ARGS)
 
-bench:       ## speed and size beside baresip, and the jitter buffer (ARGS=--full takes longer)
+bench:       ## speed and size beside baresip, events upstream, and the jitter buffer (ARGS=--full takes longer)
 	@scripts/setup build peers
 	@cargo build --locked --profile device --bin tipring
 	@cargo bench --locked --quiet --bench phone -- $(ARGS)
+	@cargo bench --locked --quiet --bench events -- $(ARGS)
 	@cargo bench --locked --quiet --bench jitter
 
 bench-nat:   ## reachable behind NAT, beside baresip: seconds after what networks do (as root; ARGS=--full takes an hour)

@@ -25,8 +25,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use program::Workshop;
-use rows::{Amount, Bench, MANY, median, percentile};
+use rows::{Amount, Bench, MANY};
 use table::Row;
+use usage::{median, percentile};
 
 const SHORT: Amount = Amount { starts: 50, calls: 1000, idle: 30, talk: 10, rounds: 2, counted: [5, 15] };
 const FULL: Amount = Amount { starts: 50, calls: 1000, idle: 120, talk: 30, rounds: 3, counted: [10, 40] };
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
 }
 
 fn wishes() -> Result<Wishes, String> {
-    let mut wishes = Wishes { amount: SHORT, only: None, tipring: for_boards() };
+    let mut wishes = Wishes { amount: SHORT, only: None, tipring: program::for_boards() };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -65,12 +66,6 @@ fn wishes() -> Result<Wishes, String> {
         }
     }
     Ok(wishes)
-}
-
-/// Where cargo puts the program of the profile that boards get: beside the profile this one is built with.
-fn for_boards() -> PathBuf {
-    let release = Path::new(env!("CARGO_BIN_EXE_tipring"));
-    release.ancestors().nth(2).unwrap_or(release).join("device/tipring")
 }
 
 fn measure(wishes: &Wishes) -> Result<(), String> {

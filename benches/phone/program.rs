@@ -20,6 +20,12 @@ pub enum Make {
 /// Both, in the order in which they take turns.
 pub const BOTH: [Make; 2] = [Make::Tipring, Make::Baresip];
 
+/// Where cargo puts the program of the profile that boards get: beside the profile this one is built with.
+pub fn for_boards() -> PathBuf {
+    let release = Path::new(env!("CARGO_BIN_EXE_tipring"));
+    release.ancestors().nth(2).unwrap_or(release).join("device/tipring")
+}
+
 /// Where the programs and their files are.
 pub struct Workshop {
     /// The executable of this repository.
@@ -39,6 +45,8 @@ pub struct Task<'a> {
     pub codec: &'a str,
     /// What it says in calls.
     pub wav: &'a Path,
+    /// More for the configuration of tipring.
+    pub more: &'a str,
 }
 
 /// A running program; dropping it ends it.
@@ -160,7 +168,7 @@ fn free_port() -> std::io::Result<u16> {
 }
 
 fn tipring_toml(task: &Task<'_>, folder: &Path, port: u16) -> String {
-    let Task { user, registrar, codec, wav } = task;
+    let Task { user, registrar, codec, wav, more } = task;
     let host = registrar.ip();
     format!(
         "[device]\nname = \"bench\"\ndata = {data:?}\n\n[sip]\nbind = \"127.0.0.1\"\nport_udp = {port}\nport_tcp = {port}\n\n\
@@ -168,7 +176,7 @@ fn tipring_toml(task: &Task<'_>, folder: &Path, port: u16) -> String {
          [limits]\ncalls_per_minute = 0\ncalls_per_day = 0\nminutes_per_day = 0\n\n[log]\nlevel = \"warn\"\n\n\
          [admin]\nlisten = \"off\"\nsocket = {socket:?}\n\n\
          [[line]]\nname = \"bench\"\nuser = {user:?}\ndomain = \"{host}\"\nregistrar = \"sip:{registrar}\"\n\
-         password = {PASSWORD:?}\nexpires = \"1h\"\ncodecs = [{codec:?}]\nauto_answer = true\nmax_calls = 64\n",
+         password = {PASSWORD:?}\nexpires = \"1h\"\ncodecs = [{codec:?}]\nauto_answer = true\nmax_calls = 64\n\n{more}",
         data = folder.join("data"),
         socket = folder.join("api.sock"),
     )

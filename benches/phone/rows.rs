@@ -10,7 +10,7 @@ use crate::program::{BOTH, Make, Program, Task, Workshop};
 use crate::registrar::{Call, Registrar};
 use crate::sound::{self, Payloads, WIDE};
 use crate::streams::{Seat, Streams, Tally};
-use crate::usage::{self, Memory};
+use crate::usage::{self, Memory, median};
 
 /// How much is measured.
 #[derive(Clone, Copy)]
@@ -69,7 +69,7 @@ impl Bench {
 
     fn run(&mut self, make: Make, what: &str, codec: &str, wav: &Path) -> Result<(Program, String), String> {
         let user = Self::user(make, what);
-        let task = Task { user: &user, registrar: self.registrar.address(), codec, wav };
+        let task = Task { user: &user, registrar: self.registrar.address(), codec, wav, more: "" };
         let program = self.workshop.run(make, &task)?;
         self.registrar.registered(&user).map_err(|error| format!("{error}:\n{}", program.output()))?;
         Ok((program, user))
@@ -91,8 +91,13 @@ impl Bench {
         for round in 0..=self.amount.starts {
             for (make, took) in BOTH.into_iter().zip(&mut took) {
                 let user = Self::user(make, "start");
-                let task =
-                    Task { user: &user, registrar: self.registrar.address(), codec: "PCMA", wav: &wav };
+                let task = Task {
+                    user: &user,
+                    registrar: self.registrar.address(),
+                    codec: "PCMA",
+                    wav: &wav,
+                    more: "",
+                };
                 let mut command = self.workshop.prepare(make, &task)?;
                 self.registrar.forget();
                 let (program, begun) = self.workshop.start(&user, &mut command)?;
@@ -261,8 +266,13 @@ impl Bench {
         for make in BOTH {
             for (at, seconds) in self.amount.counted.into_iter().enumerate() {
                 let user = Self::user(make, &format!("count{at}"));
-                let task =
-                    Task { user: &user, registrar: self.registrar.address(), codec: "PCMA", wav: &wav };
+                let task = Task {
+                    user: &user,
+                    registrar: self.registrar.address(),
+                    codec: "PCMA",
+                    wav: &wav,
+                    more: "",
+                };
                 let plain = self.workshop.prepare(make, &task)?;
                 let mut command = Command::new("valgrind");
                 command.arg("--tool=callgrind");
@@ -313,17 +323,4 @@ impl Bench {
 fn collected(output: &str) -> Result<f64, String> {
     let number = output.lines().rev().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
     number.ok_or_else(|| format!("callgrind did not tell what it collected:\n{output}"))
-}
-
-/// The middle value.
-pub fn median(values: &[f64]) -> f64 {
-    percentile(values, 50)
-}
-
-/// The value that so many percent lie at or below.
-pub fn percentile(values: &[f64], percent: usize) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let at = (sorted.len() * percent).div_ceil(100).max(1) - 1;
-    sorted.get(at).copied().unwrap_or(f64::NAN)
 }

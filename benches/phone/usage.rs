@@ -1,4 +1,4 @@
-//! What a running process costs, as the kernel counts it.
+//! What a running process costs, as the kernel counts it, and the middle of many measurements.
 
 use std::fs;
 use std::path::Path;
@@ -63,4 +63,17 @@ pub fn machine() -> String {
 /// Bytes of a file.
 pub fn size(file: &Path) -> Option<u64> {
     fs::metadata(file).ok().map(|file| file.len())
+}
+
+/// The middle value.
+pub fn median(values: &[f64]) -> f64 {
+    percentile(values, 50)
+}
+
+/// The value that so many percent lie at or below.
+pub fn percentile(values: &[f64], percent: usize) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = (sorted.len() * percent).div_ceil(100).max(1) - 1;
+    sorted.get(at).copied().unwrap_or(f64::NAN)
 }

@@ -1,0 +1,96 @@
+//! A system upstream that takes everything at once, and notes when it came.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver as Inbox, Sender, channel};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What webhooks are signed with; who takes them here does not look.
+pub const SECRET: &str = "whsec_cGxhbnRlZC1zZWNyZXQtb2YtYS1jdXN0b21lcg==";
+/// Nothing for this long: nothing more comes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One delivery.
+pub struct Delivery {
+    /// When its first byte was here, in microseconds since 1970.
+    pub arrived_us: i64,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// Where deliveries come to; each connection has a thread.
+pub struct Receiver {
+    pub address: SocketAddr,
+    inbox: Inbox<Delivery>,
+}
+
+impl Receiver {
+    /// Opens one on a free port of the loopback.
+    pub fn open() -> io::Result<Receiver> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let (deliveries, inbox) = channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let deliveries = deliveries.clone();
+                std::thread::spawn(move || drop(converse(stream, &deliveries)));
+            }
+        });
+        Ok(Receiver { address, inbox })
+    }
+
+    /// A table of the configuration that names it.
+    pub fn table(&self, name: &str, more: &str) -> String {
+        format!(
+            "[[upstream]]\nname = \"{name}\"\nkind = \"webhook\"\nurl = \"http://{}/hook\"\nsecret = \"{SECRET}\"\n\
+             events = [\"*\"]\n{more}\n",
+            self.address
+        )
+    }
+
+    /// The next delivery.
+    pub fn next(&self) -> Result<Delivery, String> {
+        self.inbox.recv_timeout(PATIENCE).map_err(|_| format!("no delivery within {PATIENCE:?}"))
+    }
+
+    /// What has come until now.
+    pub fn all(&self) -> Vec<Delivery> {
+        self.inbox.try_iter().collect()
+    }
+}
+
+fn converse(stream: TcpStream, deliveries: &Sender<Delivery>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut out = stream.try_clone()?;
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    loop {
+        if reader.fill_buf()?.is_empty() {
+            return Ok(());
+        }
+        let arrived_us = utc_us();
+        let mut length = 0;
+        loop {
+            line.clear();
+            reader.read_line(&mut line)?;
+            if line.trim_end().is_empty() {
+                break;
+            }
+            if let Some(value) = line.strip_prefix("content-length: ") {
+                length = value.trim_end().parse().unwrap_or(0);
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        out.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
+        if deliveries.send(Delivery { arrived_us, body }).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Microseconds since 1970.
+pub fn utc_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
