@@ -15,7 +15,7 @@ use super::idempotency::{Kept, Standing};
 use super::monitor::snapshot;
 use super::request::{About, Nothing, Told, body};
 use super::{App, now_utc_us};
-use crate::phone::command::{Command, RecordAction, Reply};
+use crate::phone::command::{Command, Destination, RecordAction, Reply};
 
 /// What stands for the one call that can only be meant.
 const CURRENT: &str = "current";
@@ -160,6 +160,27 @@ pub(super) struct Dtmf {
 
 pub(super) async fn dtmf(about: About, Told(Dtmf { digits }): Told<Dtmf>) -> Answer {
     about.ask(Command::Dtmf { call: meant(&about.name), digits }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Transfer {
+    #[serde(default)]
+    to: Option<String>,
+    #[serde(default)]
+    call: Option<String>,
+}
+
+pub(super) async fn transfer(about: About, Told(Transfer { to, call }): Told<Transfer>) -> Answer {
+    let to = match (to, call) {
+        (Some(target), None) => Destination::Target(target),
+        (None, Some(call)) => Destination::Call(call),
+        _ => {
+            let hint = "give `to`, a number, or `call`, the id of another answered call";
+            return Err(Problem::wrong("it is not said who gets the call", hint));
+        }
+    };
+    about.ask(Command::Transfer { call: meant(&about.name), to }).await
 }
 
 #[derive(Deserialize)]

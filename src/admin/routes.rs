@@ -91,6 +91,13 @@ pub const ROUTES: &[Route] = &[
         ..act("/api/v1/calls/{id}/dtmf", "Send DTMF digits")
     },
     Route {
+        body: &[
+            ("to", "string", false, "who is called for it: digits, a user name or a SIP URI (blind)"),
+            ("call", "string", false, "or the id of another answered call, whose far end gets it (attended)"),
+        ],
+        ..act("/api/v1/calls/{id}/transfer", "Give an answered call away; events tell what came of it")
+    },
+    Route {
         body: &[("action", "string", true, "start, pause, resume or stop")],
         ..act("/api/v1/calls/{id}/record", "Record a call")
     },
@@ -186,6 +193,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/calls/{id}/mute", post(calls::mute))
         .route("/api/v1/calls/{id}/unmute", post(calls::unmute))
         .route("/api/v1/calls/{id}/dtmf", post(calls::dtmf))
+        .route("/api/v1/calls/{id}/transfer", post(calls::transfer))
         .route("/api/v1/calls/{id}/record", post(calls::record))
         .route("/api/v1/lines", get(lines::list))
         .route("/api/v1/lines/{name}/register", post(lines::register))

@@ -12,7 +12,6 @@ const ABSENT: &[(&str, &str, &str)] = &[
     ("", "ami", "the AMI listener"),
     ("", "update", "updating"),
     ("*", "board", "board descriptions"),
-    ("*", "transfer", "call transfer"),
     ("*", "callback", "callback"),
     ("*", "ussd", "USSD"),
     ("line", "forward", "call forwarding"),

@@ -49,6 +49,8 @@ pub const TYPES: &[&str] = &[
     "call.media",
     "call.held",
     "call.resumed",
+    "call.transferred",
+    "call.transfer_failed",
     "call.dtmf",
     "call.quality",
     "call.refused",
@@ -70,6 +72,17 @@ pub const TYPES: &[&str] = &[
     "upstream.refused",
     "gap",
 ];
+
+/// How a call is transferred.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
+#[serde(rename_all = "snake_case")]
+pub enum TransferWay {
+    /// The target is called for it.
+    Blind,
+    /// The target has been talked with before.
+    Attended,
+}
 
 /// Why nothing is delivered to an upstream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -237,6 +250,36 @@ pub enum Kind {
         leg: Leg,
         /// Who took it back.
         by: Side,
+    },
+    /// `call.transferred`: the far end has the target instead of us; `call.ended` follows.
+    #[serde(rename = "call.transferred")]
+    CallTransferred {
+        /// Who calls whom.
+        #[serde(flatten)]
+        leg: Leg,
+        /// How.
+        way: TransferWay,
+        /// Who has the call now.
+        target: Party,
+        /// The other call of this device that the target was in, if it was attended.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        with: Option<String>,
+    },
+    /// `call.transfer_failed`: the target did not get the call, or nobody says so; it goes on here unless it ends.
+    #[serde(rename = "call.transfer_failed")]
+    TransferFailed {
+        /// Who calls whom.
+        #[serde(flatten)]
+        leg: Leg,
+        /// How.
+        way: TransferWay,
+        /// Who was to get the call.
+        target: Party,
+        /// The other call of this device that the target was in, if it was attended.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        with: Option<String>,
+        /// What the target or the PBX answered.
+        cause: Cause,
     },
     /// `call.dtmf`: keys were pressed during the call. The digits are left out unless they are asked for.
     #[serde(rename = "call.dtmf")]
@@ -549,6 +592,8 @@ impl Kind {
             Kind::CallMedia { .. } => "call.media",
             Kind::CallHeld { .. } => "call.held",
             Kind::CallResumed { .. } => "call.resumed",
+            Kind::CallTransferred { .. } => "call.transferred",
+            Kind::TransferFailed { .. } => "call.transfer_failed",
             Kind::CallDtmf { .. } => "call.dtmf",
             Kind::CallQuality { .. } => "call.quality",
             Kind::CallRefused { .. } => "call.refused",

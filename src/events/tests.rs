@@ -75,6 +75,19 @@ fn all_kinds() -> Vec<Kind> {
         },
         Kind::CallHeld { leg: leg(), by: Side::Remote },
         Kind::CallResumed { leg: leg(), by: Side::Local },
+        Kind::CallTransferred {
+            leg: leg(),
+            way: TransferWay::Attended,
+            target: Party::numbered("102"),
+            with: Some(text()),
+        },
+        Kind::TransferFailed {
+            leg: leg(),
+            way: TransferWay::Blind,
+            target: Party::numbered("102"),
+            with: None,
+            cause: cause.clone(),
+        },
         Kind::CallDtmf {
             leg: leg(),
             by: Side::Remote,

@@ -9,6 +9,7 @@ use super::media_plan::DigitsBy;
 use super::paths::Restart;
 use super::rtcp_path::RtcpPath;
 use super::snapshot::CallView;
+use super::transfer::Transfer;
 use crate::events::cloud_event::rfc3339;
 use crate::events::store::Entry;
 use crate::events::{CallResult, Cause, Direction, Leg, Quality, Way};
@@ -163,6 +164,8 @@ pub(super) struct Call {
     pub muted: bool,
     pub recording: Option<Recording>,
     pub recorded: Option<String>,
+    /// What the far end was asked to do with the call, until it is known what came of it.
+    pub transfer: Option<Transfer>,
     /// Digits that wait for the INFO before them to be answered.
     pub info_digits: VecDeque<char>,
     pub info_waits: bool,
@@ -310,6 +313,7 @@ impl Call {
                 Some(recording) if recording.paused => "paused",
                 Some(_) => "on",
             },
+            transfer: self.transfer.as_ref().map(Transfer::number),
             codec: codec.map(|format| format!("{}/{}", format.codec.name, format.codec.clock_rate)),
             srtp: self.path.profile().is_some(),
             way: self.path.way(),
@@ -469,6 +473,7 @@ impl Call {
             muted: false,
             recording: None,
             recorded: None,
+            transfer: None,
             info_digits: VecDeque::new(),
             info_waits: false,
             emergency: false,

@@ -25,6 +25,8 @@ pub enum Command {
     Dtmf { call: Option<String>, digits: String },
     /// Start, pause, resume or stop recording a call.
     Record { call: Option<String>, action: RecordAction },
+    /// Give an answered call away: the far end calls somebody else in our place.
+    Transfer { call: Option<String>, to: Destination },
     /// Register a line now, also one that was told to stop.
     Register { line: String },
     /// Remove a line's registration and keep it so until asked otherwise.
@@ -35,6 +37,15 @@ pub enum Command {
     Route { numbers: Vec<String>, line: Option<String> },
     /// Everything there is to see.
     Status,
+}
+
+/// Who gets a call that is given away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Somebody who is called for it: digits, a user name or a SIP URI (blind transfer).
+    Target(String),
+    /// The far end of another answered call, by its id (attended transfer).
+    Call(String),
 }
 
 /// What to do with the recording of a call.

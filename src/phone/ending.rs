@@ -99,6 +99,7 @@ impl Phone {
         if self.call_again(now, index, ended) {
             return;
         }
+        self.note_given_away(now, index, ended);
         let call = &mut self.calls[index];
         let answered = call.answered();
         let (result, cause) = call.verdict.take().unwrap_or_else(|| verdict(call, ended));

@@ -40,6 +40,7 @@ mod session;
 pub mod snapshot;
 mod tones;
 pub mod trace;
+mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -516,6 +517,7 @@ impl Phone {
             Command::Mute { call, on } => self.mute(now, call.as_deref(), on),
             Command::Dtmf { call, digits } => self.dtmf(now, call.as_deref(), &digits),
             Command::Record { call, action } => self.record(now, call.as_deref(), action),
+            Command::Transfer { call, to } => self.transfer(now, call.as_deref(), &to, origin),
             Command::Register { line } => self.register(now, &line),
             Command::Unregister { line } => self.unregister(now, &line),
             Command::DoNotDisturb { line, on } => self.do_not_disturb(now, line.as_deref(), on),

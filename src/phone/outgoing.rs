@@ -8,7 +8,7 @@ use super::limits::{Called, Verdict};
 use super::line::{Line, address};
 use super::media_plan::capability;
 use super::paths::{Taken, describe};
-use super::routing::plain;
+use super::routing::{Decision, plain};
 use super::rtcp_path::RtcpPath;
 use crate::config::{self, CallerId};
 use crate::events::store::Write;
@@ -44,27 +44,7 @@ impl Phone {
             )
         })?;
         let facts = self.outgoing_facts(&name, &called, &target);
-        let verdict = self.guard.check(now, &self.config, &called);
-        if let Verdict::Refused(refused) = &verdict {
-            let id = self.chance.token(6);
-            let text = refused.text.clone();
-            let rule = refused.rule.to_owned();
-            if let (true, Some(value)) = (refused.first_today, refused.value) {
-                let kind = Kind::LimitReached { line: Some(name), limit: rule.clone(), value, origin };
-                self.tell(now, Event::new(kind));
-            }
-            let leg = Leg { leg_id: format!("{id}-1"), ..facts };
-            self.tell(
-                now,
-                Event::of_call(id, Kind::CallRefused { leg, origin, rule: rule.clone(), text: text.clone() }),
-            );
-            return Err(Refusal::new(
-                Blame::Rule,
-                "refused",
-                text,
-                format!("[limits] decides this: see `{rule}`"),
-            ));
-        }
+        let verdict = self.permitted(now, &name, &called, &target, origin)?;
         let Some(Taken { port, number, found }) = self.take_port(&name, address) else {
             return Err(Refusal::new(
                 Blame::Environment,
@@ -116,24 +96,66 @@ impl Phone {
     /// Whom somebody means, after the number plan has been asked, and the line for it.
     fn meant(&self, now: Now, to: &str, line: Option<&str>) -> Result<Meant, Refusal> {
         let to = checked(to)?;
-        let decision = bare(to).map(|number| self.decide(now, &number, line));
-        if let Some(refused) = decision.as_ref().and_then(|it| it.refused.as_ref()) {
-            let hint = "`tipring route` with the number shows why; `tipring status` what the line waits for";
-            return Err(Refusal::new(Blame::Environment, "no_line", refused.text.clone(), hint));
-        }
+        let decision = self.planned(now, to, line)?;
         let emergency = match &decision {
             Some(decision) => decision.emergency,
             None => self.config.emergency.number(&digits(&user_of(to))).is_some(),
         };
         let line = decision.as_ref().and_then(|it| it.line.as_deref()).or(line);
         let line = self.choose_line(line, emergency)?;
+        self.spelled(to, decision.as_ref(), line)
+    }
+
+    /// Whom somebody means that is to be called by the PBX, over a line that is in a call already.
+    pub(super) fn meant_on(&self, now: Now, to: &str, line: &str) -> Result<(Uri, Called), Refusal> {
+        let to = checked(to)?;
+        let decision = self.planned(now, to, Some(line))?;
+        let Meant { target, called, .. } = self.spelled(to, decision.as_ref(), self.known_line(line)?)?;
+        Ok((target, called))
+    }
+
+    /// What the number plan says; nothing of an address.
+    fn planned(&self, now: Now, to: &str, line: Option<&str>) -> Result<Option<Decision>, Refusal> {
+        let decision = bare(to).map(|number| self.decide(now, &number, line));
+        if let Some(refused) = decision.as_ref().and_then(|it| it.refused.as_ref()) {
+            let hint = "`tipring route` with the number shows why; `tipring status` what the line waits for";
+            return Err(Refusal::new(Blame::Environment, "no_line", refused.text.clone(), hint));
+        }
+        Ok(decision)
+    }
+
+    /// The target as the line spells it.
+    fn spelled(&self, to: &str, decision: Option<&Decision>, line: &Line) -> Result<Meant, Refusal> {
         let name = line.config.name.clone();
         let dialled = target(to, line)?;
-        let sent = decision.filter(|it| it.sent != it.number).map(|it| it.sent);
+        let sent = decision.filter(|it| it.sent != it.number).map(|it| it.sent.clone());
         let domain = &line.config.domain;
         let target = sent.as_ref().map(|sent| Uri::Sip(address(sent, domain)));
         let called = Called { numbers: numbers(&dialled, to), sent: sent.map(|it| (it, name.clone())) };
         Ok(Meant { account: line.way(&self.reach), line: name, target: target.unwrap_or(dialled), called })
+    }
+
+    /// Whether the rules of this device let somebody be called over a line; a refusal is told.
+    pub(super) fn permitted(
+        &mut self,
+        now: Now,
+        line: &str,
+        called: &Called,
+        target: &Uri,
+        origin: Origin,
+    ) -> Result<Verdict, Refusal> {
+        let verdict = self.guard.check(now, &self.config, called);
+        let Verdict::Refused(refused) = &verdict else { return Ok(verdict) };
+        let (text, rule) = (refused.text.clone(), refused.rule.to_owned());
+        if let (true, Some(value)) = (refused.first_today, refused.value) {
+            let kind = Kind::LimitReached { line: Some(line.to_owned()), limit: rule.clone(), value, origin };
+            self.tell(now, Event::new(kind));
+        }
+        let id = self.chance.token(6);
+        let leg = Leg { leg_id: format!("{id}-1"), ..self.outgoing_facts(line, called, target) };
+        let kind = Kind::CallRefused { leg, origin, rule: rule.clone(), text: text.clone() };
+        self.tell(now, Event::of_call(id, kind));
+        Err(Refusal::new(Blame::Rule, "refused", text, format!("[limits] decides this: see `{rule}`")))
     }
 
     /// Calls once more what came to nothing, where there is another way to do it. It stays the same call.
@@ -258,7 +280,7 @@ impl Phone {
         Ok(line)
     }
 
-    fn outgoing_facts(&self, line: &str, called: &Called, target: &Uri) -> Leg {
+    pub(super) fn outgoing_facts(&self, line: &str, called: &Called, target: &Uri) -> Leg {
         let config = self.line(line).map(|line| &line.config);
         let caller = Party {
             number: config.map(|config| Number::new(config.user.clone())),

@@ -41,6 +41,7 @@ impl Phone {
             CallEvent::Identity(identity) => self.connected(index, &identity),
             CallEvent::Info { content_type, body } => self.digits_by_info(now, index, &content_type, &body),
             CallEvent::InfoResult { .. } => self.next_info_digit(now, index),
+            CallEvent::Transfer(news) => self.transfer_news(now, index, news),
             CallEvent::Ended(ended) => self.call_ended(now, index, &ended),
         }
     }

@@ -102,6 +102,8 @@ pub struct CallView {
     pub silent: bool,
     /// `off`, `on` or `paused`.
     pub recording: &'static str,
+    /// Who gets the call, while it is being transferred.
+    pub transfer: Option<String>,
     /// Codec that is being sent, as in `PCMA/8000`.
     pub codec: Option<String>,
     /// Is the media encrypted?

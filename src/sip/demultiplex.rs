@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use crate::now::Now;
 use crate::sip::call::Call;
+use crate::sip::call::transfer::PACKAGE;
+use crate::sip::event_package::EventPackage;
 use crate::sip::fault::Unreadable;
 use crate::sip::framer::Frame;
 use crate::sip::handle::{AccountId, CallId, TransactionId};
@@ -199,7 +201,10 @@ impl UserAgent {
             self.refuse(now, transaction, refusal);
             return;
         }
-        if request.method == Method::NOTIFY {
+        // What came of a transfer is told inside the call.
+        let of_call =
+            || matches!(request.fields.typed::<EventPackage>(), Ok(Some(event)) if event.package == PACKAGE);
+        if request.method == Method::NOTIFY && !(call.is_some() && of_call()) {
             self.answer_notify(now, transaction, account, &request);
             return;
         }

@@ -390,7 +390,7 @@ impl UserAgent {
         self.settle(now);
     }
 
-    fn with(
+    pub(crate) fn with(
         &mut self,
         now: Now,
         id: CallId,

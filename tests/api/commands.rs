@@ -3,7 +3,7 @@
 use std::process::{Command, Output, Stdio};
 
 use tipring::events::{CallResult, Cause, Direction, Event, Kind, Party};
-use tipring::phone::command::Command as Wish;
+use tipring::phone::command::{Command as Wish, Destination};
 
 use crate::office::{Asked, Paper, TOKEN, until};
 use crate::{leg, remember};
@@ -70,6 +70,14 @@ fn commands_reach_the_phone_as_commands() {
         (&["hangup"], Wish::HangUp { call: None }),
         (&["hold", "c1"], Wish::Hold { call: some("c1") }),
         (&["reject", "c1", "603"], Wish::Reject { call: some("c1"), status: 603 }),
+        (
+            &["transfer", "c1", "102"],
+            Wish::Transfer { call: some("c1"), to: Destination::Target("102".into()) },
+        ),
+        (
+            &["transfer", "c1", "--to", "c2"],
+            Wish::Transfer { call: some("c1"), to: Destination::Call("c2".into()) },
+        ),
         (&["dtmf", "c1", "12#"], Wish::Dtmf { call: some("c1"), digits: "12#".into() }),
         (&["dnd", "on"], Wish::DoNotDisturb { line: None, on: true }),
         (&["dnd", "off", "--line", "main"], Wish::DoNotDisturb { line: some("main"), on: false }),

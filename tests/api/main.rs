@@ -4,6 +4,7 @@
 
 mod commands;
 mod dialects;
+mod kills;
 mod office;
 mod receiver;
 mod rights;
@@ -15,7 +16,7 @@ use office::{Asked, Paper, THEN};
 use serde_json::Value;
 use tipring::events::store::{Entry, Write};
 use tipring::events::{CallResult, Cause, Direction, Event, Kind, Leg, Origin, Party};
-use tipring::phone::command::{Command, RecordAction};
+use tipring::phone::command::{Command, Destination, RecordAction};
 
 pub fn leg(id: &str, number: &str, name: &str) -> Leg {
     Leg {
@@ -112,6 +113,16 @@ fn each_path_asks_the_phone_for_its_command() {
         ("calls/c1/resume", "{}", Command::Resume { call: some("c1") }),
         ("calls/c1/mute", "{}", Command::Mute { call: some("c1"), on: true }),
         ("calls/c1/unmute", "{}", Command::Mute { call: some("c1"), on: false }),
+        (
+            "calls/c1/transfer",
+            "{\"to\":\"102\"}",
+            Command::Transfer { call: some("c1"), to: Destination::Target("102".into()) },
+        ),
+        (
+            "calls/c1/transfer",
+            "{\"call\":\"c2\"}",
+            Command::Transfer { call: some("c1"), to: Destination::Call("c2".into()) },
+        ),
         ("calls/c1/dtmf", "{\"digits\":\"1#A\"}", Command::Dtmf { call: some("c1"), digits: "1#A".into() }),
         (
             "calls/c1/record",

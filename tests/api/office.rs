@@ -89,6 +89,7 @@ pub fn call(id: &str, state: &'static str) -> CallView {
         held_by_peer: false,
         silent: false,
         recording: "off",
+        transfer: None,
         codec: None,
         srtp: false,
         way: None,

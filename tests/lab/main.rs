@@ -49,6 +49,7 @@ mod scripted;
 mod sealed;
 mod secrets;
 mod spoken;
+mod transfer;
 mod two_flows;
 mod voicemail;
 mod websocket;

@@ -33,6 +33,7 @@ mod registering;
 mod rtcp;
 mod rules;
 mod secrets;
+mod transfers;
 mod transports;
 mod two_flows;
 mod voicemail;

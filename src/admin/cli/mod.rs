@@ -93,6 +93,18 @@ pub enum Command {
         /// 0-9, *, #, A-D
         digits: String,
     },
+    /// Give an answered call away
+    #[command(group = clap::ArgGroup::new("destination").required(true))]
+    Transfer {
+        /// The call
+        call: String,
+        /// Who is called for it: digits, a user name or a SIP URI
+        #[arg(group = "destination")]
+        target: Option<String>,
+        /// Another answered call, whose far end gets it
+        #[arg(long, value_name = "CALL", group = "destination")]
+        to: Option<String>,
+    },
     /// Record a call
     Record {
         /// The call
@@ -358,6 +370,13 @@ async fn perform(command: Command, terminal: &Terminal) -> Result<(), CommandErr
             terminal.act(Some(call), "reject", json!({ "status": status })).await
         }
         Command::Dtmf { call, digits } => terminal.act(Some(call), "dtmf", json!({ "digits": digits })).await,
+        Command::Transfer { call, target, to } => {
+            let body = match to {
+                Some(other) => json!({ "call": other }),
+                None => json!({ "to": target }),
+            };
+            terminal.act(Some(call), "transfer", body).await
+        }
         Command::Record { call, action } => {
             let action = word(action);
             terminal.act(Some(call), "record", json!({ "action": action })).await

@@ -236,6 +236,9 @@ fn current(calls: &[Value], paint: Paint) -> String {
                 state.push_str(word);
             }
         }
+        if let Some(target) = call["transfer"].as_str() {
+            state.push_str(&format!(", being transferred to {}", clean(target)));
+        }
         match call["recording"].as_str() {
             Some("on") => state.push_str(", recording"),
             Some("paused") => state.push_str(", recording paused"),

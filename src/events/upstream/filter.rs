@@ -68,7 +68,7 @@ impl Filter {
         for (key, value) in data {
             match value {
                 Value::Object(inner) => {
-                    if self.names && matches!(key.as_str(), "caller" | "called" | "connected") {
+                    if self.names && matches!(key.as_str(), "caller" | "called" | "connected" | "target") {
                         inner.remove("name");
                     }
                     self.redact(inner);

@@ -359,6 +359,7 @@ impl Call {
             // RFC 3261 §12.2.1.2. Anything else is for the next request to find out.
             Ask::Target if response.status == 481 => self.give_up(now, Ending::PeerGone, 481, wire),
             Ask::Info => wire.event(self.id, CallEvent::InfoResult { status: response.status }),
+            Ask::Refer => self.on_refer_response(response, wire),
             Ask::Prack | Ask::Bye | Ask::Target => {}
         }
     }
@@ -460,6 +461,7 @@ impl Call {
             Ask::Info => {
                 wire.event(self.id, CallEvent::InfoResult { status: if timed_out { 408 } else { 503 } })
             }
+            Ask::Refer => self.on_refer_failure(failure, wire),
             Ask::Prack | Ask::Bye | Ask::Target => {}
         }
     }

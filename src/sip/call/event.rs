@@ -113,8 +113,31 @@ pub enum CallEvent {
         /// The final status; 408 if there was none.
         status: u16,
     },
+    /// What came of the transfer that [`Call::refer`](super::Call::refer) asked for.
+    Transfer(Transfer),
     /// The call is over; nothing follows.
     Ended(Box<Ended>),
+}
+
+/// How far a transfer is that we asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Transfer {
+    /// The peer will try.
+    Accepted,
+    /// The peer calls the target, which has answered so far with this status.
+    Progress {
+        /// 100 to 199.
+        status: u16,
+    },
+    /// The target has answered: we are not needed any more. Nothing follows.
+    Done,
+    /// It came to nothing, and the call goes on as before. Nothing follows.
+    Failed {
+        /// What the peer, or the target, answered; 408 if nobody did, 0 if that was not said.
+        status: u16,
+        /// In words.
+        reason: String,
+    },
 }
 
 /// Who ended a call.

@@ -8,7 +8,7 @@
 //!
 //! - `caller`: our INVITE until it is answered · `callee`: theirs until we answered
 //! - `change`: what happens in a call that stands: re-INVITE, UPDATE, INFO, glare, refresh
-//! - `ending`: the ways out · `leg`: one dialog · `reliable`, `session_timer`: small machines of their own
+//! - [`transfer`]: REFER and what came of it · `ending`: the ways out · `leg`: one dialog · `reliable`, `session_timer`: small machines of their own
 //! - [`event`], [`settings`], [`identity`]: the words in which the room above and the call talk
 
 mod callee;
@@ -21,11 +21,12 @@ mod leg;
 mod reliable;
 mod session_timer;
 pub mod settings;
+pub mod transfer;
 
 #[cfg(test)]
 mod tests;
 
-pub use event::{By, CallEvent, Description, DialogKey, Ended, Ending, Incoming, Side};
+pub use event::{By, CallEvent, Description, DialogKey, Ended, Ending, Incoming, Side, Transfer};
 pub use identity::Identity;
 pub use settings::{CallSettings, InviteOptions, Prack, SessionTimer};
 
@@ -88,6 +89,7 @@ enum Ask {
     Target,
     Bye,
     Info,
+    Refer,
 }
 
 /// An ACK we sent, for the 2xx that comes again.
@@ -113,6 +115,8 @@ pub struct Call {
     /// The dialog that became the call, by its place in `legs`.
     chosen: Option<usize>,
     asks: Vec<(RequestId, usize, Ask)>,
+    /// The transfer that we asked for, until it is known what came of it.
+    referral: Option<transfer::Referral>,
     acks: Vec<SentAck>,
     /// A 2xx of ours that waits for its ACK.
     unacknowledged: Option<Unacknowledged>,
@@ -148,6 +152,7 @@ impl Call {
             legs: Vec::new(),
             chosen: None,
             asks: Vec::new(),
+            referral: None,
             acks: Vec::new(),
             unacknowledged: None,
             glare: Glare::default(),
@@ -245,6 +250,8 @@ impl Call {
             self.on_bye(now, index, transaction, request, wire);
         } else if request.method == Method::INFO {
             self.on_info(now, transaction, request, wire);
+        } else if request.method == Method::NOTIFY {
+            self.on_notify(now, transaction, request, wire);
         } else {
             let mut response = Response::to(request, 405);
             response.fields.push("Allow", ALLOW);
@@ -263,6 +270,7 @@ impl Call {
         }
         due = earliest(due, earliest(self.glare.retry_at, self.reinvite_until));
         due = earliest(due, self.tell_target_at);
+        due = earliest(due, self.referral.and_then(transfer::Referral::poll_timeout));
         earliest(due, self.timer.poll_timeout())
     }
 
@@ -279,6 +287,10 @@ impl Call {
         }
         if self.tell_target_at.take_if(|at| *at <= now.mono_us).is_some() {
             self.send_target(now, wire);
+        }
+        if self.referral.and_then(transfer::Referral::poll_timeout).is_some_and(|until| until <= now.mono_us)
+        {
+            self.on_refer_timeout(wire);
         }
         if self.reinvite_until.take_if(|until| *until <= now.mono_us).is_some() {
             self.cancel_reinvite(now, wire);

@@ -290,7 +290,8 @@ impl Theatre {
         }
         if request.method == Method::NOTIFY {
             request.fields.push("Event", if detail & 64 != 0 { "message-summary" } else { "refer" });
-            request.set_body("application/simple-message-summary", "Messages-Waiting: yes\r\n");
+            let told = ["Messages-Waiting: yes\r\n", "SIP/2.0 180 Ringing", "SIP/2.0 200 OK", "SIP/2.0 404"];
+            request.set_body("application/simple-message-summary", told[detail as usize % told.len()]);
         } else if detail & 64 != 0 {
             request.fields.push("Require", "100rel");
             request.fields.push("Session-Expires", if detail & 128 != 0 { "50" } else { "90;refresher=uas" });
@@ -317,6 +318,7 @@ impl Theatre {
             8 | 9 => ua.offer(now, call, SDP.to_vec()),
             10..=12 => ua.reply_offer(now, call, Ok(SDP.to_vec())),
             13 => ua.reply_offer(now, call, Err(488)),
+            14 => ua.refer(now, call, Uri::parse("sip:2001@pbx.example").expect("a URI")),
             _ => ua.info(now, call, "application/dtmf", b"5".to_vec()),
         };
     }

@@ -5,6 +5,7 @@ use tipring::chance::Chance;
 use tipring::now::Now;
 use tipring::sip::alert_info::answer_after;
 use tipring::sip::auth::AuthenticationInfo;
+use tipring::sip::call::transfer::status_line;
 use tipring::sip::digest::{Question, answer, strongest, verify};
 use tipring::sip::event_package::{EventPackage, SubscriptionState};
 use tipring::sip::fault::Unreadable;
@@ -35,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "sip_via", run: via, seeds: VIAS, dictionary: WORDS },
     Target { name: "sip_auth", run: auth, seeds: CHALLENGES, dictionary: WORDS },
     Target { name: "sip_message_summary", run: message_summary, seeds: SUMMARIES, dictionary: SUMMARY_WORDS },
+    Target { name: "sip_fragment", run: fragment, seeds: FRAGMENTS, dictionary: WORDS },
     Target { name: "sip_typed_fields", run: typed_fields, seeds: VALUES, dictionary: WORDS },
 ];
 
@@ -221,6 +223,14 @@ fn message_summary(octets: &[u8]) {
     }
 }
 
+/// What is read of a piece of a response is a status, and words for people.
+fn fragment(octets: &[u8]) {
+    let Some((status, reason)) = status_line(octets) else { return };
+    assert!((100..700).contains(&status) && reason.len() < 256 && !reason.contains(char::is_control));
+    let again = status_line(format!("SIP/2.0 {status} {reason}\r\n").as_bytes());
+    assert!(again.is_some_and(|(same, _)| same == status));
+}
+
 fn typed_fields(octets: &[u8]) {
     fn stable<T: FieldValue + PartialEq + std::fmt::Debug>(octets: &[u8]) {
         if let Ok(value) = T::parse(octets) {
@@ -306,6 +316,13 @@ const CHALLENGES: &[&[u8]] = &[
       cnonce=\"c\", opaque=\"o\", qop=auth-int, nc=0000000f",
     b"Basic realm=\"x\", Negotiate abc==, Digest realm=\"y\", nonce=\"z\"",
     b"nextnonce=\"n\", qop=auth, rspauth=\"ab\", cnonce=\"c\", nc=00000001",
+];
+
+const FRAGMENTS: &[&[u8]] = &[
+    b"SIP/2.0 200 OK\r\nTo: a\r\n\r\n",
+    b"sip/2.0 486 Busy Here",
+    b"SIP/2.0 180\n",
+    b"SIP/2.0 603 \xd0\x9d\xd0\xb5\xd1\x82",
 ];
 
 const SUMMARIES: &[&[u8]] = &[

@@ -1,0 +1,98 @@
+//! Calls that are given away, through Asterisk: what the other phone hears afterwards tells who has the call.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::asterisk::Asterisk;
+use crate::friendly::{PBX, stage};
+use crate::netns::Lab;
+use crate::phone::{Phone, Setup};
+use crate::sound::{Wav, sine};
+
+const CODEC: &str = r#"codecs = ["PCMA"]"#;
+
+/// A phone that answers by itself and speaks this tone.
+fn speaking(lab: &Lab, asterisk: &mut Asterisk, account: &str, host: u8, hertz: f64) -> Phone {
+    let phone = Setup::new(account, PBX)
+        .line(CODEC)
+        .line("auto_answer = true")
+        .speaks(Wav::new(16000, sine(hertz, 16000, 2.0, 8000)))
+        .start(lab, &lab.host(account, host));
+    asterisk.registered(account);
+    phone
+}
+
+fn transfer(phone: &Phone, call: &str, to: &serde_json::Value) {
+    phone.post(&format!("/api/v1/calls/{call}/transfer"), to);
+}
+
+#[test]
+fn a_call_given_away_blindly_is_heard_by_the_target() {
+    let Some((lab, mut asterisk, host)) = stage("blind transfer") else { return };
+    let a = Setup::new("1001", PBX).line(CODEC).start(&lab, &host);
+    let b = speaking(&lab, &mut asterisk, "1002", 51, 660.0);
+    let call = a.call("1002");
+    a.wait_event("call.media");
+    sleep(Duration::from_secs(1));
+    transfer(&a, &call, &json!({ "to": "603" }));
+    let told = a.wait_event("call.transferred");
+    assert_eq!((&told["data"]["way"], &told["data"]["target"]["dialled"]), (&json!("blind"), &json!("603")));
+    let ended = a.wait_event("call.ended");
+    assert_eq!(ended["data"]["cause"]["text"], "transferred to 603", "{ended}");
+    sleep(Duration::from_secs(3));
+    let theirs = b.get("/api/v1/calls")["calls"][0]["id"].as_str().expect("its call goes on").to_owned();
+    b.hang_up(&theirs);
+    asterisk.idle();
+    let (at_b, there) = (b.heard(), asterisk.recording("heard.wav"));
+    assert!(at_b.seconds_of(1004.0) > 2.0, "B heard {} s of 1004 Hz", at_b.seconds_of(1004.0));
+    assert!(there.seconds_of(660.0) > 2.0, "the target heard {} s of 660 Hz", there.seconds_of(660.0));
+    assert!(a.heard().seconds_of(660.0) > 0.5, "A heard B before");
+}
+
+#[test]
+fn a_target_that_is_not_there_leaves_the_call_here() {
+    let Some((lab, mut asterisk, host)) = stage("transfer to nobody") else { return };
+    let a = Setup::new("1001", PBX).line(CODEC).start(&lab, &host);
+    let b = speaking(&lab, &mut asterisk, "1002", 51, 660.0);
+    let call = a.call("1002");
+    a.wait_event("call.media");
+    transfer(&a, &call, &json!({ "to": "699" }));
+    let told = a.wait_event("call.transfer_failed");
+    assert_eq!(told["data"]["cause"]["status"], 404, "{told}");
+    sleep(Duration::from_secs(2));
+    a.hang_up(&call);
+    b.closed();
+    asterisk.idle();
+    assert!(a.heard().seconds_of(660.0) > 1.5, "A heard {} s of 660 Hz", a.heard().seconds_of(660.0));
+}
+
+#[test]
+fn two_far_ends_hear_each_other_once_they_are_joined() {
+    let Some((lab, mut asterisk, host)) = stage("attended transfer") else { return };
+    let a = Setup::new("1001", PBX).line(CODEC).line("max_calls = 2").start(&lab, &host);
+    let b = speaking(&lab, &mut asterisk, "1002", 51, 660.0);
+    let c = speaking(&lab, &mut asterisk, "1003", 52, 880.0);
+    let first = a.call("1002");
+    a.wait_event("call.media");
+    a.act(&first, "hold");
+    a.wait_event("call.held");
+    let second = a.call("1003");
+    a.wait_event("call.media");
+    sleep(Duration::from_secs(1));
+    transfer(&a, &first, &json!({ "call": second }));
+    let told = a.wait_event("call.transferred");
+    assert_eq!((&told["data"]["way"], &told["data"]["with"]), (&json!("attended"), &json!(second)));
+    a.wait_event("call.closed");
+    a.wait_event("call.closed");
+    sleep(Duration::from_secs(3));
+    let theirs = b.get("/api/v1/calls")["calls"][0]["id"].as_str().expect("its call goes on").to_owned();
+    b.hang_up(&theirs);
+    c.closed();
+    asterisk.idle();
+    let (at_b, at_c) = (b.heard(), c.heard());
+    assert!(at_b.seconds_of(880.0) > 2.0, "B heard {} s of C", at_b.seconds_of(880.0));
+    assert!(at_c.seconds_of(660.0) > 2.0, "C heard {} s of B", at_c.seconds_of(660.0));
+    assert!(a.heard().seconds_of(880.0) > 0.5, "A heard C before");
+}
