@@ -1,7 +1,7 @@
 # make demo and make test do everything on a fresh Debian or Ubuntu machine with Rust; `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick cross bench bench-nat fmt setup clean
+.PHONY: help demo test test-quick cross soak bench bench-nat fmt setup clean
 
 help:        ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -20,6 +20,9 @@ test-quick:  ## the inner loop: formatting, clippy, unit and world tests
 cross:       ## the program for the ARM boards, and its demo under qemu
 	@scripts/setup build cross
 	@scripts/cross $(ARGS)
+
+soak:        ## the kills and power cuts of the tests a thousand and two hundred times (ten minutes)
+	@TIPRING_KILLS=1000 TIPRING_CUTS=200 cargo nextest run --locked --all-features --profile soak --no-capture -E 'test(killed_at_random_moments) or test(whatever_write_the_power_goes_at)'
 
 bench:       ## speed and size beside baresip, events upstream, and the jitter buffer (ARGS=--full takes longer)
 	@scripts/setup build peers

@@ -111,6 +111,7 @@ impl Receiver {
                 connections.fetch_add(1, Ordering::Relaxed);
                 let (got, manner) = (got.clone(), manner.clone());
                 let stream = stream.expect("a visitor");
+                stream.set_nodelay(true).expect("no delay");
                 stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a limit");
                 let stream: Box<dyn Stream> = match &tls {
                     Some(tls) => {
@@ -188,7 +189,9 @@ fn converse(
         all.push(Got { status, ..request });
         drop(all);
         let written = match reply {
-            Reply::Status(status) => write!(out, "HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n"),
+            Reply::Status(status) => {
+                out.write_all(format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").as_bytes())
+            }
             Reply::Full(status, fields, body) => {
                 let head = format!("HTTP/1.1 {status} X\r\n{fields}Content-Length: {}\r\n\r\n", body.len());
                 out.write_all(head.as_bytes()).and_then(|()| out.write_all(&body))

@@ -1,10 +1,8 @@
 //! Events told to systems upstream, over real connections.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tipring::config::Config;
@@ -12,7 +10,7 @@ use tipring::events::{Event, Kind};
 
 use crate::commands::{done, tipring};
 use crate::leg;
-use crate::office::{Asked, Paper, exchange, until};
+use crate::office::{Asked, Paper, until};
 use crate::receiver::{Receiver, Reply, SECRET};
 use crate::tls::Pki;
 
@@ -287,115 +285,6 @@ fn a_reload_leaves_what_did_not_change_and_moves_what_did() {
     ringing(&paper, "c3");
     until("it is told", || one.got().len() == 4);
     assert_eq!(one.taken(), [1, 2, 3]);
-}
-
-/// The program itself, with nothing but an upstream.
-struct Appliance {
-    folder: PathBuf,
-    child: Child,
-}
-
-impl Appliance {
-    fn start(folder: &Path) -> Appliance {
-        let config = folder.join("t.toml");
-        let child = Command::new(env!("CARGO_BIN_EXE_tipring"))
-            .args(["run", "--config"])
-            .arg(config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program starts");
-        let appliance = Appliance { folder: folder.to_path_buf(), child };
-        until("the API opens", || appliance.ask("GET", "/healthz").is_some());
-        appliance
-    }
-
-    fn ask(&self, method: &str, path: &str) -> Option<crate::office::Answer> {
-        let stream = std::os::unix::net::UnixStream::connect(self.folder.join("api.sock")).ok()?;
-        let fields = [("Host", "localhost"), ("Content-Type", "application/json")];
-        Some(exchange(stream, method, path, &fields, ""))
-    }
-
-    /// Kill -9.
-    fn kill(mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it ends");
-    }
-}
-
-/// Killed in the middle again and again while the receiver fails at times: everything that was recorded arrives, in
-/// order, each event under its one identity.
-#[test]
-fn kills_in_the_middle_lose_nothing_and_change_no_identity() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("api-killed");
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).expect("a folder");
-    let receiver = Receiver::open(|_, count| match count % 5 {
-        1 => Reply::Close,
-        3 => Reply::Status(503),
-        _ => Reply::Status(200),
-    });
-    let table = receiver.table("crm", "").replace("[\"*\"]", "[\"config.applied\"]");
-    let text = format!(
-        "[device]\nserial = \"TR-1\"\ndata = \"data\"\n[sip]\nbind = \"127.0.0.1\"\nport_udp = 0\nport_tcp = 0\n\
-         [audio]\nbackend = \"none\"\n[admin]\nlisten = \"off\"\nsocket = \"api.sock\"\n{table}"
-    );
-    std::fs::write(folder.join("t.toml"), text).expect("a configuration");
-    for life in 0..4 {
-        let appliance = Appliance::start(&folder);
-        until("the upstream is there", || {
-            appliance.ask("GET", "/api/v1/upstreams").is_some_and(|answer| answer.text.contains("\"crm\""))
-        });
-        for _ in 0..8 {
-            let answer = appliance.ask("POST", "/api/v1/reload").expect("an answer");
-            assert_eq!(answer.status, 200, "{}", answer.text);
-        }
-        let wanted = 3 + life * 7;
-        until("some are delivered", || receiver.taken().len() >= wanted);
-        appliance.kill();
-    }
-    receiver.behave(|_, _| Reply::Status(200));
-    let appliance = Appliance::start(&folder);
-    until("it has everything", || {
-        let answer = appliance.ask("GET", "/api/v1/upstreams").expect("an answer");
-        answer.status == 200 && answer.json()["upstreams"][0]["state"] == "idle"
-    });
-    let recorded = recorded(&appliance);
-    let taken = receiver.taken();
-    assert_eq!(taken, recorded.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), "all, in order");
-    assert_eq!(taken.len(), 32);
-    for got in receiver.got() {
-        let known =
-            recorded.iter().find(|(sequence, _)| *sequence == got.sequence()).expect("it was recorded");
-        assert_eq!(got.id, known.1, "one identity for ever");
-    }
-    appliance.kill();
-}
-
-/// What the record has, by its own stream.
-fn recorded(appliance: &Appliance) -> Vec<(u64, String)> {
-    use std::io::{BufRead, BufReader, Write};
-    let last = appliance.ask("GET", "/api/v1/status").expect("an answer").json()["sequence"].clone();
-    let mut stream =
-        std::os::unix::net::UnixStream::connect(appliance.folder.join("api.sock")).expect("a connection");
-    write!(stream, "GET /api/v1/events?since=0 HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
-    let end = Instant::now() + Duration::from_secs(20);
-    let mut all = Vec::new();
-    for line in BufReader::new(stream).lines() {
-        assert!(Instant::now() < end);
-        let line = line.expect("a line");
-        let Some(data) = line.strip_prefix("data: ") else { continue };
-        let event: Value = serde_json::from_str(data).expect("JSON");
-        if event["type"] == "tipring.config.applied" {
-            let number = event["sequence"].as_str().and_then(|it| it.parse().ok()).expect("a number");
-            all.push((number, event["id"].as_str().expect("an id").to_owned()));
-        }
-        if event["sequence"] == last {
-            break;
-        }
-    }
-    all
 }
 
 #[test]
