@@ -561,6 +561,7 @@ fn whatever_write_the_power_goes_at_nothing_acknowledged_is_lost() {
 /// Cuts in `make test` at least; `make soak` asks for more.
 const CUTS: usize = 40;
 
+#[allow(clippy::disallowed_methods, reason = "a test is asked for more by its environment")]
 fn wanted_cuts() -> usize {
     std::env::var("TIPRING_CUTS").map_or(CUTS, |text| text.parse().expect("TIPRING_CUTS is a number"))
 }

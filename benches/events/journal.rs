@@ -78,8 +78,8 @@ pub fn journal(bench: &Bench) -> Result<Vec<Row>, String> {
 
 fn entry(at: u64) -> Entry {
     let (inside, outside) =
-        (Party::numbered("101"), Party::numbered(&format!("+7495{:07}", at * 7919 % u64::from(NUMBERS))));
-    let incoming = at % 2 == 0;
+        (Party::numbered("101"), Party::numbered(format!("+7495{:07}", at * 7919 % u64::from(NUMBERS))));
+    let incoming = at.is_multiple_of(2);
     let (caller, called) = if incoming { (outside, inside) } else { (inside, outside) };
     let leg = Leg {
         leg_id: format!("leg{at}"),
