@@ -85,6 +85,8 @@ fn rows(bench: &Bench, only: Option<&str>) -> Result<Vec<Row>, String> {
     for (name, measure) in all {
         if only.is_none_or(|only| only == name) {
             eprintln!("{name} … (load {})", usage::load());
+            // Each row begins with nothing.
+            let _ = std::fs::remove_dir_all(&bench.folder);
             std::fs::create_dir_all(&bench.folder).map_err(|error| error.to_string())?;
             rows.extend(measure(bench)?);
         }
