@@ -35,13 +35,7 @@ use rows::Bench;
 use table::Row;
 
 fn main() -> ExitCode {
-    match measure() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    table::end(measure())
 }
 
 fn measure() -> Result<(), String> {
@@ -72,24 +66,19 @@ fn measure() -> Result<(), String> {
 
 fn rows(bench: &Bench, only: Option<&str>) -> Result<Vec<Row>, String> {
     type Measure = fn(&Bench) -> Result<Vec<Row>, String>;
-    let all: [(&str, Measure); 4] = [
+    let all: Vec<(&str, Measure)> = vec![
         ("latency", rows::latency),
         ("deliveries", rows::deliveries),
         ("control", rows::control),
         ("journal", journal::journal),
     ];
-    if let Some(only) = only.filter(|only| all.iter().all(|(name, _)| name != only)) {
-        return Err(format!("there is no row `{only}`"));
-    }
     let mut rows = Vec::new();
-    for (name, measure) in all {
-        if only.is_none_or(|only| only == name) {
-            eprintln!("{name} … (load {})", usage::load());
-            // Each row begins with nothing.
-            let _ = std::fs::remove_dir_all(&bench.folder);
-            std::fs::create_dir_all(&bench.folder).map_err(|error| error.to_string())?;
-            rows.extend(measure(bench)?);
-        }
+    for (name, measure) in table::wanted(all, only)? {
+        eprintln!("{name} … (load {})", usage::load());
+        // Each row begins with nothing.
+        let _ = std::fs::remove_dir_all(&bench.folder);
+        std::fs::create_dir_all(&bench.folder).map_err(|error| error.to_string())?;
+        rows.extend(measure(bench)?);
     }
     Ok(rows)
 }

@@ -29,13 +29,7 @@ const SHORT: Amount = Amount { rounds: 1, count: 120, idle: &[45], patience: 75 
 const FULL: Amount = Amount { rounds: 3, count: 900, idle: &[45, 600], patience: 150 };
 
 fn main() -> ExitCode {
-    match measure() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    table::end(measure())
 }
 
 fn measure() -> Result<(), String> {
@@ -51,7 +45,7 @@ fn measure() -> Result<(), String> {
         }
     }
     type Measure = fn(Amount) -> Option<Vec<Row>>;
-    let all: [(&str, Measure); 10] = [
+    let all: Vec<(&str, Measure)> = vec![
         ("address", rows::address),
         ("restart", rows::restart),
         ("pbx", rows::pbx),
@@ -63,25 +57,19 @@ fn measure() -> Result<(), String> {
         ("call", rows::call),
         ("cost", rows::cost),
     ];
-    if let Some(only) = only.as_ref().filter(|only| all.iter().all(|(name, _)| name != only)) {
-        return Err(format!("there is no row `{only}`"));
-    }
-    let (mut table, mut failed) = (Vec::new(), Vec::new());
-    for (name, measure) in all {
-        if only.as_ref().is_some_and(|only| only != name) {
-            continue;
-        }
+    let (mut measured, mut failed) = (Vec::new(), Vec::new());
+    for (name, measure) in table::wanted(all, only.as_deref())? {
         let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
         eprintln!("{name} … (load {})", load.split(' ').take(3).collect::<Vec<_>>().join(" "));
         let begun = Instant::now();
         // What goes wrong in a row is told there, and the others are measured all the same.
         match catch_unwind(AssertUnwindSafe(|| measure(amount))) {
-            Ok(Some(rows)) => table.extend(rows),
+            Ok(Some(rows)) => measured.extend(rows),
             Ok(None) => failed.push(format!("{name}: needs what the line SKIP above says")),
             Err(_) => failed.push(format!("{name}: failed, see above")),
         }
         eprintln!("{name}: {} s", begun.elapsed().as_secs());
     }
-    table::print(&table);
+    table::print(&measured);
     if failed.is_empty() { Ok(()) } else { Err(format!("not measured: {}", failed.join("; "))) }
 }

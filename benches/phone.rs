@@ -39,13 +39,7 @@ struct Wishes {
 }
 
 fn main() -> ExitCode {
-    match wishes().and_then(|wishes| measure(&wishes)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    table::end(wishes().and_then(|wishes| measure(&wishes)))
 }
 
 fn wishes() -> Result<Wishes, String> {
@@ -91,7 +85,7 @@ fn measure(wishes: &Wishes) -> Result<(), String> {
 
 fn table(bench: &mut Bench, only: Option<&str>) -> Result<Vec<Row>, String> {
     type Measure = fn(&mut Bench) -> Result<Vec<Row>, String>;
-    let all: [(&str, Measure); 7] = [
+    let all: Vec<(&str, Measure)> = vec![
         ("start", start),
         ("setup", set_up),
         ("idle", idle),
@@ -100,15 +94,10 @@ fn table(bench: &mut Bench, only: Option<&str>) -> Result<Vec<Row>, String> {
         ("instructions", instructions),
         ("size", size),
     ];
-    if let Some(only) = only.filter(|only| all.iter().all(|(name, _)| name != only)) {
-        return Err(format!("there is no row `{only}`"));
-    }
     let mut rows = Vec::new();
-    for (name, measure) in all {
-        if only.is_none_or(|only| only == name) {
-            eprintln!("{name} … (load {})", usage::load());
-            rows.extend(measure(bench)?);
-        }
+    for (name, measure) in table::wanted(all, only)? {
+        eprintln!("{name} … (load {})", usage::load());
+        rows.extend(measure(bench)?);
     }
     Ok(rows)
 }

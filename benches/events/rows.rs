@@ -39,8 +39,7 @@ impl Bench {
         let wav = self.folder.join("speech.wav");
         sound::write_wav(&wav, &sound::speech(7, 8000, 2), 8000, 8000)?;
         let workshop = Workshop { tipring: self.tipring.clone(), folder: self.folder.clone() };
-        let registrar = registrar.address();
-        workshop.prepare(Make::Tipring, &Task { user: USER, registrar, codec: "PCMA", wav: &wav, more })
+        workshop.prepare(Make::Tipring, &Task { more, ..Task::new(USER, registrar, "PCMA", &wav) })
     }
 
     fn start(&self, command: &mut Command) -> Result<Program, String> {

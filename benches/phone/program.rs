@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::registrar::PASSWORD;
+use crate::registrar::{PASSWORD, Registrar};
 
 /// Which program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +47,13 @@ pub struct Task<'a> {
     pub wav: &'a Path,
     /// More for the configuration of tipring.
     pub more: &'a str,
+}
+
+impl<'a> Task<'a> {
+    /// What both programs are asked.
+    pub fn new(user: &'a str, registrar: &Registrar, codec: &'a str, wav: &'a Path) -> Task<'a> {
+        Task { user, registrar: registrar.address(), codec, wav, more: "" }
+    }
 }
 
 /// A running program; dropping it ends it.

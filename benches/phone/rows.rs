@@ -69,7 +69,7 @@ impl Bench {
 
     fn run(&mut self, make: Make, what: &str, codec: &str, wav: &Path) -> Result<(Program, String), String> {
         let user = Self::user(make, what);
-        let task = Task { user: &user, registrar: self.registrar.address(), codec, wav, more: "" };
+        let task = Task::new(&user, &self.registrar, codec, wav);
         let program = self.workshop.run(make, &task)?;
         self.registrar.registered(&user).map_err(|error| format!("{error}:\n{}", program.output()))?;
         Ok((program, user))
@@ -91,13 +91,7 @@ impl Bench {
         for round in 0..=self.amount.starts {
             for (make, took) in BOTH.into_iter().zip(&mut took) {
                 let user = Self::user(make, "start");
-                let task = Task {
-                    user: &user,
-                    registrar: self.registrar.address(),
-                    codec: "PCMA",
-                    wav: &wav,
-                    more: "",
-                };
+                let task = Task::new(&user, &self.registrar, "PCMA", &wav);
                 let mut command = self.workshop.prepare(make, &task)?;
                 self.registrar.forget();
                 let (program, begun) = self.workshop.start(&user, &mut command)?;
@@ -266,13 +260,7 @@ impl Bench {
         for make in BOTH {
             for (at, seconds) in self.amount.counted.into_iter().enumerate() {
                 let user = Self::user(make, &format!("count{at}"));
-                let task = Task {
-                    user: &user,
-                    registrar: self.registrar.address(),
-                    codec: "PCMA",
-                    wav: &wav,
-                    more: "",
-                };
+                let task = Task::new(&user, &self.registrar, "PCMA", &wav);
                 let plain = self.workshop.prepare(make, &task)?;
                 let mut command = Command::new("valgrind");
                 command.arg("--tool=callgrind");

@@ -1,4 +1,6 @@
-//! The table.
+//! The table, and which of its rows are measured.
+
+use std::process::ExitCode;
 
 /// One row: our figure, the other's, what is to be reached and what the newest of the field were measured at.
 #[derive(Clone)]
@@ -32,6 +34,26 @@ pub fn print(rows: &[Row]) {
         println!("|{}", cells.collect::<String>());
         if number == 0 {
             println!("|{}", widths.map(|width| format!("{}|", "-".repeat(width + 2))).concat());
+        }
+    }
+}
+
+/// The rows that were asked for: all, or the only one.
+pub fn wanted<M>(all: Vec<(&'static str, M)>, only: Option<&str>) -> Result<Vec<(&'static str, M)>, String> {
+    let known = only.is_none_or(|only| all.iter().any(|(name, _)| *name == only));
+    match only {
+        Some(only) if !known => Err(format!("there is no row `{only}`")),
+        _ => Ok(all.into_iter().filter(|(name, _)| only.is_none_or(|only| only == *name)).collect()),
+    }
+}
+
+/// How the program ends; what went wrong is told.
+pub fn end(measured: Result<(), String>) -> ExitCode {
+    match measured {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
         }
     }
 }
