@@ -203,6 +203,8 @@ section! {
         retention: Duration = default "\"90d\"", if within(3600 * SECOND, 3650 * DAY);
         /// How large the store may become; the oldest events go first. Size, from 1MiB on.
         size: Size = default "\"64MiB\"", if within(Size::of(1 << 20), Size::of(1 << 40));
+        /// true: the digits that are dialled in calls are kept and told, too. They may be a card number.
+        digits: bool = default "false";
     }
 }
 

@@ -42,6 +42,8 @@ section! {
         events: Vec<String> = default "[\"*\", \"!call.quality\"]", if valid_patterns;
         /// What is left out: "numbers" (but for their last three digits), "names" of callers.
         redact: Vec<Redaction> = default "[]";
+        /// true: it is told the digits that are dialled in calls, where `[journal] digits` keeps them.
+        digits: bool = default "false";
         /// What lasts for a moment only (call.dialing, call.ringing, call.early) is not told when it is older than this.
         /// Duration, 1s to 7d; "0s" tells it in any case.
         expire_after: Duration = default "\"30s\"", if zero_or_within(Duration::from_secs(1), Duration::from_secs(604_800));

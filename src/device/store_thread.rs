@@ -14,6 +14,7 @@ use super::clock;
 use crate::config::Journal;
 use crate::events::CloudEvent;
 use crate::events::archive::{Archive, Job};
+use crate::events::cloud_event::Digits;
 use crate::events::store::{Backlog, Blame, Store, StoreError, Write};
 use crate::events::tail::Tail;
 use crate::phone::Remembered;
@@ -71,7 +72,10 @@ impl StoreThread {
         let (committed, tail) = watch::channel(Tail::default());
         let folder = folder.to_path_buf();
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || {
-            let (store, trouble) = open(&folder);
+            let (mut store, trouble) = open(&folder);
+            if let Some(store) = &mut store {
+                store.keep_digits(if journal.digits { Digits::Shown } else { Digits::Hidden });
+            }
             let recalled = recall(&store).unwrap_or_default();
             let _ = committed.send(Tail::after(recalled.sequence));
             // Whoever waits for it may have given up.

@@ -84,6 +84,19 @@ pub enum TransferWay {
     Attended,
 }
 
+/// Where a call is transferred to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
+pub struct Transfer {
+    /// How.
+    pub way: TransferWay,
+    /// Who gets the call.
+    pub target: Party,
+    /// The other call of this device that the target is in, if it is attended.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub with: Option<String>,
+}
+
 /// Why nothing is delivered to an upstream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[cfg_attr(test, derive(serde::Deserialize))]
@@ -257,13 +270,9 @@ pub enum Kind {
         /// Who calls whom.
         #[serde(flatten)]
         leg: Leg,
-        /// How.
-        way: TransferWay,
         /// Who has the call now.
-        target: Party,
-        /// The other call of this device that the target was in, if it was attended.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        with: Option<String>,
+        #[serde(flatten)]
+        transfer: Transfer,
     },
     /// `call.transfer_failed`: the target did not get the call, or nobody says so; it goes on here unless it ends.
     #[serde(rename = "call.transfer_failed")]
@@ -271,13 +280,9 @@ pub enum Kind {
         /// Who calls whom.
         #[serde(flatten)]
         leg: Leg,
-        /// How.
-        way: TransferWay,
         /// Who was to get the call.
-        target: Party,
-        /// The other call of this device that the target was in, if it was attended.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        with: Option<String>,
+        #[serde(flatten)]
+        transfer: Transfer,
         /// What the target or the PBX answered.
         cause: Cause,
     },

@@ -19,7 +19,7 @@ pub mod store;
 pub mod tail;
 pub mod upstream;
 
-pub use catalogue::{Event, Kind, Suspension, TransferWay};
+pub use catalogue::{Event, Kind, Suspension, Transfer, TransferWay};
 pub use cause::{CallResult, Cause, EndedBy};
 pub use cloud_event::{CloudEvent, Recorded, Recorder};
 pub use leg::{Direction, Leg, Origin, Party, Quality, Side, Way};

@@ -77,15 +77,15 @@ fn all_kinds() -> Vec<Kind> {
         Kind::CallResumed { leg: leg(), by: Side::Local },
         Kind::CallTransferred {
             leg: leg(),
-            way: TransferWay::Attended,
-            target: Party::numbered("102"),
-            with: Some(text()),
+            transfer: Transfer {
+                way: TransferWay::Attended,
+                target: Party::numbered("102"),
+                with: Some(text()),
+            },
         },
         Kind::TransferFailed {
             leg: leg(),
-            way: TransferWay::Blind,
-            target: Party::numbered("102"),
-            with: None,
+            transfer: Transfer { way: TransferWay::Blind, target: Party::numbered("102"), with: None },
             cause: cause.clone(),
         },
         Kind::CallDtmf {

@@ -9,7 +9,7 @@ use super::media_plan::DigitsBy;
 use super::paths::Restart;
 use super::rtcp_path::RtcpPath;
 use super::snapshot::CallView;
-use super::transfer::Transfer;
+use super::transfer::Asked;
 use crate::events::cloud_event::rfc3339;
 use crate::events::store::Entry;
 use crate::events::{CallResult, Cause, Direction, Leg, Quality, Way};
@@ -165,7 +165,7 @@ pub(super) struct Call {
     pub recording: Option<Recording>,
     pub recorded: Option<String>,
     /// What the far end was asked to do with the call, until it is known what came of it.
-    pub transfer: Option<Transfer>,
+    pub transfer: Option<Asked>,
     /// Digits that wait for the INFO before them to be answered.
     pub info_digits: VecDeque<char>,
     pub info_waits: bool,
@@ -313,7 +313,7 @@ impl Call {
                 Some(recording) if recording.paused => "paused",
                 Some(_) => "on",
             },
-            transfer: self.transfer.as_ref().map(Transfer::number),
+            transfer: self.transfer.as_ref().map(Asked::number),
             codec: codec.map(|format| format!("{}/{}", format.codec.name, format.codec.clock_rate)),
             srtp: self.path.profile().is_some(),
             way: self.path.way(),

@@ -13,6 +13,8 @@ use crate::sip::sdp::Direction;
 const MOST_DIGITS: usize = 64;
 /// How long a digit sent by INFO says that it is, in milliseconds.
 const INFO_DIGIT_MS: u32 = 160;
+/// Recordings that are under way, or whose files are being finished.
+const MOST_RECORDED: usize = 256;
 /// The longest INFO body that is looked at.
 const LONGEST_INFO: usize = 256;
 
@@ -184,6 +186,10 @@ impl Phone {
             leg_id: call.facts.leg_id.clone(),
             line: call.facts.line.clone(),
         };
+        if self.recorded_lines.len() >= MOST_RECORDED {
+            self.recorded_lines.pop_first();
+        }
+        self.recorded_lines.insert(id.clone(), self.calls[index].facts.line.clone());
         self.tell(now, Event::of_call(call_id, kind));
         self.outputs.push_back(Output::Recording { number, recording: id });
         let record = Record::Start { recording: number, layout: Layout::Stereo };
@@ -209,7 +215,7 @@ impl Phone {
     pub(super) fn recording_ready(&mut self, now: Now, recording: &str, duration_us: u64, bytes: u64) {
         // The call's name is in front of the recording's own number; the call may be over by now.
         let call = recording.rsplit_once('-').map_or(recording, |(call, _)| call).to_owned();
-        let line = self.calls.iter().find(|known| known.id == call).map(|call| call.facts.line.clone());
+        let line = self.recorded_lines.remove(recording);
         let kind = Kind::RecordingReady {
             recording_id: recording.to_owned(),
             leg_id: format!("{call}-1"),

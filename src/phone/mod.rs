@@ -214,6 +214,8 @@ pub struct Phone {
     talks: VecDeque<diagnosis::Talk>,
     started: Now,
     parts: BTreeMap<&'static str, (String, String)>,
+    /// The line of each recording whose file is not ready yet: its call may be over by then.
+    recorded_lines: BTreeMap<String, String>,
     /// Parts that have said whether they work.
     heard_of: BTreeSet<&'static str>,
     tones: tones::Told,
@@ -264,6 +266,7 @@ impl Phone {
             talks: VecDeque::new(),
             started: now,
             parts: BTreeMap::new(),
+            recorded_lines: BTreeMap::new(),
             heard_of: BTreeSet::new(),
             tones: tones::Told::default(),
             postponed: None,

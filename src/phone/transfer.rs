@@ -4,30 +4,23 @@
 use super::Phone;
 use super::command::{Blame, Destination, Outcome, Refusal, Reply};
 use crate::events::store::Write;
-use crate::events::{CallResult, Cause, Direction, Event, Kind, Origin, Party, TransferWay};
+use crate::events::{CallResult, Cause, Direction, Event, Kind, Origin, Party, Transfer, TransferWay};
 use crate::now::Now;
 use crate::sip::call::{self, Ended, Ending, Side};
 use crate::sip::uri::Uri;
 
 /// A transfer that the far end was asked for.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) struct Transfer {
-    /// Who gets the call.
-    target: Party,
-    /// Our other call, which the target is in.
-    with: Option<String>,
+pub(super) struct Asked {
+    what: Transfer,
     /// The far end tries.
     accepted: bool,
 }
 
-impl Transfer {
-    fn way(&self) -> TransferWay {
-        if self.with.is_some() { TransferWay::Attended } else { TransferWay::Blind }
-    }
-
+impl Asked {
     /// The number of who gets the call, as far as it is known.
     pub fn number(&self) -> String {
-        let Party { number, name, uri } = &self.target;
+        let Party { number, name, uri } = &self.what.target;
         let number = number.as_ref().map(|number| number.dialled.clone());
         number.or_else(|| uri.clone()).or_else(|| name.clone()).unwrap_or_default()
     }
@@ -65,7 +58,9 @@ impl Phone {
             self.keep(Write::Usage(usage));
         }
         let call = &mut self.calls[index];
-        call.transfer = Some(Transfer { target, with: with.map(str::to_owned), accepted: false });
+        let way = if with.is_some() { TransferWay::Attended } else { TransferWay::Blind };
+        let what = Transfer { way, target, with: with.map(str::to_owned) };
+        call.transfer = Some(Asked { what, accepted: false });
         Ok(Reply::Call(Box::new(call.view(now))))
     }
 
@@ -133,7 +128,7 @@ impl Phone {
                 let id = &self.calls[index].id;
                 let mut transfers = self.calls.iter().filter_map(|call| call.transfer.as_ref());
                 let taken = transfers
-                    .find(|transfer| transfer.accepted && transfer.with.as_ref() == Some(id))
+                    .find(|transfer| transfer.accepted && transfer.what.with.as_ref() == Some(id))
                     .is_some_and(|_| by_far_end);
                 if taken {
                     let cause = Cause::local("joined with another call");
@@ -149,9 +144,8 @@ impl Phone {
         let Some(transfer) = call.transfer.take() else { return };
         let (id, leg) = (call.id.clone(), call.facts.clone());
         let cause = Cause::local(format!("transferred to {}", transfer.number()));
-        let (way, Transfer { target, with, .. }) = (transfer.way(), transfer);
-        let kind = Kind::CallTransferred { leg, way, target, with: with.clone() };
-        self.tell(now, Event::of_call(id, kind));
+        let with = transfer.what.with.clone();
+        self.tell(now, Event::of_call(id, Kind::CallTransferred { leg, transfer: transfer.what }));
         self.end_call(now, index, Some(cause));
         let other = |call: &super::call::Call| Some(&call.id) == with.as_ref() && !call.is_over();
         if let Some(other) = self.calls.iter().position(other) {
@@ -163,7 +157,7 @@ impl Phone {
         let call = &mut self.calls[index];
         let Some(transfer) = call.transfer.take() else { return };
         let (id, leg) = (call.id.clone(), call.facts.clone());
-        let (way, Transfer { target, with, .. }) = (transfer.way(), transfer);
-        self.tell(now, Event::of_call(id, Kind::TransferFailed { leg, way, target, with, cause }));
+        let kind = Kind::TransferFailed { leg, transfer: transfer.what, cause };
+        self.tell(now, Event::of_call(id, kind));
     }
 }

@@ -5,6 +5,8 @@ use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::friendly::stage;
 use crate::netns::Lab;
 use crate::phone::Setup;
@@ -27,7 +29,11 @@ fn both_sides_of_a_call_are_recorded_to_wav() {
     let ready = phone.wait_event("recording.ready");
     asterisk.idle();
     let id = started["data"]["recording_id"].as_str().expect("an id");
-    assert_eq!(ready["data"]["recording_id"], id, "{ready}");
+    assert_eq!(
+        (&ready["data"]["recording_id"], &ready["data"]["line"]),
+        (&json!(id), &json!("main")),
+        "{ready}"
+    );
     let file = phone.folder().join("data/recordings").join(format!("{id}.wav"));
     assert_eq!(fs::metadata(&file).map(|file| file.len()).ok(), ready["data"]["bytes"].as_u64(), "{ready}");
     let [theirs, ours] = Wav::read_stereo(&file);

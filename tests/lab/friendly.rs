@@ -308,7 +308,7 @@ fn the_other_sides_hold_is_told_and_ends() {
 
 pub fn digits(account: &str) {
     let Some((lab, mut asterisk, host)) = stage("digits") else { return };
-    let phone = Setup::new(account, PBX).start(&lab, &host);
+    let phone = Setup::new(account, PBX).table("[journal]\ndigits = true").start(&lab, &host);
     for digits in ["4711", "9*#0", "2222"] {
         let call = phone.call("610");
         phone.wait_event("call.answered");
@@ -321,6 +321,8 @@ pub fn digits(account: &str) {
     phone.closed();
     let heard = phone.count_that("call.dtmf", |event| event["data"]["by"] == "remote");
     assert_eq!(heard, 12, "{}", phone.story());
+    let told = |digits: &str| phone.count_that("call.dtmf", |event| event["data"]["digits"] == digits);
+    assert_eq!((told("4711"), told("7"), told("#")), (1, 1, 1), "they were asked for: {}", phone.story());
     asterisk.idle();
 }
 

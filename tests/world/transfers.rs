@@ -1,6 +1,6 @@
 //! Calls that are given away (RFC 3515, 3891, 5589), towards a PBX that is played word by word.
 
-use tipring::events::{Kind, TransferWay};
+use tipring::events::{Kind, Transfer, TransferWay};
 use tipring::phone::command::{Command, Destination};
 use tipring::sip::message::{Message, Request};
 use tipring::sip::method::Method;
@@ -68,7 +68,9 @@ fn a_call_is_given_away_and_ends_here_once_the_target_has_it() {
     script.hears(peer.response(&bye, 200, None));
     script.seconds(1);
     match script.phone().all("call.transferred")[..] {
-        [Kind::CallTransferred { way: TransferWay::Blind, target, with: None, leg }] => {
+        [
+            Kind::CallTransferred { transfer: Transfer { way: TransferWay::Blind, target, with: None }, leg },
+        ] => {
             assert_eq!(target.number.as_ref().map(|number| number.dialled.as_str()), Some("102"));
             assert_eq!(leg.line, "office");
         }
@@ -199,7 +201,12 @@ fn the_far_end_of_one_call_gets_that_of_the_other() {
     script.hears(first.response(&bye, 200, None));
     script.seconds(1);
     match script.phone().all("call.transferred")[..] {
-        [Kind::CallTransferred { way: TransferWay::Attended, target, with: Some(with), .. }] => {
+        [
+            Kind::CallTransferred {
+                transfer: Transfer { way: TransferWay::Attended, target, with: Some(with) },
+                ..
+            },
+        ] => {
             assert_eq!(target.number.as_ref().map(|number| number.dialled.as_str()), Some("2001"));
             assert_eq!(*with, asked);
         }

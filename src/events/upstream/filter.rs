@@ -18,6 +18,7 @@ pub struct Filter {
     events: Vec<String>,
     numbers: bool,
     names: bool,
+    digits: bool,
 }
 
 impl Filter {
@@ -28,6 +29,7 @@ impl Filter {
             events: settings.events.clone(),
             numbers: settings.redact.contains(&Redaction::Numbers),
             names: settings.redact.contains(&Redaction::Names),
+            digits: settings.digits,
         }
     }
 
@@ -49,7 +51,7 @@ impl Filter {
         if line.is_some_and(|line| !self.lines.is_empty() && !self.lines.iter().any(|it| it == line)) {
             return None;
         }
-        if event.kind == "call.dtmf" {
+        if event.kind == "call.dtmf" && !self.digits {
             data.remove("digits");
         }
         self.redact(&mut data);

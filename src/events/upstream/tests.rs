@@ -479,6 +479,9 @@ fn lines_types_numbers_and_names_are_filtered() {
     let digits = all.pass(event("call.dtmf", leg("office"))).expect("it is told");
     assert!(!digits.data.contains("42") && digits.data.contains("Anna"), "{}", digits.data);
 
+    let asked = of(&|it| it.digits = true).pass(event("call.dtmf", leg("office"))).expect("it is told");
+    assert!(asked.data.contains("42"), "{}", asked.data);
+
     let office = of(&|it| it.lines = vec!["office".into()]);
     assert!(office.pass(whole.clone()).is_some() && office.pass(event("call.new", leg("home"))).is_none());
     assert!(office.pass(event("device.started", "{}".into())).is_some(), "it belongs to no line");
