@@ -14,6 +14,8 @@ mod message;
 mod program;
 #[path = "events/receiver.rs"]
 mod receiver;
+#[path = "events/record.rs"]
+mod record;
 #[path = "phone/registrar.rs"]
 #[allow(dead_code, reason = "calls are made, and not looked at")]
 mod registrar;

@@ -3,12 +3,18 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver as Inbox, Sender, channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What webhooks are signed with; who takes them here does not look.
-pub const SECRET: &str = "whsec_cGxhbnRlZC1zZWNyZXQtb2YtYS1jdXN0b21lcg==";
-/// Nothing for this long: nothing more comes.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Four kinds of upstreams, as they are configured but for name and URL. Who takes them here does not look at signatures.
+pub const KINDS: [&str; 4] = [
+    "kind = \"webhook\"\nsecret = \"whsec_cGxhbnRlZC1zZWNyZXQtb2YtYS1jdXN0b21lcg==\"\nevents = [\"*\"]",
+    "kind = \"slack\"\n[upstream.slack]\nlink = \"https://crm.example.com/search?number=$number\"",
+    "kind = \"action-url\"\n[upstream.action_url]\nincoming_call = \"/?event=ring&from=$remote_number&name=$display_remote\"\n\
+     call_established = \"/?event=talk&with=$remote_number\"\ncall_terminated = \"/?event=end&seconds=$duration\"\n\
+     missed_call = \"/?event=missed&from=$remote_number\"\nhold = \"/?event=hold\"\nunhold = \"/?event=unhold\"",
+    "kind = \"webitel\"\n[upstream.webitel]\ndomain = \"example.webitel.com\"\n\
+     channel_answer = '{\"event\": ${event}, \"call\": ${uuid}}'",
+];
 
 /// One delivery.
 pub struct Delivery {
@@ -39,18 +45,9 @@ impl Receiver {
         Ok(Receiver { address, inbox })
     }
 
-    /// A table of the configuration that names it.
-    pub fn table(&self, name: &str, more: &str) -> String {
-        format!(
-            "[[upstream]]\nname = \"{name}\"\nkind = \"webhook\"\nurl = \"http://{}/hook\"\nsecret = \"{SECRET}\"\n\
-             events = [\"*\"]\n{more}\n",
-            self.address
-        )
-    }
-
-    /// The next delivery.
-    pub fn next(&self) -> Result<Delivery, String> {
-        self.inbox.recv_timeout(PATIENCE).map_err(|_| format!("no delivery within {PATIENCE:?}"))
+    /// A table of the configuration that names it, with what one of [`KINDS`] needs.
+    pub fn table(&self, name: &str, kind: &str) -> String {
+        format!("[[upstream]]\nname = \"{name}\"\nurl = \"http://{}\"\n{kind}\n", self.address)
     }
 
     /// What has come until now.

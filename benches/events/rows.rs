@@ -6,26 +6,21 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
-use tipring::chance::Chance;
-use tipring::events::store::{Store, Write};
-use tipring::events::upstream::state::State;
-use tipring::events::{Event, Kind, Recorder};
-use tipring::now::Now;
-
 use crate::program::{Make, Program, Task, Workshop};
-use crate::receiver::{Receiver, utc_us};
+use crate::receiver::{KINDS, Receiver};
 use crate::registrar::Registrar;
 use crate::table::Row;
 use crate::usage::percentile;
-use crate::{sound, usage};
+use crate::{record, sound, usage};
 
 /// The account.
 const USER: &str = "upstream";
 /// Upstreams at once.
 const UPSTREAMS: usize = 16;
-/// Events of one call in the record that is delivered.
-const EVENTS_OF_A_CALL: usize = 8;
+/// How often it is looked what has come.
+const LOOK: Duration = Duration::from_millis(2);
+/// So many looks in vain, and nothing more comes.
+const QUIET: u32 = 1000;
 
 /// What the rows share.
 pub struct Bench {
@@ -65,7 +60,7 @@ fn end(mut program: Program, registrar: &mut Registrar) {
 pub fn latency(bench: &Bench) -> Result<Vec<Row>, String> {
     let receiver = Receiver::open().map_err(|error| error.to_string())?;
     let mut registrar = Registrar::open().map_err(|error| error.to_string())?;
-    let program = bench.start(&mut bench.prepare(&registrar, &receiver.table("crm", ""))?)?;
+    let program = bench.start(&mut bench.prepare(&registrar, &receiver.table("crm", KINDS[0]))?)?;
     registrar.registered(USER).map_err(|error| format!("{error}:\n{}", program.output()))?;
     registrar.serve(Duration::from_millis(500));
     drop(receiver.all());
@@ -125,28 +120,37 @@ pub fn deliveries(bench: &Bench) -> Result<Vec<Row>, String> {
     let receivers = receivers()?;
     let mut registrar = Registrar::open().map_err(|error| error.to_string())?;
     let plain = bench.prepare(&registrar, &tables(&receivers))?;
-    record(&bench.data(), count)?;
+    let names: Vec<String> = (0..UPSTREAMS).map(name).collect();
+    record::write(&bench.data(), count, &names)?;
     let mut pinned = Command::new("taskset");
     pinned.args(["-c", "0"]).arg(plain.get_program()).args(plain.get_args());
     let program = bench.start(&mut pinned)?;
     registrar.registered(USER).map_err(|error| format!("{error}:\n{}", program.output()))?;
-    let mut moments = Vec::new();
-    let mut used = 0;
-    for receiver in &receivers {
-        for _ in 0..count {
-            moments.push(receiver.next()?.arrived_us);
-            if moments.len() == 1 {
-                used = usage::processor_ns(program.pid())?;
-            }
+    // Each kind has words for other events: it is over when nothing more comes.
+    let (mut moments, mut used, mut quiet) = (Vec::new(), [0; 2], 0);
+    while moments.is_empty() || quiet < QUIET {
+        let come = receivers.iter().flat_map(Receiver::all).map(|delivery| delivery.arrived_us);
+        let before = moments.len();
+        moments.extend(come);
+        if moments.len() > before {
+            let at = usize::from(before > 0);
+            used[at] = usage::processor_ns(program.pid())?;
+            quiet = 0;
+        } else {
+            quiet += 1;
         }
+        std::thread::sleep(LOOK);
     }
-    let used = usage::processor_ns(program.pid())? - used;
+    let used = used[1].saturating_sub(used[0]);
     end(program, &mut registrar);
     let (begin, finish) = (moments.iter().min().copied(), moments.iter().max().copied());
     let lasted = (finish.unwrap_or_default() - begin.unwrap_or_default()) as f64 / 1e6;
     let rate = moments.len() as f64 / lasted;
     Ok(vec![Row {
-        what: format!("{} deliveries to {UPSTREAMS} webhooks, one core for the program", moments.len()),
+        what: format!(
+            "{} deliveries to {UPSTREAMS} upstreams of four kinds, one core for the program",
+            moments.len()
+        ),
         ours: format!(
             "{rate:.0} a second ({:.0} µs of processor each)",
             used as f64 / 1e3 / moments.len() as f64
@@ -209,27 +213,13 @@ fn receivers() -> Result<Vec<Receiver>, String> {
 }
 
 fn tables(receivers: &[Receiver]) -> String {
-    receivers.iter().enumerate().map(|(at, receiver)| receiver.table(&name(at), "")).collect()
+    receivers
+        .iter()
+        .enumerate()
+        .map(|(at, receiver)| receiver.table(&name(at), KINDS[at % KINDS.len()]))
+        .collect()
 }
 
 fn name(at: usize) -> String {
     format!("u{at}")
-}
-
-/// A store with so many events, of which no upstream has been told any.
-fn record(data: &Path, count: usize) -> Result<(), String> {
-    fs::create_dir_all(data).map_err(|error| error.to_string())?;
-    let connection = Connection::open(data.join("tipring.db")).map_err(|error| error.to_string())?;
-    let mut store = Store::open(connection).map_err(|error| error.to_string())?;
-    let mut recorder = Recorder::new(0, Chance::from_number(5));
-    let mut batch = Vec::new();
-    for number in 0..count {
-        let now = Now { mono_us: 0, utc_us: utc_us() };
-        let call = format!("call{}", number / EVENTS_OF_A_CALL);
-        let (part, cure) = ("sound".to_owned(), "look at the cable".to_owned());
-        let kind = Kind::DeviceDegraded { part, what: "x".repeat(400), cure };
-        batch.push(Write::Event(Box::new(recorder.record(now, Event::of_call(&call, kind)))));
-    }
-    batch.extend((0..UPSTREAMS).map(|at| Write::Upstream(State { name: name(at), ..State::default() })));
-    store.commit(&batch).map(drop).map_err(|error| error.to_string())
 }
