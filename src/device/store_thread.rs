@@ -31,6 +31,8 @@ const LARGEST_BATCH: usize = 1_000;
 const RETRY: Duration = Duration::from_secs(2);
 /// How often old events are dropped.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
+/// The pause between two slices of that, for whoever waits.
+const SLICES_EVERY: Duration = Duration::from_millis(50);
 /// The file in the data folder.
 const FILE: &str = "tipring.db";
 /// The setting that says whether the last life ended in order.
@@ -90,6 +92,7 @@ impl StoreThread {
                 failing: false,
                 tried: None,
                 pruned: Instant::now(),
+                pruning: false,
             };
             match trouble {
                 Some(error) => keeper.fails(&error),
@@ -200,12 +203,18 @@ struct Keeper {
     failing: bool,
     tried: Option<Instant>,
     pruned: Instant,
+    /// A slice of what is to be dropped is dropped, and more is left.
+    pruning: bool,
 }
 
 impl Keeper {
     fn run(&mut self, inbox: &Receiver<Box<Job>>) {
         loop {
-            let patience = if self.waiting.is_empty() { PRUNE_EVERY } else { RETRY };
+            let patience = match self.waiting.is_empty() {
+                _ if self.pruning => SLICES_EVERY,
+                true => PRUNE_EVERY,
+                false => RETRY,
+            };
             match inbox.recv_timeout(patience) {
                 Ok(job) => {
                     if !self.take(*job) {
@@ -238,6 +247,14 @@ impl Keeper {
         true
     }
 
+    /// What was erased or dropped is told to nobody any more, from memory neither.
+    fn forget_tail(&mut self) {
+        self.committed.send_if_modified(|tail| {
+            tail.clear();
+            false
+        });
+    }
+
     fn wait(&mut self, write: Write) {
         told_lost(self.waiting.push(write));
     }
@@ -257,11 +274,7 @@ impl Keeper {
             Job::Call { call, reply } => drop(reply.send(self.with(|store| store.call(&call)))),
             Job::Erase { whose, now_utc_us, reply } => {
                 let erased = self.with(|store| store.erase(&whose, now_utc_us));
-                // What was erased is told to nobody any more, from memory neither.
-                self.committed.send_if_modified(|tail| {
-                    tail.clear();
-                    false
-                });
+                self.forget_tail();
                 drop(reply.send(erased));
             }
             Job::Upstreams { reply } => {
@@ -341,14 +354,19 @@ impl Keeper {
     }
 
     fn prune(&mut self) {
-        if self.pruned.elapsed() < PRUNE_EVERY {
+        let every = if self.pruning { SLICES_EVERY } else { PRUNE_EVERY };
+        if self.pruned.elapsed() < every {
             return;
         }
         self.pruned = Instant::now();
         let (retention, bytes) = (self.journal.retention, self.journal.size.bytes);
         let now = clock::now().utc_us;
-        if let Err(error) = self.with(|store| store.prune(now, retention, bytes)) {
-            tracing::warn!("old events could not be dropped: {error}");
+        let pruned = self.with(|store| store.prune(now, retention, bytes));
+        self.pruning = pruned.as_ref().is_ok_and(|pruned| pruned.more);
+        match pruned {
+            Ok(pruned) if pruned.events > 0 => self.forget_tail(),
+            Ok(_) => {}
+            Err(error) => tracing::warn!("old events could not be dropped: {error}"),
         }
     }
 
@@ -381,6 +399,7 @@ mod tests {
             failing: false,
             tried: None,
             pruned: Instant::now(),
+            pruning: false,
         };
         (keeper, tail, told)
     }

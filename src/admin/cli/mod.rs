@@ -94,7 +94,10 @@ pub enum Command {
         digits: String,
     },
     /// Give an answered call away
-    #[command(group = clap::ArgGroup::new("destination").required(true))]
+    #[command(
+        group = clap::ArgGroup::new("destination").required(true),
+        override_usage = "tipring transfer <CALL> <TARGET>\n       tipring transfer <CALL> --to <CALL>"
+    )]
     Transfer {
         /// The call
         call: String,

@@ -12,6 +12,12 @@ const CLOCK_WAS_SET: i64 = 1_577_836_800_000_000;
 /// Pages that are given back to the disk at a time.
 const PAGES_AT_ONCE: u32 = 1000;
 
+/// Rows of a table that one [`Store::prune`] drops at most, or a few more: whoever waits for the store waits for that.
+const SLICE: u64 = 500;
+
+/// Pages that are given back after a slice: more than it frees.
+const PAGES_OF_A_SLICE: u32 = 500;
+
 /// What [`Store::prune`] dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Pruned {
@@ -19,6 +25,8 @@ pub struct Pruned {
     pub events: u64,
     /// Legs of the journal.
     pub calls: u64,
+    /// Whether there is more to drop: ask again soon.
+    pub more: bool,
 }
 
 /// Whose data is to be erased.
@@ -43,7 +51,7 @@ pub struct Erased {
 
 impl Store {
     /// Drops what is older than `retention` and nobody upstream still has to be told, and then the oldest of all until the
-    /// database takes no more than `bytes`. Readers are told the gap.
+    /// database takes no more than `bytes`. Readers are told the gap. It is done slice by slice: see [`Pruned::more`].
     ///
     /// # Errors
     ///
@@ -54,13 +62,15 @@ impl Store {
         if now_utc_us >= CLOCK_WAS_SET {
             let cutoff = now_utc_us.saturating_sub(i64::try_from(retention.as_micros()).unwrap_or(i64::MAX));
             let needless = upstream::needless(&transaction)?.unwrap_or(i64::MAX);
-            let last =
-                old(&transaction, "event", "sequence", "utc_us", cutoff)?.map(|last| last.min(needless));
-            if let Some(last) = last.filter(|last| *last > 0) {
+            let (last, more) = old(&transaction, "event", "sequence", "utc_us", cutoff)?;
+            if let Some(last) = last.map(|last| last.min(needless)).filter(|last| *last > 0) {
                 pruned.events += drop_events(&transaction, last, "age", now_utc_us)?;
+                pruned.more |= more && last < needless;
             }
-            if let Some(last) = old(&transaction, "call", "entry", "started_us", cutoff)? {
+            let (last, more) = old(&transaction, "call", "entry", "started_us", cutoff)?;
+            if let Some(last) = last {
                 pruned.calls += drop_calls(&transaction, last)?;
+                pruned.more |= more;
             }
             let days = retention.as_secs() / 86_400 + 2;
             let day =
@@ -68,7 +78,11 @@ impl Store {
             transaction.execute("DELETE FROM usage WHERE day < ?1", [day.get(..10).unwrap_or_default()])?;
         }
         while used(&transaction)? > bytes {
-            // A tenth at a time; the journal, which people look at, goes when no events are left to go.
+            if pruned.events.max(pruned.calls) >= SLICE {
+                pruned.more = true;
+                break;
+            }
+            // A tenth or a slice at a time; the journal, which people look at, goes when no events are left to go.
             if let Some(last) = oldest_tenth(&transaction, "event", "sequence")? {
                 pruned.events += drop_events(&transaction, last, "size", now_utc_us)?;
             } else if let Some(last) = oldest_tenth(&transaction, "call", "entry")? {
@@ -79,7 +93,7 @@ impl Store {
         }
         transaction.commit()?;
         if pruned != Pruned::default() {
-            self.give_back()?;
+            self.give_back(PAGES_OF_A_SLICE)?;
         }
         Ok(pruned)
     }
@@ -124,22 +138,24 @@ impl Store {
             }
         }
         transaction.commit()?;
-        self.give_back()?;
+        self.give_back(u32::MAX)?;
         Ok(erased)
     }
 
-    /// Gives free pages back to the disk and empties the log, in which old copies of pages are.
-    fn give_back(&mut self) -> Result<(), StoreError> {
-        loop {
-            let free: u32 = self.connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
-            if free == 0 {
-                break;
-            }
+    /// Gives free pages back to the disk, about so many at most, and empties the log, in which old copies of pages are.
+    fn give_back(&mut self, pages: u32) -> Result<(), StoreError> {
+        let free = |connection: &Connection| {
+            connection.query_row("PRAGMA freelist_count", [], |row| row.get::<_, u32>(0))
+        };
+        let before = free(&self.connection)?;
+        let mut left = before;
+        while left > 0 && before - left < pages {
             self.connection.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES_AT_ONCE})"))?;
-            let left: u32 = self.connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
-            if left >= free {
+            let still = free(&self.connection)?;
+            if still >= left {
                 break;
             }
+            left = still;
         }
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         Ok(())
@@ -162,27 +178,39 @@ fn calls_of(connection: &Connection, number: &Number) -> Result<Vec<String>, Sto
     Ok(calls)
 }
 
-/// The last row that is older than `cutoff` for certain: rows are in the order in which things happened, so what lies
-/// before an old row is old as well, whatever its clock said. Rows that follow a young one are young.
+/// The last row that is older than `cutoff` for certain, and whether more of them follow behind the slice: rows are in the
+/// order in which things happened, so what lies before an old row is old as well, whatever its clock said. Rows that follow
+/// a young one are young.
 fn old(
     connection: &Connection,
     table: &str,
     number: &str,
     time: &str,
     cutoff: i64,
-) -> Result<Option<i64>, StoreError> {
-    let sql = format!(
-        "SELECT max({number}) FROM {table} WHERE {time} < ?1 AND {time} >= ?2
-         AND {number} < coalesce((SELECT min({number}) FROM {table} WHERE {time} >= ?1), {})",
-        i64::MAX
-    );
-    Ok(connection.query_row(&sql, [cutoff, CLOCK_WAS_SET], |row| row.get(0))?)
+) -> Result<(Option<i64>, bool), StoreError> {
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {number}, {time} FROM {table} ORDER BY {number}"))?;
+    let mut rows = statement.query([])?;
+    let (mut last, mut seen) = (None, 0);
+    while let Some(row) = rows.next()? {
+        let (number, time): (i64, i64) = (row.get(0)?, row.get(1)?);
+        match time {
+            young if young >= cutoff => break,
+            CLOCK_WAS_SET.. if seen >= SLICE && last.is_some() => return Ok((last, true)),
+            CLOCK_WAS_SET.. => last = Some(number),
+            _ => {}
+        }
+        seen += 1;
+    }
+    Ok((last, false))
 }
 
-/// The last row of the oldest tenth of a table; `None` if it is empty.
+/// The last row of the oldest tenth of a table, or of a slice if that is less; `None` if it is empty.
 fn oldest_tenth(connection: &Connection, table: &str, number: &str) -> Result<Option<i64>, StoreError> {
     let sql = format!(
-        "SELECT {number} FROM {table} ORDER BY {number} LIMIT 1 OFFSET (SELECT count(*) / 10 FROM {table})"
+        "SELECT {number} FROM {table} ORDER BY {number} LIMIT 1
+         OFFSET (SELECT min(count(*) / 10, {}) FROM {table})",
+        SLICE - 1
     );
     Ok(connection.query_row(&sql, [], |row| row.get(0)).optional()?)
 }

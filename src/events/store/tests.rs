@@ -171,7 +171,7 @@ fn what_is_older_than_the_retention_goes_and_leaves_a_gap() {
         Pruned::default(),
         "a clock in 1970 ages nothing"
     );
-    assert_eq!(store.prune(TODAY, retention, u64::MAX).unwrap(), Pruned { events: 4, calls: 1 });
+    assert_eq!(store.prune(TODAY, retention, u64::MAX).unwrap(), Pruned { events: 4, calls: 1, more: false });
     let page = store.events_since(0, 10).unwrap();
     let told: Vec<_> = page.iter().map(|it| (it.sequence, it.kind.as_str())).collect();
     assert_eq!(
@@ -195,6 +195,18 @@ fn what_is_older_than_the_retention_goes_and_leaves_a_gap() {
     assert_eq!(store.events_since(8, 10).unwrap(), vec![]);
 }
 
+/// All slices of it.
+fn prune(store: &mut Store, retention: Duration, bytes: u64) -> Pruned {
+    let mut all = Pruned::default();
+    loop {
+        let pruned = store.prune(TODAY, retention, bytes).unwrap();
+        (all.events, all.calls) = (all.events + pruned.events, all.calls + pruned.calls);
+        if !pruned.more {
+            return all;
+        }
+    }
+}
+
 #[test]
 fn the_oldest_events_make_room() {
     let (mut store, mut source) = (store(), Source::new());
@@ -204,7 +216,7 @@ fn the_oldest_events_make_room() {
     }
     store.commit(&[ended("leg", "1", "2", TODAY, CallResult::Answered)]).unwrap();
     let retention = Duration::from_secs(86_400);
-    let pruned = store.prune(TODAY, retention, 1 << 20).unwrap();
+    let pruned = prune(&mut store, retention, 1 << 20);
     assert!(pruned.events > 900 && pruned.events < 1500 && pruned.calls == 0, "{pruned:?}");
     let pages: i64 = store.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
     assert!(pages * 4096 <= 1 << 20, "the file gets smaller: {pages}");
@@ -212,7 +224,7 @@ fn the_oldest_events_make_room() {
     assert_eq!(first.data, format!(r#"{{"first":1,"last":{},"reason":"size"}}"#, pruned.events));
     assert_eq!(store.events_since(0, 10_000).unwrap().len() as u64, 1 + 2000 - pruned.events);
 
-    let all = store.prune(TODAY, retention, 0).unwrap();
+    let all = prune(&mut store, retention, 0);
     assert_eq!(all.calls, 1, "the journal goes last");
     assert_eq!(store.last_sequence().unwrap(), 2000);
 }
@@ -436,4 +448,34 @@ fn where_upstreams_stand_is_kept_and_what_they_need_outlives_its_age() {
     assert!(left(&store).first().is_some_and(|first| *first > 21), "{:?}", left(&store).first());
     let hole = &store.events_since(done.low(), 1).unwrap()[0];
     assert!(hole.kind == "gap" && hole.data.contains("\"reason\":\"size\""), "{hole:?}");
+}
+
+/// Whoever waits for the store does not wait for all that is old.
+#[test]
+fn what_is_old_is_dropped_slice_by_slice_and_what_is_young_stays() {
+    let (mut store, mut source) = (store(), Source::new());
+    // Before the clock was set: as old as what follows.
+    let unset: Vec<Write> = (0..10).map(|_| source.event(0, "c", 10)).collect();
+    let old: Vec<Write> = (0..4500).map(|_| source.event(TODAY - 100 * DAY, "a", 10)).collect();
+    let young: Vec<Write> = (0..10).map(|_| source.event(TODAY - DAY, "b", 10)).collect();
+    for batch in [unset, old, young] {
+        store.commit(&batch).unwrap();
+    }
+    let legs: Vec<Write> =
+        (0..2500).map(|at| ended(&at.to_string(), "1", "2", TODAY - 100 * DAY, CallResult::Busy)).collect();
+    store.commit(&legs).unwrap();
+    let mut told = Vec::new();
+    loop {
+        let pruned = store.prune(TODAY, Duration::from_secs(90 * 86_400), u64::MAX).unwrap();
+        told.push((pruned.events, pruned.calls));
+        let first = store.events_since(0, 1).unwrap();
+        assert_eq!(first[0].kind, "gap", "at each moment readers are told what is missing");
+        if !pruned.more {
+            break;
+        }
+    }
+    assert_eq!(told.iter().map(|(events, _)| events).sum::<u64>(), 4510);
+    assert_eq!(told.iter().map(|(_, calls)| calls).sum::<u64>(), 2500);
+    assert!(told.len() > 8 && told.iter().all(|(events, calls)| *events <= 520 && *calls <= 520), "{told:?}");
+    assert_eq!(store.events_since(0, 100).unwrap().len(), 11, "the young ones, and the hole before them");
 }
