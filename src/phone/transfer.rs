@@ -15,6 +15,8 @@ pub(super) struct Asked {
     what: Transfer,
     /// The far end tries.
     accepted: bool,
+    /// It says how far it is, and would say so of the end.
+    tells: bool,
 }
 
 impl Asked {
@@ -60,7 +62,7 @@ impl Phone {
         let call = &mut self.calls[index];
         let way = if with.is_some() { TransferWay::Attended } else { TransferWay::Blind };
         let what = Transfer { way, target, with: with.map(str::to_owned) };
-        call.transfer = Some(Asked { what, accepted: false });
+        call.transfer = Some(Asked { what, accepted: false, tells: false });
         Ok(Reply::Call(Box::new(call.view(now))))
     }
 
@@ -100,6 +102,7 @@ impl Phone {
             call::Transfer::Accepted | call::Transfer::Progress { .. } => {
                 if let Some(transfer) = &mut self.calls[index].transfer {
                     transfer.accepted = true;
+                    transfer.tells |= matches!(news, call::Transfer::Progress { .. });
                 }
             }
             call::Transfer::Done => self.transferred(now, index),
@@ -118,8 +121,10 @@ impl Phone {
     pub(super) fn note_given_away(&mut self, now: Now, index: usize, ended: &Ended) {
         let by_far_end = ended.by == Side::Remote && ended.ending == Ending::HungUp;
         match &self.calls[index].transfer {
-            // Some PBXs end the call as soon as the target has it, and say no more.
-            Some(transfer) if transfer.accepted && by_far_end => self.transferred(now, index),
+            // Some PBXs end the call as soon as the target has it, and never say a word.
+            Some(transfer) if transfer.accepted && !transfer.tells && by_far_end => {
+                self.transferred(now, index);
+            }
             Some(_) => {
                 let cause = Cause::local("the call ended before it was known what came of it");
                 self.transfer_failed(now, index, cause);

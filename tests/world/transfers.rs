@@ -116,6 +116,14 @@ fn a_pbx_that_ends_the_call_has_taken_it() {
     script.seconds(1);
     assert_eq!(script.phone().all("call.transferred").len(), 1);
     assert_eq!(ended(&script), "transferred to 102");
+    // One that tells how it goes would have told that, too: somebody hung up while the target rang.
+    let (mut script, mut peer, _) = transferring();
+    script.hears(notify(&mut peer, "refer", "active", "SIP/2.0 180 Ringing"));
+    script.replies(200);
+    script.hears(peer.request(Method::BYE, None));
+    script.replies(200);
+    script.seconds(1);
+    assert!(script.phone().has("call.transfer_failed") && !script.phone().has("call.transferred"));
 }
 
 #[test]
