@@ -70,9 +70,16 @@ struct Reader {
 }
 
 impl Reader {
+    /// Whether the reader knows numbers that this store never gave. While it is being opened the store has to be asked:
+    /// nothing is committed then that anybody could be told of, and much may be kept.
+    async fn is_of_another_store(&self) -> bool {
+        self.since > self.archive.committed()
+            && self.archive.upstreams().await.is_ok_and(|(_, newest)| self.since > newest)
+    }
+
     async fn run(mut self) {
         let mut first = String::from("retry: 2000\n: events\n\n");
-        if self.since > self.archive.committed() {
+        if self.is_of_another_store().await {
             // The reader knows numbers of a store that is gone: all that is kept now is new to it.
             let reason = Some("the store was begun anew".to_owned());
             let gap = CloudEvent::gap(0, 0, reason, now_utc_us());

@@ -181,6 +181,8 @@ fn killed_at_random_moments_under_load_it_loses_nothing_and_says_the_same() {
     assert!(recorded.windows(2).all(|pair| pair[0].0 < pair[1].0), "no number twice");
     assert!(recorded.len() as u32 > 2 * kills(), "there was a load: {} events", recorded.len());
     let known: std::collections::BTreeMap<_, _> = recorded.iter().cloned().collect();
+    let twice = told.windows(2).filter(|pair| pair[0].0 >= pair[1].0).count();
+    assert_eq!(twice, 0, "who asks for what follows a number is told nothing before it");
     for (number, id) in &told {
         assert_eq!(known.get(number), Some(id), "what was told is what is recorded");
     }
