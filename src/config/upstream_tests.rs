@@ -1,0 +1,135 @@
+//! What is said of a mistake in `[[upstream]]`, and of keys that belong to another kind.
+
+use super::tests::findings;
+use super::*;
+
+#[test]
+fn each_mistake_of_an_upstream_has_its_cure() {
+    let secret = "whsec_c29tZSAzMiByYW5kb20gYnl0ZXMgaW4gYmFzZTY0";
+    let right = format!(
+        "[[upstream]]\nname = \"crm\"\nkind = \"webhook\"\nurl = \"https://crm.example/planted\"\nsecret = \"{secret}\"\n"
+    );
+    assert_eq!(findings(&right), Vec::<String>::new());
+    let config = Config::parse(&right, "t.toml").expect("right");
+    let shown = config.masked().to_string();
+    assert!(!shown.contains("planted") && !shown.contains("c29tZS"), "{shown}");
+    assert!(shown.contains("\"url\":\"https://crm.example/***\""), "{shown}");
+    for (from, to, expected) in [
+        ("\"webhook\"", "\"mqtt\"", "t.toml:3: kind is \"mqtt\": MQTT is not part of this version"),
+        ("\"webhook\"", "\"webhok\"", "t.toml:3: kind can't be \"webhok\"; did you mean \"webhook\"?"),
+        ("https://", "crm://", "t.toml:4: url is no URL that can be used; write a URL such as"),
+        (
+            "https://",
+            "http://",
+            "t.toml:4: warning: upstream crm is told numbers and names of callers in clear",
+        ),
+        (secret, "whsec_short", "t.toml:5: secret is not whsec_ and 24 to 64 bytes in base64; make one with"),
+        (secret, "c29tZSAzMiByYW5kb20gYnl0ZXMgaW4gYmFzZTY0", "t.toml:5: secret is not whsec_"),
+        ("secret = ", "ca_file = ", "t.toml:1: upstream crm has no secret"),
+        ("secret = ", "lines = [\"office\"]\nsecret = ", "t.toml:5: there is no line office; the lines are:"),
+        (
+            "secret = ",
+            "filter = \"x\"\nsecret = ",
+            "t.toml:5: filter: filtering events by their fields is not part of",
+        ),
+        ("secret = ", "events = []\nsecret = ", "t.toml:5: events is empty: nothing would be told"),
+        ("secret = ", "events = [\"Call\"]\nsecret = ", "t.toml:5: events has \"Call\" in it; write types"),
+        (
+            "secret = ",
+            "redact = [\"digits\"]\nsecret = ",
+            "t.toml:5: redact can't be \"digits\"; write one of",
+        ),
+        ("secret = ", "expire_after = \"8d\"\nsecret = ", "t.toml:5: expire_after is \"8d\", out of range"),
+    ] {
+        let all = findings(&right.replacen(from, to, 1));
+        assert!(all.iter().any(|it| it.contains(expected)), "expected {expected}\n{all:#?}");
+        assert_eq!(all.len(), 1, "{all:#?}");
+        assert!(!all.concat().contains("planted"), "{all:#?}");
+    }
+    let twice = findings(&format!("{right}{right}"));
+    assert_eq!(twice, ["t.toml:7: there is an upstream crm already; give each upstream its own name"]);
+}
+
+#[test]
+fn each_kind_of_upstream_has_its_own_keys() {
+    let head =
+        |kind: &str| format!("[[upstream]]\nname = \"x\"\nkind = \"{kind}\"\nurl = \"https://h.example\"\n");
+    let secret = "secret = \"whsec_c29tZSAzMiByYW5kb20gYnl0ZXMgaW4gYmFzZTY0\"\n";
+    let action = "[upstream.action_url]\nincoming_call = \"/a?from=$remote\"\n";
+    let link = "[upstream.slack]\nlink = \"https://crm.example/?n=$number\"\n";
+    let body = "[upstream.webitel]\non_disconnect = '{\"n\": $caller_id_number}'\n";
+    for right in [
+        format!("{}{secret}", head("webhook")),
+        format!("{}{secret}authorization_file = \"a\"\n", head("webhook")),
+        head("slack"),
+        format!("{}{link}", head("slack")),
+        format!("{}authorization = \"Basic YTpi\"\n{action}", head("action-url")),
+        head("webitel"),
+        format!("{}{body}", head("webitel")),
+    ] {
+        assert_eq!(findings(&right), Vec::<String>::new(), "{right}");
+    }
+    for (text, expected) in [
+        (
+            format!("{}{secret}", head("slack")),
+            "t.toml:5: upstream x is of kind \"slack\", and secret belongs to kind \"webhook\"; remove one of",
+        ),
+        (
+            format!("{}authorization_file = \"a\"\n", head("slack")),
+            "t.toml:5: upstream x is of kind \"slack\", and authorization_file belongs to kind \"webhook\", \"action-url\", \"webitel\";",
+        ),
+        (
+            format!("{}{secret}{link}", head("webhook")),
+            "t.toml:6: upstream x is of kind \"webhook\", and slack belongs",
+        ),
+        (
+            format!("{}{link}", head("action-url")).replace("slack", "action_url"),
+            "link is not a key of [upstream.action_url]",
+        ),
+        (head("action-url"), "t.toml:3: upstream x has no [upstream.action_url]: it would be told nothing"),
+        (
+            format!("{}{action}", head("action-url")).replace("h.example", "h.example/path"),
+            "t.toml:4: url has a path, which belongs to each of [upstream.action_url]",
+        ),
+        (
+            format!("{}{action}", head("action-url")).replace("$remote", "$remot"),
+            "t.toml:6: incoming_call has $remot in it, which nothing stands for; did you mean $remote?",
+        ),
+        (
+            format!("{}{action}", head("action-url")).replace("$remote", "$mac"),
+            "t.toml:6: incoming_call has $mac in it, which nothing stands for; write $serial:",
+        ),
+        (
+            format!("{}{action}", head("action-url")).replace("\"/a", "\"https://h.example/a"),
+            "t.toml:6: incoming_call does not begin with /; write what stands behind the host",
+        ),
+        (
+            format!("{}{action}", head("action-url")).replace("$remote", "a b"),
+            "t.toml:6: incoming_call has a character that no URL has; write the path in ASCII",
+        ),
+        (
+            format!("{}{link}", head("slack")).replace("https://crm.example/", "https://$number/"),
+            "t.toml:6: link is no URL that can be used; write https://HOST/ in front of the first variable",
+        ),
+        (
+            format!("{}redact = [\"numbers\"]\n{link}", head("slack")),
+            "t.toml:5: redact takes out what link has as a variable",
+        ),
+        (
+            format!("{}{body}", head("webitel")).replace("id_number", "id_numer"),
+            "t.toml:6: on_disconnect has $caller_id_numer in it, which nothing stands for; did you mean $caller_id_number?",
+        ),
+        (
+            format!("{}{body}", head("webitel")).replace("}'", "'"),
+            "t.toml:6: on_disconnect is no JSON: EOF while parsing an object",
+        ),
+        (
+            format!("{}{secret}authorization = \"Bearer ü\"\n", head("webhook")),
+            "t.toml:6: authorization has a character that no header has; write it in ASCII",
+        ),
+    ] {
+        let all = findings(&text);
+        assert!(all.iter().any(|it| it.contains(expected)), "{text}\nexpected {expected}\n{all:#?}");
+        assert_eq!(all.iter().filter(|it| !it.contains(": warning: ")).count().min(2), 1, "{text}\n{all:#?}");
+    }
+}
