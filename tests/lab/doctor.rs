@@ -101,7 +101,7 @@ fn turn(password: &str) -> String {
 
 /// A lab with an Asterisk and a STUN and TURN server; what stands in it ends before it does.
 struct Site {
-    _coturn: Coturn,
+    coturn: Coturn,
     asterisk: Asterisk,
     lab: Lab,
 }
@@ -110,8 +110,8 @@ struct Site {
 fn site(what: &str) -> Option<Site> {
     let lab = Lab::new(what, &["unshare", "turnserver"])?;
     let asterisk = Asterisk::start(&lab, what)?;
-    let _coturn = Coturn::start(&lab);
-    Some(Site { _coturn, asterisk, lab })
+    let coturn = Coturn::start(&lab);
+    Some(Site { coturn, asterisk, lab })
 }
 
 /// The same with one office behind such a router.
@@ -123,7 +123,13 @@ fn site_with_office(what: &str, uplink: impl Into<Uplink>) -> Option<(Office, Si
 
 #[test]
 fn a_healthy_phone_hears_that_all_is_well_and_is_not_disturbed() {
-    let Some(Site { lab, mut asterisk, _coturn }) = site("doctor, all is well") else { return };
+    let Some(Site { lab, mut asterisk, coturn }) = site("doctor, all is well") else { return };
+    // Marks (DSCP): ours are counted where they arrive, and its answers get one for the last office.
+    let count = "add table ip marks; add chain ip marks in { type filter hook input priority 0; }; \
+                 add rule ip marks in udp dport 3478 ip dscp cs3 counter";
+    let mark = "add chain ip marks out { type filter hook output priority 0; }; \
+                add rule ip marks out ip protocol udp ip dscp set ef";
+    coturn.host.run("nft", &[count]);
     let kinds = [
         (Nat::FullCone, 101, "1001", "endpoint_independent"),
         (Nat::AddressRestricted, 102, "1002", "address_dependent"),
@@ -131,6 +137,10 @@ fn a_healthy_phone_hears_that_all_is_well_and_is_not_disturbed() {
     ];
     for (nat, last, account, filtering) in kinds {
         let office = lab.office(&format!("office{last}"), last, nat);
+        let marked = nat == Nat::PortRestricted;
+        if marked {
+            coturn.host.run("nft", &[mark]);
+        }
         let phone = Setup::new(account, PBX).line(STUN).start(&lab, &office.host);
         asterisk.registered(account);
         let contact = asterisk.contact(account);
@@ -154,6 +164,11 @@ fn a_healthy_phone_hears_that_all_is_well_and_is_not_disturbed() {
         assert_eq!((&line["password"], &line["phone"]["state"]), (&"right".into(), &"registered".into()));
         assert_eq!(line["reflection"]["seen"], mapped, "{line}");
         assert_eq!(facts["network"]["watched"]["changes"], 0, "{facts:#}");
+        assert_eq!(facts["network"]["dscp_sent"], 24, "{facts:#}");
+        let marks = facts["network"]["dscp_received"].as_array().expect("marks");
+        // Something comes unmarked in any case.
+        assert_eq!(marks.contains(&46.into()), marked, "{facts:#}");
+        assert!(marked || *marks == [0], "{facts:#}");
         let reached: Vec<String> = line["ways"]
             .as_array()
             .expect("ways")
@@ -164,6 +179,8 @@ fn a_healthy_phone_hears_that_all_is_well_and_is_not_disturbed() {
         assert_eq!(asterisk.contact(account), contact, "the phone's binding is as it was");
         assert_eq!(phone.count("line.unregistered"), 0, "{}", phone.story());
     }
+    let counted = coturn.host.run("nft", &["list", "chain", "ip", "marks", "in"]);
+    assert!(counted.contains("counter packets") && !counted.contains("packets 0 "), "{counted}");
 }
 
 #[test]
