@@ -2,6 +2,7 @@
 
 use super::reader::{Mistake, Scope, section};
 use super::template::Template;
+use super::words::{HttpMethod, LetterCase, Sender};
 
 section! {
     /// `[upstream.slack]`: what a message in Slack has beyond the facts.
@@ -167,4 +168,69 @@ fn valid_body(body: &Option<Template>) -> Result<(), Mistake> {
     let Some(body) = body else { return Ok(()) };
     body.knows(WEBITEL_WORDS)?;
     body.is_json()
+}
+
+section! {
+    /// `[upstream.ringme]`: how the events of this extension are told to what knows those of Ringme, Telphin or VoipNow.
+    pub struct Ringme {
+        /// "POST" (a form in the body) or "GET" (the same in the query).
+        method: HttpMethod = default "\"POST\"";
+        /// The number of this extension at its PBX, CLIENT*EXTENSION; without it the user name of the line.
+        extension: Option<String> = optional "\"13596*106\"", if valid_word;
+        /// The domain behind it; without it that of the line.
+        domain: Option<String> = optional "\"sipproxy.telphin.ru\"", if valid_word;
+        /// The number by which the PBX's API knows the extension: CalledExtensionID, and in front of SubCallID.
+        extension_id: Option<String> = optional "\"1138241\"", if valid_word;
+        /// What this extension is: "phone"; or "ivr" or "queue", which send hangup alone, with Bridged.
+        sender: Sender = default "\"phone\"";
+        /// How CallFlow is written: "lower" (in, out) or "upper" (IN, OUT).
+        call_flow: LetterCase = default "\"lower\"";
+        /// true: calls between two extensions (CLIENT*EXTENSION on both sides) are not told.
+        external_only: bool = default "false";
+        /// Path and query behind the host of url, for events of one type: somebody calls this extension. With any of these keys
+        /// nothing else is told than what they name; without, all goes to url. Have 16 random bytes in it, and others in each.
+        dial_in: Option<Template> = optional "\"/ext-event/f2a8vdrfae0s1ku5d2rj3iximjf3twyz\"", if valid_target;
+        /// This extension calls somebody.
+        dial_out: Option<Template> = optional "\"/ext-event/k5d2rj3iximjf3twyzf2a8vdrfae0s1u\"", if valid_target;
+        /// The call is answered.
+        answer: Option<Template> = optional "\"/ext-event/rfae0s1ku5d2rj3iximjf3twyzf2a8vd\"", if valid_target;
+        /// It is over.
+        hangup: Option<Template> = optional "\"/ext-event/imjf3twyzf2a8vdrfae0s1ku5d2rj3ix\"", if valid_target;
+    }
+}
+
+impl Ringme {
+    /// What is asked for by each event that has a URL of its own.
+    pub fn urls(&self) -> impl Iterator<Item = (&'static str, &Template)> {
+        [
+            ("dial-in", &self.dial_in),
+            ("dial-out", &self.dial_out),
+            ("answer", &self.answer),
+            ("hangup", &self.hangup),
+        ]
+        .into_iter()
+        .filter_map(|(name, path)| Some((name, path.as_ref()?)))
+    }
+
+    fn check(&self, _: &mut Scope<'_, '_>) {}
+}
+
+fn valid_target(path: &Option<Template>) -> Result<(), Mistake> {
+    let Some(path) = path else { return Ok(()) };
+    path.is_path()?;
+    match path.variables().next() {
+        Some(_) => {
+            Err(("has a variable in it".into(), "write the path as it is: $$ is a dollar sign".into()))
+        }
+        None => Ok(()),
+    }
+}
+
+fn valid_word(word: &Option<String>) -> Result<(), Mistake> {
+    let fits =
+        |word: &String| (1..=128).contains(&word.len()) && word.bytes().all(|it| it.is_ascii_graphic());
+    match word.as_ref().is_none_or(fits) {
+        true => Ok(()),
+        false => Err(("is no such name".into(), "write 1 to 128 visible ASCII characters".into())),
+    }
 }

@@ -15,6 +15,7 @@ pub mod dialing;
 mod example;
 pub mod finding;
 pub mod hours;
+pub mod http_url;
 pub mod line;
 pub mod nat;
 mod nearest;
@@ -39,6 +40,7 @@ pub use blacklist::Blacklist;
 pub use dialing::NumberRule;
 pub use finding::{Finding, Severity};
 pub use hours::Hours;
+pub use http_url::HttpUrl;
 pub use line::{AutoAnswer, CallerId, Line, Transports};
 pub use nat::{Nat, StunServer, TurnServer, TurnTransport, TurnUrl, TurnUrls};
 pub use network::{Domain, Listen, Network, SipUri, Trusted};
@@ -50,12 +52,12 @@ pub use route::Route;
 pub use secret::Secret;
 pub use settings::{Admin, Audio, Device, Emergency, Journal, Limits, Log, Recording, Rtp, Sip, Token, User};
 pub use template::Template;
-pub use upstream::{HttpUrl, Upstream};
+pub use upstream::Upstream;
 pub use values::{Address, PortRange, Size};
 pub use websocket::WebSocketUrl;
 pub use words::{
-    Backend, Codec, Dtmf, Level, NatMode, NumberFormat, Policy, RecordingFormat, Redaction, Role, SrtpKeys,
-    Transport, UpstreamKind, When, WhenClosed,
+    Backend, Codec, Dtmf, HttpMethod, LetterCase, Level, NatMode, NumberFormat, Policy, RecordingFormat,
+    Redaction, Role, Sender, SrtpKeys, Transport, UpstreamKind, When, WhenClosed,
 };
 pub use zone::Zone;
 

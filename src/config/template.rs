@@ -8,10 +8,10 @@ use std::fmt::Write;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
+use super::http_url::HttpUrl;
 use super::nearest::nearest;
 use super::network::path_text;
 use super::reader::{At, Mistake, Node, Setting, shortened};
-use super::upstream::HttpUrl;
 
 /// Bytes of a text.
 const LONGEST: usize = 4096;

@@ -5,17 +5,15 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::dialects::{ActionUrl, Slack, Webitel};
+use super::dialects::{ActionUrl, Ringme, Slack, Webitel};
+use super::http_url::{HttpUrl, is_opaque};
 use super::line::valid_name;
-use super::network::{Host, url_parts};
-use super::reader::{At, Mistake, Node, Scope, Setting, section, zero_or_within};
+use super::reader::{Mistake, Scope, section, zero_or_within};
 use super::secret::Secret;
 use super::words::{Redaction, UpstreamKind};
 
 /// What a secret of Standard Webhooks begins with.
 pub const SECRET_PREFIX: &str = "whsec_";
-/// Bytes of a URL.
-const LONGEST_URL: usize = 2048;
 
 section! {
     /// `[[upstream]]`: a system that is told what happens. There may be several.
@@ -25,14 +23,14 @@ section! {
         name: String = required "\"crm\"", if valid_name;
         /// How it is told: "webhook" (Standard Webhooks: each event as a CloudEvent in a POST of its own), "slack" (a message on
         /// each missed call), "action-url" (a GET with variables, as desk phones send it), "webitel" (hooks and
-        /// call detail records of Webitel, FreeSWITCH's words).
+        /// call detail records of Webitel, FreeSWITCH's words), "ringme" (the events of an extension of Ringme, Telphin, VoipNow).
         kind: UpstreamKind = required "\"webhook\"";
         /// Where it is told: https://HOST/PATH. It is shown without its path, which may be a secret.
         url: HttpUrl = required "\"https://crm.example.com/hooks/tipring\"";
         /// kind = "webhook": what requests are signed with, as the receiver gave it: whsec_ and 24 to 64 bytes in base64; or
         /// secret_file = the file that holds it. A new one comes from: echo whsec_$(openssl rand -base64 32)
         secret: Secret = secret "\"whsec_c29tZSAzMiByYW5kb20gYnl0ZXMgaW4gYmFzZTY0\"";
-        /// kind = "webhook", "action-url", "webitel": the whole value of a header Authorization, where the receiver wants one; or
+        /// kind = "webhook", "action-url", "webitel", "ringme": the whole value of a header Authorization, where the receiver wants one; or
         /// authorization_file = the file that holds it.
         authorization: Secret = secret "\"Bearer a-long-token\"";
         /// The lines whose events it is told; empty: all. Events that belong to no line are told in any case.
@@ -55,16 +53,22 @@ section! {
         action_url: ActionUrl = default "{}";
         /// kind = "webitel": what is sent when something happens.
         webitel: Webitel = default "{}";
+        /// kind = "ringme": how the events of this extension are told.
+        ringme: Ringme = default "{}";
     }
 }
 
 /// The keys that only some kinds have, with those.
 const OF_KINDS: &[(&str, &[UpstreamKind])] = &[
     ("secret", &[UpstreamKind::Webhook]),
-    ("authorization", &[UpstreamKind::Webhook, UpstreamKind::ActionUrl, UpstreamKind::Webitel]),
+    (
+        "authorization",
+        &[UpstreamKind::Webhook, UpstreamKind::ActionUrl, UpstreamKind::Webitel, UpstreamKind::Ringme],
+    ),
     ("slack", &[UpstreamKind::Slack]),
     ("action_url", &[UpstreamKind::ActionUrl]),
     ("webitel", &[UpstreamKind::Webitel]),
+    ("ringme", &[UpstreamKind::Ringme]),
 ];
 
 impl Upstream {
@@ -74,7 +78,7 @@ impl Upstream {
         if scope.text("kind").is_some_and(|kind| kind.eq_ignore_ascii_case(self.kind.as_str())) {
             self.check_kind(scope);
         }
-        if !self.url.is_secure() && !self.url.host.is_empty() && !self.url.is_near() {
+        if !self.url.is_secure() && !self.url.host().is_empty() && !self.url.is_near() {
             let what = format!("upstream {} is told numbers and names of callers in clear", self.name);
             scope.warn("url", what, "write https://");
         }
@@ -105,6 +109,7 @@ impl Upstream {
             UpstreamKind::Slack => self.check_link(scope),
             UpstreamKind::ActionUrl => self.check_actions(scope),
             UpstreamKind::Webitel => {}
+            UpstreamKind::Ringme => self.check_targets(scope),
         }
     }
 
@@ -144,9 +149,29 @@ impl Upstream {
                 "add [upstream.action_url] with incoming_call = \"/PATH?from=$remote\"",
             );
         }
+        self.check_host_alone(scope);
+    }
+
+    /// Where each event has a path of its own, the URL has none.
+    fn check_host_alone(&self, scope: &mut Scope<'_, '_>) {
         if self.url.path() != "/" {
-            let what = "url has a path, which belongs to each of [upstream.action_url]";
+            let what = format!("url has a path, which belongs to each of [upstream.{}]", self.kind.table());
             scope.error("url", what, "write https://HOST alone, and paths there");
+        }
+    }
+
+    /// Whoever knows where events are taken can make some up: nothing else in them says who sends them.
+    fn check_targets(&self, scope: &mut Scope<'_, '_>) {
+        if self.ringme.urls().next().is_some() {
+            self.check_host_alone(scope);
+        }
+        let guessed = self.ringme.urls().find(|(_, path)| !is_opaque(&path.fill_url(|_| None::<&str>)));
+        let single = self.ringme.urls().next().is_none() && !is_opaque(self.url.path());
+        if (single || guessed.is_some()) && !self.url.host().is_empty() && !self.url.is_near() {
+            let key = guessed.map_or("url", |_| "ringme");
+            let place = guessed.map_or("url".to_owned(), |(event, _)| event.replace('-', "_"));
+            let what = format!("{place} can be guessed: whoever does sends events of his own there");
+            scope.warn(key, what, "have 16 random bytes in its path: openssl rand -hex 16");
         }
     }
 
@@ -178,137 +203,5 @@ fn valid_patterns(patterns: &Vec<String>) -> Result<(), Mistake> {
             Err((what, "write types of events: \"call.ended\", \"call.*\", \"!call.quality\"".into()))
         }
         None => Ok(()),
-    }
-}
-
-/// Where a system takes HTTP requests. Its path is shown to nobody: for many systems it is the only secret.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct HttpUrl {
-    secure: bool,
-    authority: String,
-    host: String,
-    port: u16,
-    path: String,
-}
-
-impl HttpUrl {
-    pub(super) const FORM: &'static str = "a URL such as \"https://crm.example.com/hooks/tipring\"";
-
-    /// Whether nobody on the way can read what it is sent.
-    pub fn is_secure(&self) -> bool {
-        self.secure
-    }
-
-    /// Host and port as a `Host` field has them.
-    pub fn authority(&self) -> &str {
-        &self.authority
-    }
-
-    /// Host name or address, IPv6 without brackets.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// The port.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Path and query.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// The URL without what may be secret.
-    pub fn masked(&self) -> String {
-        let scheme = if self.secure { "https" } else { "http" };
-        let rest = if self.path.len() > 1 { "/***" } else { "/" };
-        format!("{scheme}://{}{rest}", self.authority)
-    }
-
-    /// Whether it is this machine itself.
-    fn is_near(&self) -> bool {
-        let address = self.host.parse::<std::net::IpAddr>();
-        self.host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
-    }
-
-    pub(super) fn parse(text: &str) -> Result<HttpUrl, String> {
-        let form = || format!("write {}", Self::FORM);
-        let (scheme, rest) = text.trim().split_once("://").ok_or_else(form)?;
-        let secure = match scheme.to_ascii_lowercase().as_str() {
-            "https" => true,
-            "http" => false,
-            _ => return Err(form()),
-        };
-        let (authority, path) = url_parts(rest)?;
-        let Host { host, port } = Host::parse(&authority)?;
-        let path = path.unwrap_or_else(|| "/".to_owned());
-        let port = port.unwrap_or(if secure { 443 } else { 80 });
-        Ok(HttpUrl { secure, authority, host, port, path })
-    }
-}
-
-impl std::fmt::Debug for HttpUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.masked())
-    }
-}
-
-impl Setting for HttpUrl {
-    const EXPECTS: &'static str = HttpUrl::FORM;
-
-    fn read(node: Node<'_>, at: &mut At<'_, '_>) -> Option<Self> {
-        let Some(text) = node.text() else {
-            at.wrong_type(node, Self::EXPECTS);
-            return None;
-        };
-        let parsed = if text.len() > LONGEST_URL {
-            Err(format!("write {LONGEST_URL} bytes at most"))
-        } else {
-            HttpUrl::parse(text)
-        };
-        // The text is not repeated: what is nearly right may hold the right secret.
-        parsed.map_err(|instead| at.wrong(node, ("is no URL that can be used".to_owned(), instead))).ok()
-    }
-
-    fn json(&self) -> serde_json::Value {
-        self.masked().into()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_has_a_host_a_port_and_a_path_that_nobody_sees() {
-        for (text, host, port, path, masked) in [
-            (
-                "https://crm.example.com/a?k=1",
-                "crm.example.com",
-                443,
-                "/a?k=1",
-                "https://crm.example.com/***",
-            ),
-            ("HTTPS://crm.example.com", "crm.example.com", 443, "/", "https://crm.example.com/"),
-            ("http://127.0.0.1:8081?x", "127.0.0.1", 8081, "/?x", "http://127.0.0.1:8081/***"),
-            ("http://[2001:db8::1]:81/", "2001:db8::1", 81, "/", "http://[2001:db8::1]:81/"),
-        ] {
-            let url = HttpUrl::parse(text).unwrap();
-            assert_eq!((url.host(), url.port(), url.path()), (host, port, path), "{text}");
-            assert_eq!(url.masked(), masked);
-            assert_eq!(format!("{url:?}"), masked);
-        }
-        for (wrong, cure) in [
-            ("crm.example.com/hook", "https://"),
-            ("ftp://crm.example.com", "https://"),
-            ("https://", "a host name"),
-            ("https://user:word@crm.example.com/", "before the @"),
-            ("https://crm.example.com/a b", "ASCII"),
-            ("https://crm.example.com/a#b", "without #"),
-            ("https://crm.example.com:0/", "a port from 1"),
-        ] {
-            assert!(HttpUrl::parse(wrong).unwrap_err().contains(cure), "{wrong}");
-        }
     }
 }

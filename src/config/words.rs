@@ -228,10 +228,51 @@ words! {
         ActionUrl = "action-url",
         /// Hooks and call detail records of Webitel.
         Webitel = "webitel",
+        /// The events of an extension, as Ringme, Telphin and VoipNow send them.
+        Ringme = "ringme",
     }
     absent {
-        "mqtt" is "MQTT", "ringme" is "the Ringme dialect", "rostelecom" is "the Rostelecom dialect",
+        "mqtt" is "MQTT", "rostelecom" is "the Rostelecom dialect",
         "bitrix24" is "the Bitrix24 dialect"
+    }
+}
+
+impl UpstreamKind {
+    /// The name of the table that only this kind has, where it has one.
+    pub(super) fn table(self) -> String {
+        self.as_str().replace('-', "_")
+    }
+}
+
+words! {
+    /// How a request brings its fields.
+    pub enum HttpMethod {
+        /// In the body.
+        Post = "POST",
+        /// In the query.
+        Get = "GET",
+    }
+}
+
+words! {
+    /// How a word is written.
+    pub enum LetterCase {
+        /// `in`
+        Lower = "lower",
+        /// `IN`
+        Upper = "upper",
+    }
+}
+
+words! {
+    /// What an extension is at its PBX.
+    pub enum Sender {
+        /// A phone.
+        Phone = "phone",
+        /// A menu that callers hear first.
+        Ivr = "ivr",
+        /// A queue before several phones.
+        Queue = "queue",
     }
 }
 

@@ -102,9 +102,12 @@ fn slack_is_told_of_calls_to_return_and_its_refusals_are_explained() {
 
 /// The query of a GET, decoded as a web server does it.
 fn query(got: &Got) -> BTreeMap<String, String> {
-    let (_, query) = got.target.split_once('?').expect("a query");
-    query
-        .split('&')
+    pairs(got.target.split_once('?').expect("a query").1)
+}
+
+/// The fields of a query or a form, decoded as a web server does it.
+pub fn pairs(text: &str) -> BTreeMap<String, String> {
+    text.split('&')
         .map(|pair| {
             let (name, value) = pair.split_once('=').expect("a name and a value");
             (name.to_owned(), decoded(value))
@@ -135,11 +138,11 @@ fn desk_phone(got: &Got) {
     assert!(got.target.starts_with("/phone?key=planted-key&"), "{got:?}");
 }
 
-/// The end of a leg whose caller gave up.
-fn ended(leg: &Leg) -> Kind {
+/// The end of a leg, which the other side ended.
+pub fn ended(leg: &Leg, result: CallResult) -> Kind {
     Kind::CallEnded {
         leg: leg.clone(),
-        result: CallResult::Cancelled,
+        result,
         cause: Cause { by: Some(EndedBy::Remote), ..Cause::default() },
         total_us: 12_300_000,
         ring_us: 12_300_000,
@@ -165,7 +168,7 @@ fn a_crm_of_desk_phones_is_asked_for_what_happens_with_hostile_names_in_their_pl
     let name = "\"&e=call_terminated\r\nX-Evil: 1\u{202e}#ü";
     let hostile = leg("c1", "+7 495 123-45-67", name);
     paper.tell(Event::of_call("c1", Kind::CallRinging { leg: hostile.clone() }));
-    paper.tell(Event::of_call("c1", ended(&hostile)));
+    paper.tell(Event::of_call("c1", ended(&hostile, CallResult::Cancelled)));
     closed(&paper, "c1", CallResult::Cancelled, name);
     until("it has everything", || view(&paper, "crm")["state"] == "idle" && receiver.got().len() == 4);
     let got = receiver.got();
@@ -241,7 +244,7 @@ fn webitel_gets_hooks_with_hostile_names_in_their_place_and_records_in_its_words
     let name = "\",\"admin\":true,\"\\\r\n\u{202e}";
     let hostile = leg("c1", "+7 495 123-45-67", name);
     paper.tell(Event::of_call("c1", Kind::CallNew { leg: hostile.clone(), origin: Origin::Network }));
-    paper.tell(Event::of_call("c1", ended(&hostile)));
+    paper.tell(Event::of_call("c1", ended(&hostile, CallResult::Cancelled)));
     until("it has everything", || view(&paper, "hooks")["state"] == "idle" && receiver.got().len() == 3);
     let hooks: Vec<Value> =
         receiver.got().iter().map(|got| serde_json::from_str(&got.text).expect("JSON")).collect();
@@ -256,7 +259,7 @@ fn webitel_gets_hooks_with_hostile_names_in_their_place_and_records_in_its_words
     let table = table("records", "").replace(&receiver.address.to_string(), &records.address.to_string());
     let paper = open("records", &table);
     paper.tell(Event::of_call("c1", Kind::CallNew { leg: hostile.clone(), origin: Origin::Network }));
-    paper.tell(Event::of_call("c1", ended(&hostile)));
+    paper.tell(Event::of_call("c1", ended(&hostile, CallResult::Cancelled)));
     until("the record came", || view(&paper, "records")["state"] == "idle" && records.got().len() == 1);
     let record: Record = serde_json::from_str(&records.got()[0].text).expect("a record");
     let begun = THEN - 12_300_000;

@@ -8,6 +8,7 @@ mod kills;
 mod office;
 mod receiver;
 mod rights;
+mod ringme;
 mod stream;
 mod tls;
 mod upstreams;

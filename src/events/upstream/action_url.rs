@@ -4,7 +4,7 @@
 //! variables. Nothing in it says that it is a repetition but what the template has of the call.
 
 use super::dialect::{Dialect, Frozen, Request, authorization};
-use super::facts::{Facts, number};
+use super::facts::{Facts, host, number};
 use crate::config::{self, Template, dialects};
 use crate::events::{CloudEvent, Direction, Party};
 use crate::now::Now;
@@ -133,19 +133,6 @@ impl Dialect for ActionUrl {
 /// Where somebody is reached: the SIP URI, or the number where that is all there is.
 fn address(party: &Party) -> Option<&str> {
     party.uri.as_deref().or_else(|| number(party))
-}
-
-/// The host of somebody's SIP URI, without port and parameters.
-fn host(party: &Party) -> Option<&str> {
-    let (_, host) = party.uri.as_deref()?.rsplit_once('@')?;
-    let end = host.find([';', '?', '>']).unwrap_or(host.len());
-    let host = host.get(..end)?;
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.is_empty() => {
-            Some(name)
-        }
-        _ => Some(host),
-    }
 }
 
 #[cfg(test)]
@@ -283,18 +270,5 @@ mod tests {
         let late: Vec<_> =
             crate::events::catalogue::TYPES.iter().filter(|kind| dialect.pops_up(kind)).collect();
         assert_eq!(late, [&"call.dialing", &"call.ringing"]);
-    }
-
-    #[test]
-    fn hosts_are_found_in_every_form_of_uri() {
-        for (uri, expected) in [
-            ("sip:1@pbx.example", Some("pbx.example")),
-            ("sip:1@[2001:db8::1]:5060;transport=tcp", Some("[2001:db8::1]")),
-            ("sip:1@[2001:db8::1]", Some("[2001:db8::1]")),
-            ("tel:+1", None),
-        ] {
-            let party = Party { uri: Some(uri.to_owned()), ..Party::default() };
-            assert_eq!(host(&party), expected, "{uri}");
-        }
     }
 }

@@ -6,6 +6,7 @@
 
 use super::action_url::ActionUrl;
 use super::filter::wanted;
+use super::ringme::Ringme;
 use super::slack::{self, Slack};
 use super::webhook::Webhook;
 use super::webitel::Webitel;
@@ -85,6 +86,7 @@ pub fn of(settings: &config::Upstream, serial: &str) -> Box<dyn Dialect> {
         UpstreamKind::Slack => Box::new(Slack::new(settings, serial)),
         UpstreamKind::ActionUrl => Box::new(ActionUrl::new(settings, serial)),
         UpstreamKind::Webitel => Box::new(Webitel::new(settings)),
+        UpstreamKind::Ringme => Box::new(Ringme::new(settings)),
     }
 }
 
@@ -104,7 +106,9 @@ pub fn authorization(settings: &config::Upstream) -> Option<(&'static str, Strin
 /// What to do about a status that an upstream of this kind answers, where there is more to say than of any.
 pub fn cure(kind: UpstreamKind, status: u16) -> Option<&'static str> {
     match kind {
-        UpstreamKind::Webhook | UpstreamKind::ActionUrl | UpstreamKind::Webitel => None,
+        UpstreamKind::Webhook | UpstreamKind::ActionUrl | UpstreamKind::Webitel | UpstreamKind::Ringme => {
+            None
+        }
         UpstreamKind::Slack => slack::cure(status),
     }
 }

@@ -25,6 +25,10 @@ pub struct Facts {
     pub called: Party,
     /// The number that an outside caller dialled.
     pub did: Option<Number>,
+    /// Who is really at the other end, once the PBX has told.
+    pub connected: Option<Party>,
+    /// The recording of the leg.
+    pub recording_id: Option<String>,
     /// The configuration key by which it was refused.
     pub rule: Option<String>,
     /// Why it ended, and who ended it.
@@ -90,6 +94,19 @@ pub fn number(party: &Party) -> Option<&str> {
     party.number.as_ref().map(spelled)
 }
 
+/// The host of somebody's SIP URI, without port and parameters.
+pub fn host(party: &Party) -> Option<&str> {
+    let (_, host) = party.uri.as_deref()?.rsplit_once('@')?;
+    let end = host.find([';', '?', '>']).unwrap_or(host.len());
+    let host = host.get(..end)?;
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.is_empty() => {
+            Some(name)
+        }
+        _ => Some(host),
+    }
+}
+
 /// A number in E.164 where that is certain, else as it was shown.
 pub fn spelled(number: &Number) -> &str {
     number.e164.as_deref().unwrap_or(&number.dialled)
@@ -107,4 +124,22 @@ pub fn shown(text: &str, most: usize) -> String {
         shown.push('…');
     }
     shown.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_found_in_every_form_of_uri() {
+        for (uri, expected) in [
+            ("sip:1@pbx.example", Some("pbx.example")),
+            ("sip:1@[2001:db8::1]:5060;transport=tcp", Some("[2001:db8::1]")),
+            ("sip:1@[2001:db8::1]", Some("[2001:db8::1]")),
+            ("tel:+1", None),
+        ] {
+            let party = Party { uri: Some(uri.to_owned()), ..Party::default() };
+            assert_eq!(host(&party), expected, "{uri}");
+        }
+    }
 }

@@ -33,9 +33,11 @@ pub mod desk;
 pub mod dialect;
 pub mod facts;
 pub mod filter;
+mod form;
 pub mod outcome;
 mod owed;
 pub mod retry_after;
+pub mod ringme;
 #[cfg(test)]
 mod samples;
 pub mod slack;

@@ -14,6 +14,7 @@ use tipring::now::Now;
 pub const TARGETS: &[Target] = &[
     Target { name: "upstream_action_url", run: action_url, seeds: PATHS, dictionary: PIECES },
     Target { name: "upstream_webitel", run: webitel, seeds: BODIES, dictionary: PIECES },
+    Target { name: "upstream_ringme", run: ringme, seeds: PATHS, dictionary: PIECES },
     Target { name: "upstream_slack", run: slack, seeds: LINKS, dictionary: PIECES },
     Target { name: "upstream_retry_after", run: wait, seeds: WAITS, dictionary: WORDS },
 ];
@@ -74,6 +75,20 @@ fn action_url(octets: &[u8]) {
     for mark in ['/', '?', '&', '=', '#', ';', '+', '@', '"', '<', '\\'] {
         assert_eq!(target.matches(mark).count(), text.matches(mark).count(), "{mark} in {target}");
     }
+}
+
+/// A caller is a value of its field: the form has the same fields whatever he calls himself.
+fn ringme(octets: &[u8]) {
+    let (path, caller) = halves(octets);
+    let Some(settings) = settings("ringme", "dial_in", &path) else { return };
+    let told = request(&settings, &recorded(Kind::CallNew { leg: leg(&caller), origin: Origin::Network }));
+    let form = String::from_utf8(told.body).expect("ASCII");
+    let names: Vec<&str> =
+        form.split('&').map(|field| field.split_once('=').expect("a name and a value").0).collect();
+    let expected = ["EventType", "EventTime", "CallID", "SubCallID", "CallAPIID", "CallFlow", "CallStatus"];
+    assert_eq!(names.get(..expected.len()), Some(&expected[..]), "{form}");
+    assert_eq!(form.matches('=').count(), names.len(), "{form}");
+    assert!(form.len() < 20 * 3 * 256 && form.bytes().all(|octet| octet.is_ascii_graphic()), "{form}");
 }
 
 /// A caller is text: no link, no mention, no other field, and of bounded length.
