@@ -446,6 +446,7 @@ fn leg(batch: u64) -> Leg {
         caller: Party::numbered(format!("+4930{batch:06}")),
         called: Party::numbered("101"),
         did: None,
+        diverted: None,
         connected: None,
     }
 }

@@ -113,6 +113,7 @@ fn entry(at: u64) -> Entry {
         caller,
         called,
         did: None,
+        diverted: None,
         connected: None,
     };
     let started = BEGIN + i64::try_from(at).unwrap_or(0) * 30_000_000;

@@ -47,6 +47,7 @@ fn story(call: &str, missed: bool) -> [Kind; STORY] {
         caller: Party { name: Some("Anna Müller".to_owned()), ..Party::numbered("+74951234567") },
         called: Party::numbered("101"),
         did: None,
+        diverted: None,
         connected: None,
     };
     let result = if missed { CallResult::NoAnswer } else { CallResult::Answered };
@@ -74,6 +75,7 @@ fn story(call: &str, missed: bool) -> [Kind; STORY] {
             direction: Direction::In,
             caller: leg().caller,
             called: leg().called,
+            did: None,
             result,
             missed,
             legs: 1,

@@ -113,7 +113,7 @@ fn csv_response(page: &JournalPage) -> Response {
 
 /// The columns of the CSV.
 const COLUMNS: &str = "started,call_id,line,direction,caller,caller_name,called,called_name,result,\
-                       ring_s,talk_s,status,q850,cause,codec,mos,recording_id\r\n";
+                       ring_s,talk_s,status,q850,cause,codec,mos,recording_id,did\r\n";
 
 /// Rows as RFC 4180 has them.
 fn csv(entries: &[Entry]) -> String {
@@ -139,6 +139,7 @@ fn csv(entries: &[Entry]) -> String {
             quality.map(|it| it.codec.clone()).unwrap_or_default(),
             quality.and_then(|it| it.mos).map(|it| format!("{it:.2}")).unwrap_or_default(),
             entry.recording_id.clone().unwrap_or_default(),
+            leg.did.as_ref().map(|number| number.dialled.clone()).unwrap_or_default(),
         ];
         let cells: Vec<String> = cells.iter().map(|cell| quoted(cell)).collect();
         text.push_str(&cells.join(","));

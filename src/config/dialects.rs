@@ -8,13 +8,13 @@ section! {
     /// `[upstream.slack]`: what a message in Slack has beyond the facts.
     pub struct Slack {
         /// Where a click in the message leads: a URL of the CRM with $number (in E.164 where that is certain), $name, $line,
-        /// $called or $call_id in it. It is left out where the number is withheld.
+        /// $called, $did or $call_id in it. It is left out where the number is withheld.
         link: Option<Template> = optional "\"https://crm.example.com/search?number=$number\"", if valid_link;
     }
 }
 
 /// The variables of [`Slack::link`].
-pub const SLACK_WORDS: &[&str] = &["number", "name", "line", "called", "call_id"];
+pub const SLACK_WORDS: &[&str] = &["number", "name", "line", "called", "did", "call_id"];
 
 impl Slack {
     fn check(&self, _: &mut Scope<'_, '_>) {}
@@ -31,7 +31,7 @@ section! {
     pub struct ActionUrl {
         /// A call rings here: path and query behind the host of url, with variables: $event, $line, $call_id, $callDirection,
         /// $duration (seconds), $local and $remote (SIP URIs), $local_number and $remote_number (in E.164 where that is certain),
-        /// $display_local, $display_remote, $active_url, $active_user, $active_host, $serial, $model, $product, $firmware,
+        /// $did (the number that was dialled from outside), $diverted_number (who sent the call on), $display_local, $display_remote, $active_url, $active_user, $active_host, $serial, $model, $product, $firmware,
         /// $program_version. $$ is a dollar sign. What is not known is empty.
         incoming_call: Option<Template> = optional "\"/phone?event=ring&from=$remote_number&name=$display_remote\"", if valid_action;
         /// A call is dialled here.
@@ -70,6 +70,8 @@ pub const ACTION_WORDS: &[&str] = &[
     "remote",
     "local_number",
     "remote_number",
+    "did",
+    "diverted_number",
     "display_local",
     "display_remote",
     "active_url",
@@ -141,6 +143,7 @@ pub const WEBITEL_WORDS: &[&str] = &[
     "caller_id_name",
     "caller_id_number",
     "destination_number",
+    "rdnis",
     "domain_name",
     "extension",
     "presence_id",

@@ -87,6 +87,10 @@ section! {
         /// The country of the PBX, if it is not that of the device: how it writes callers' numbers and wants others'. Two
         /// capital letters.
         country: Option<String> = optional "\"KZ\"", if valid_country_if_any;
+        /// A header of the PBX's own with the number that was dialled from outside, which calls that come in then have as
+        /// their `did`. It is believed before P-Called-Party-ID, History-Info, Diversion and To, which are looked at in this
+        /// order in any case.
+        did_header: Option<String> = optional "\"X-DID\"", if valid_header;
         /// How the line gets through NATs.
         nat: Nat = default "{}";
     }
@@ -209,6 +213,20 @@ fn valid_user(user: &String) -> Result<(), Mistake> {
         return Err(("has a space, a bracket or a quote in it".into(), "write the user part alone".into()));
     }
     Ok(())
+}
+
+fn valid_header(name: &Option<String>) -> Result<(), Mistake> {
+    let is_token = |name: &String| {
+        let part = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        !name.is_empty() && name.len() <= 64 && name.chars().all(part)
+    };
+    if name.as_ref().is_none_or(is_token) {
+        return Ok(());
+    }
+    Err((
+        "is no name of a header".into(),
+        "write it as the PBX does, without a colon: did_header = \"X-DID\"".into(),
+    ))
 }
 
 #[expect(clippy::ptr_arg, reason = "a check takes the value as it is")]

@@ -120,6 +120,7 @@ fn the_example_shows_every_key_with_a_value_that_is_right() {
             websocket: line.websocket.clone(),
             ca_file: line.ca_file.clone(),
             country: line.country.clone(),
+            did_header: line.did_header.clone(),
             nat: Nat { turn: line.nat.turn.clone(), ..Nat::default() },
             ..bare.line[0].clone()
         },
@@ -385,6 +386,10 @@ fn each_kind_of_mistake_has_its_cure() {
         (
             &format!("{line}codecs = [\"PMCA\"]\n"),
             "t.toml:6: codecs can't be \"PMCA\"; did you mean \"PCMA\"?",
+        ),
+        (
+            &format!("{line}did_header = \"X-DID:\"\n"),
+            "t.toml:6: did_header is no name of a header; write it as the PBX does, without a colon",
         ),
         (
             &format!("{line}forward = \"100\"\n"),

@@ -295,6 +295,7 @@ mod tests {
             caller: Party::numbered("101"),
             called: Party::numbered("102"),
             did: None,
+            diverted: None,
             connected: None,
         };
         let quality = Quality { mos: Some(4.414), jitter_us: 1_260, packets_lost: 3, ..Quality::default() };

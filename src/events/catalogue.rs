@@ -364,6 +364,9 @@ pub enum Kind {
         caller: Party,
         /// Who was called.
         called: Party,
+        /// The number that an outside caller dialled, where the PBX tells it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        did: Option<Number>,
         /// What became of it.
         result: CallResult,
         /// Whether somebody should call back.

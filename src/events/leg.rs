@@ -79,6 +79,17 @@ impl Party {
     }
 }
 
+/// Who sent a call on to this device, and why.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Diverted {
+    /// Who did; without a number where it is withheld.
+    pub by: Party,
+    /// `unconditional`, `busy`, `no_answer`, `unavailable`, `deflected`, `do_not_disturb`, `time_of_day`, `follow_me` or
+    /// `away`; absent where the PBX does not say.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
 /// Who calls whom over which line: in every event of a leg.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Leg {
@@ -98,6 +109,9 @@ pub struct Leg {
     /// The number that an outside caller dialled to get here, where the PBX tells it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub did: Option<Number>,
+    /// Who sent an incoming call on to this device, where the PBX tells it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub diverted: Option<Box<Diverted>>,
     /// Who is really at the other end, once the PBX has told (connected identity).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub connected: Option<Party>,

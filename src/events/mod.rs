@@ -22,7 +22,7 @@ pub mod upstream;
 pub use catalogue::{Event, Kind, Suspension, Transfer, TransferWay};
 pub use cause::{CallResult, Cause, EndedBy};
 pub use cloud_event::{CloudEvent, Recorded, Recorder};
-pub use leg::{Direction, Leg, Origin, Party, Quality, Side, Way};
+pub use leg::{Direction, Diverted, Leg, Origin, Party, Quality, Side, Way};
 pub use mailbox::Mailbox;
 pub use number::Number;
 

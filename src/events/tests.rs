@@ -32,6 +32,7 @@ pub(crate) fn leg() -> Leg {
         },
         called: Party::numbered("106"),
         did: None,
+        diverted: None,
         connected: None,
     }
 }
@@ -113,6 +114,7 @@ fn all_kinds() -> Vec<Kind> {
             direction: Direction::Out,
             caller: Party::numbered("106"),
             called: Party::default(),
+            did: None,
             result: CallResult::NoAnswer,
             missed: false,
             legs: 1,

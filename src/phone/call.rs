@@ -304,6 +304,13 @@ impl Call {
             direction: self.facts.direction.as_str(),
             number: far_end.number.as_ref().map(|number| number.dialled.clone()).unwrap_or_default(),
             name: far_end.name.clone(),
+            did: self.facts.did.as_ref().map(|number| number.dialled.clone()),
+            diverted_by: self
+                .facts
+                .diverted
+                .as_ref()
+                .and_then(|it| it.by.number.as_ref())
+                .map(|it| it.dialled.clone()),
             state: self.state(),
             muted: self.muted,
             held_by_peer: self.held_by_peer,

@@ -222,6 +222,7 @@ impl Phone {
             direction: facts.direction,
             caller: facts.caller,
             called: facts.called,
+            did: facts.did,
             result,
             missed,
             legs: 1,

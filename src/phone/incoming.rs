@@ -3,22 +3,19 @@
 use super::Phone;
 use super::call::{Call, Path, Phase};
 use super::command::{Blame, Outcome, Refusal, Reply};
-use super::dial_string::{is_number, subscriber};
 use super::media_plan::capability;
 use super::paths::{Taken, describe};
 use super::rtcp_path::RtcpPath;
 use crate::config::{self, WhenClosed};
 use crate::events::store::Write;
-use crate::events::{CallResult, Cause, Direction, Event, Kind, Leg, Number, Origin, Party};
+use crate::events::{CallResult, Cause, Event, Kind, Leg, Origin, Party};
 use crate::media::LegId;
 use crate::now::Now;
-use crate::sip::call::{Identity, Incoming};
+use crate::sip::call::Incoming;
 use crate::sip::fields::FieldValue;
 use crate::sip::handle::{AccountId, CallId};
-use crate::sip::name_addr::NameAddr;
 use crate::sip::reason::Reason;
 use crate::sip::sdp::Negotiation;
-use crate::sip::uri::Uri;
 
 /// Why a call does not ring.
 struct Refused {
@@ -167,67 +164,6 @@ impl Phone {
         self.close_story(now, &id, facts, refused.result, cause);
     }
 
-    fn incoming_facts(&self, line: &str, incoming: &Incoming) -> Leg {
-        let user = self.line(line).map(|line| &line.config.user);
-        let to = &incoming.request.head.to;
-        let did = incoming
-            .request
-            .fields
-            .name_addrs("P-Called-Party-ID")
-            .ok()
-            .and_then(|parties| parties.first().and_then(number_of))
-            .or_else(|| number_of(to).filter(|number| Some(&number.dialled) != user))
-            .map(|number| self.known(line, number));
-        Leg {
-            leg_id: String::new(),
-            sip_call_id: Some(incoming.request.head.call_id.clone()),
-            line: line.to_owned(),
-            direction: Direction::In,
-            caller: self.party(line, &incoming.identity),
-            called: Party {
-                number: number_of(to).map(|it| self.known(line, it)),
-                name: None,
-                uri: Some(to.uri.to_string()),
-            },
-            did,
-            connected: None,
-        }
-    }
-
-    /// Who the far end says it is; nothing of one that asks to be withheld.
-    pub(super) fn party(&self, line: &str, identity: &Identity) -> Party {
-        let shown = identity.shown();
-        // Who is anonymous by name (RFC 3323 §4.1.1.3) is nobody that could be called back.
-        let unnamed =
-            shown.uri.host().is_some_and(|host| host.to_string().eq_ignore_ascii_case("anonymous.invalid"));
-        if identity.private || unnamed {
-            return Party::default();
-        }
-        let number = number_of(shown);
-        let name =
-            shown.display.clone().or_else(|| identity.from.display.clone()).filter(|name| !name.is_empty());
-        // Some trunks call as themselves and write who it is into the name only.
-        let (number, name) = match (number, name) {
-            (number, Some(name))
-                if is_number(&name) && number.as_ref().is_none_or(|known| !is_number(&known.dialled)) =>
-            {
-                (Some(Number::new(name)), None)
-            }
-            other => other,
-        };
-        let number = number.map(|number| self.known(line, number));
-        Party { number, name, uri: Some(shown.uri.to_string()) }
-    }
-
-    /// A number of a line's PBX with its E.164 form, where the plan of that tells it.
-    fn known(&self, line: &str, mut number: Number) -> Number {
-        if number.e164.is_none() {
-            let plan = self.config.line(line).map(|line| self.config.number_plan_of(line));
-            number.e164 = plan.and_then(|plan| plan.e164(&number.dialled));
-        }
-        number
-    }
-
     pub(super) fn answer(&mut self, now: Now, id: Option<&str>) -> Outcome {
         let index = self.find(id, "ringing", Call::is_ringing_here)?;
         self.quiet_others(now);
@@ -281,13 +217,5 @@ impl Phone {
         let sip = self.calls[index].sip;
         let _ = self.agent.reject(now, sip, status, None, &[]);
         Ok(Reply::Done)
-    }
-}
-
-/// The number or user of an address.
-fn number_of(address: &NameAddr) -> Option<Number> {
-    match &address.uri {
-        Uri::Other(_) => None,
-        uri => uri.user().map(|user| Number::new(subscriber(&user))),
     }
 }

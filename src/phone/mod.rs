@@ -10,6 +10,7 @@
 //! * [`reach`] keeps lines reachable behind NATs;
 //! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `features` what is done during it;
 //!   `auto_answer` when nobody has to take it;
+//! * `party` who calls whom, as the PBX tells it;
 //! * `tones` what the person at the device hears besides the calls;
 //! * [`routing`] what becomes of a dialled number; `limits` the one guard that every call passes;
 //! * [`inspection`] the look at lines and their servers before there is a phone, [`diagnosis`] what stands between both;
@@ -32,6 +33,7 @@ mod line;
 mod mailbox;
 mod media_plan;
 mod outgoing;
+mod party;
 mod paths;
 pub mod reach;
 pub mod routing;

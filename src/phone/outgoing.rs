@@ -300,6 +300,7 @@ impl Phone {
             caller,
             called: Party { number: Some(number), name: None, uri: Some(target.to_string()) },
             did: None,
+            diverted: None,
             connected: None,
         }
     }

@@ -5,7 +5,7 @@ use super::media_plan::{DigitsBy, plan};
 use super::{Output, Phone};
 use crate::config::Backend;
 use crate::events::store::Write;
-use crate::events::{CallResult, Cause, Direction, EndedBy, Event, Kind, Side};
+use crate::events::{CallResult, Cause, EndedBy, Event, Kind, Side};
 use crate::media::{self, Command, DtmfSource, LegId};
 use crate::now::Now;
 use crate::sip::call::{CallEvent, Description, DialogKey, Identity};
@@ -223,21 +223,6 @@ impl Phone {
         let sip = call.sip;
         if self.agent.offer(now, sip, offer).is_err() {
             self.calls[index].negotiation.withdraw();
-        }
-    }
-
-    fn connected(&mut self, index: usize, identity: &Identity) {
-        let party = self.party(&self.calls[index].facts.line, identity);
-        let facts = &mut self.calls[index].facts;
-        let known = match facts.direction {
-            Direction::In => &facts.caller,
-            Direction::Out => &facts.called,
-        };
-        if party.number.is_some()
-            && party.number.as_ref().map(|number| &number.dialled)
-                != known.number.as_ref().map(|number| &number.dialled)
-        {
-            facts.connected = Some(party);
         }
     }
 

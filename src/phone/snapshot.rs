@@ -92,6 +92,10 @@ pub struct CallView {
     pub number: String,
     /// The other end's name, where announced.
     pub name: Option<String>,
+    /// The number that was dialled from outside, where the PBX tells it.
+    pub did: Option<String>,
+    /// Who sent the call on to this device, where the PBX tells it.
+    pub diverted_by: Option<String>,
     /// `dialing`, `ringing`, `early`, `active`, `held` or `ending`.
     pub state: &'static str,
     /// Does this side send silence?

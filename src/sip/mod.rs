@@ -56,6 +56,7 @@ pub mod privacy;
 pub mod rack;
 pub mod reader;
 pub mod reason;
+pub mod redirection;
 pub mod reflection;
 pub mod refusal;
 pub mod registration;

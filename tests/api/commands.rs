@@ -196,6 +196,7 @@ fn closed(result: CallResult) -> Kind {
         direction: Direction::Out,
         caller: Party::numbered("1001"),
         called: Party::numbered("600"),
+        did: None,
         result,
         missed: false,
         legs: 1,

@@ -19,6 +19,7 @@ fn closed(paper: &Paper, call: &str, result: CallResult, name: &str) {
         direction: Direction::In,
         caller: leg.caller,
         called: Party::numbered("1001"),
+        did: None,
         result,
         missed: result.is_missed(),
         legs: 1,

@@ -28,6 +28,7 @@ pub fn leg(id: &str, number: &str, name: &str) -> Leg {
         caller: Party { name: Some(name.into()), ..Party::numbered(number) },
         called: Party::numbered("1001"),
         did: None,
+        diverted: None,
         connected: None,
     }
 }

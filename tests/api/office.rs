@@ -84,6 +84,8 @@ pub fn call(id: &str, state: &'static str) -> CallView {
         direction: "out",
         number: "600".into(),
         name: None,
+        did: None,
+        diverted_by: None,
         state,
         muted: false,
         held_by_peer: false,

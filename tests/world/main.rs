@@ -26,6 +26,7 @@ mod intercom;
 mod matrix;
 mod numbers;
 mod one_way;
+mod parties;
 mod paths;
 mod providers;
 mod reach;

@@ -236,6 +236,11 @@ fn current(calls: &[Value], paint: Paint) -> String {
                 state.push_str(word);
             }
         }
+        for (key, words) in [("did", ", for "), ("diverted_by", ", sent on by ")] {
+            if let Some(number) = call[key].as_str() {
+                state.push_str(&format!("{words}{}", clean(number)));
+            }
+        }
         if let Some(target) = call["transfer"].as_str() {
             state.push_str(&format!(", being transferred to {}", clean(target)));
         }
@@ -345,6 +350,10 @@ pub(super) fn story(call: &Value, paint: Paint) -> String {
         say("line", format!("{} {}", cell(&leg["line"]), cell(&leg["direction"])));
         say("from", party(&leg["caller"]));
         say("to", party(&leg["called"]));
+        say("dialled", cell(&leg["did"]["dialled"]));
+        let reason = leg["diverted"]["reason"].as_str().map(|it| format!(", {}", it.replace('_', " ")));
+        let by = leg["diverted"]["by"].as_object().map(|_| party(&leg["diverted"]["by"]));
+        say("sent on by", by.map(|by| by + &reason.unwrap_or_default()).unwrap_or_default());
         say("began", leg["started_utc_us"].as_i64().map(moment).unwrap_or_default());
         say("rang", leg["ring_us"].as_u64().map(duration).unwrap_or_default());
         say("talked", leg["talk_us"].as_u64().map(duration).unwrap_or_default());
@@ -514,6 +523,7 @@ mod tests {
                             "keep_alive": "watch options", "keep_alive_s": 61.4, "heard_s": 17,
                             "voicemail": { "waiting": true, "new": 2, "old": 5 } }],
                 "calls": [{ "id": "c1", "line": "main", "direction": "in", "number": "1002",
+                            "did": "84957\x1b[2J", "diverted_by": "102",
                             "name": "Anna\x1b[2J", "state": "active", "muted": true, "recording": "on", "duration_us": 61_000_000,
                             "codec": "opus/48000", "quality": { "mos": 4.21 } }],
                 "degraded": ["sound: no device; plug one in"],
@@ -529,7 +539,12 @@ mod tests {
                 .contains("main  sip:1001@pbx  registered  udp:192.0.2.1:5060  300 s    watch options / 61 s, 17 s ago  off  2 new      -\n"),
             "{shown}"
         );
-        assert!(shown.contains("active, muted, recording  1:01  opus/48000  4.21\n"), "{shown}");
+        assert!(
+            shown.contains(
+                "active, muted, for 84957\u{fffd}[2J, sent on by 102, recording  1:01  opus/48000  4.21\n"
+            ),
+            "{shown}"
+        );
         assert!(shown.contains("degraded: sound: no device; plug one in\n"), "{shown}");
         assert!(!shown.contains('\x1b'), "a display name reached the terminal");
     }

@@ -76,8 +76,9 @@ impl Entry {
     /// All numbers that took part.
     fn numbers(&self) -> impl Iterator<Item = &Number> {
         let leg = &self.leg;
-        let connected = leg.connected.iter().map(|party| &party.number);
-        [&leg.caller.number, &leg.called.number, &leg.did].into_iter().chain(connected).flatten()
+        let others = leg.connected.iter().chain(leg.diverted.iter().map(|diverted| &diverted.by));
+        let others = others.map(|party| &party.number);
+        [&leg.caller.number, &leg.called.number, &leg.did].into_iter().chain(others).flatten()
     }
 
     /// Whether a number took part, on either side and in any spelling.

@@ -48,6 +48,7 @@ fn entry(leg: &str, caller: &str, called: &str, started: i64) -> Entry {
             caller: Party::numbered(caller),
             called: Party::numbered(called),
             did: None,
+            diverted: None,
             connected: None,
         },
         started_utc_us: started,

@@ -4,7 +4,7 @@
 //! variables. Nothing in it says that it is a repetition but what the template has of the call.
 
 use super::dialect::{Dialect, Frozen, Request, authorization};
-use super::facts::{Facts, host, number};
+use super::facts::{Facts, host, number, spelled};
 use crate::config::{self, Template, dialects};
 use crate::events::{CloudEvent, Direction, Party};
 use crate::now::Now;
@@ -54,6 +54,8 @@ impl ActionUrl {
             "remote" => address(remote),
             "local_number" => digits(local),
             "remote_number" => digits(remote),
+            "did" => facts.did.as_ref().map(|number| spelled(number).to_owned()),
+            "diverted_number" => digits(facts.diverted.as_ref().map(|it| &it.by)),
             "display_local" => display(local),
             "display_remote" => display(remote),
             "active_user" => {
@@ -221,6 +223,8 @@ mod tests {
             ("remote", "sip%3A%2B74951234567%40pbx.example"),
             ("local_number", "101"),
             ("remote_number", "%2B74951234567"),
+            ("did", "%2B74957654321"),
+            ("diverted_number", "102"),
             ("display_local", "Reception"),
             ("display_remote", "Anna%20%26%20Co"),
             ("active_url", "sip%3A101%40pbx.example%3A5061"),
@@ -250,6 +254,7 @@ mod tests {
                 direction: Direction::In,
                 caller: sample.caller,
                 called: sample.called,
+                did: None,
                 result,
                 missed: result.is_missed(),
                 legs: 1,

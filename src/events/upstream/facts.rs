@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use crate::events::{CallResult, Cause, CloudEvent, Direction, Number, Party};
+use crate::events::{CallResult, Cause, CloudEvent, Direction, Diverted, Number, Party};
 
 /// The data of an event, as far as dialects know it.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
@@ -25,6 +25,8 @@ pub struct Facts {
     pub called: Party,
     /// The number that an outside caller dialled.
     pub did: Option<Number>,
+    /// Who sent the call on to this device.
+    pub diverted: Option<Diverted>,
     /// Who is really at the other end, once the PBX has told.
     pub connected: Option<Party>,
     /// The recording of the leg.

@@ -11,6 +11,9 @@ const LEFT: usize = 3;
 /// Keys under which the catalogue writes addresses, in which a number may be.
 const ADDRESSES: [&str; 3] = ["uri", "contact", "sip_call_id"];
 
+/// Keys under which the catalogue writes who somebody is.
+const PARTIES: [&str; 5] = ["caller", "called", "connected", "target", "by"];
+
 /// What the settings of an upstream say about events.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Filter {
@@ -70,7 +73,7 @@ impl Filter {
         for (key, value) in data {
             match value {
                 Value::Object(inner) => {
-                    if self.names && matches!(key.as_str(), "caller" | "called" | "connected" | "target") {
+                    if self.names && PARTIES.contains(&key.as_str()) {
                         inner.remove("name");
                     }
                     self.redact(inner);

@@ -2,7 +2,7 @@
 
 use crate::chance::Chance;
 use crate::events::cloud_event::{Digits, Recorder};
-use crate::events::{CloudEvent, Direction, Event, Leg, Number, Party};
+use crate::events::{CloudEvent, Direction, Diverted, Event, Leg, Number, Party};
 use crate::now::Now;
 
 /// 2026-11-20T00:00:00Z
@@ -35,6 +35,10 @@ pub fn leg(direction: Direction) -> Leg {
         caller,
         called,
         did: Some(Number::new("+74957654321")),
+        diverted: Some(Box::new(Diverted {
+            by: party("102", "Boss", "sip:102@pbx.example"),
+            reason: Some("no_answer".into()),
+        })),
         connected: None,
     }
 }

@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use super::dialect::{Dialect, Frozen, Request};
-use super::facts::{Facts, number, shown};
+use super::facts::{Facts, number, shown, spelled};
 use crate::config::{self, Template};
 use crate::events::cloud_event::rfc3339;
 use crate::events::{CallResult, CloudEvent};
@@ -91,6 +91,7 @@ fn word<'a>(event: &'a CloudEvent, facts: &'a Facts, name: &str) -> Option<&'a s
         "name" => facts.caller.name.as_deref(),
         "line" => facts.line.as_deref(),
         "called" => number(&facts.called),
+        "did" => facts.did.as_ref().map(spelled),
         "call_id" => event.subject.as_deref(),
         _ => None,
     }
@@ -145,7 +146,7 @@ mod tests {
     use crate::events::upstream::filter::Filter;
     use crate::events::{Direction, Event, Kind, Party};
 
-    const LINK: &str = "https://crm.example/s?n=$number&who=$name&l=$line&d=$called&c=$call_id";
+    const LINK: &str = "https://crm.example/s?n=$number&who=$name&l=$line&d=$called,$did&c=$call_id";
 
     fn settings() -> config::Upstream {
         let link = Some(Template::parse(LINK).expect("a template"));
@@ -164,6 +165,7 @@ mod tests {
             direction,
             caller: Party { number, name: name.map(str::to_owned), uri: None },
             called: Party::numbered("101"),
+            did: Some(crate::events::Number::new("+74957654321")),
             result,
             missed: direction == Direction::In && result.is_missed(),
             legs: 1,
@@ -189,7 +191,7 @@ mod tests {
             closed(CallResult::Cancelled, Direction::In, Some("A & B <Ltd>"), Some("+7 495 123-45-67"));
         let expected = "Missed call from A &amp; B &lt;Ltd&gt; (+74951234567) on line office, \
              <!date^1795132787^{date_short_pretty} {time}|2026-11-19 23:59 UTC>: they gave up after 12 s\n\
-             <https://crm.example/s?n=%2B74951234567&amp;who=A%20%26%20B%20%3CLtd%3E&amp;l=office&amp;d=101&amp;c=c1|Look it up>";
+             <https://crm.example/s?n=%2B74951234567&amp;who=A%20%26%20B%20%3CLtd%3E&amp;l=office&amp;d=101,%2B74957654321&amp;c=c1|Look it up>";
         assert_eq!(text(&settings, call.clone()).as_deref(), Some(expected));
         let redact = vec![Redaction::Numbers, Redaction::Names];
         let link = Some(Template::parse("https://crm.example/l/$line").expect("a template"));

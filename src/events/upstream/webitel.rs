@@ -48,6 +48,7 @@ impl Webitel {
         fields.put("caller_id_name", facts.caller.name.as_deref());
         fields.put("caller_id_number", number(&facts.caller));
         fields.put("destination_number", number(&facts.called));
+        fields.put("rdnis", facts.diverted.as_ref().and_then(|it| number(&it.by)));
         fields.put("domain_name", self.settings.domain.as_deref());
         let own =
             facts.sides().and_then(|(own, _)| own.number.as_ref()).map(|number| number.dialled.as_str());
@@ -273,7 +274,7 @@ mod tests {
         let expected = json!({
             "uuid": "c1-1", "parent_uuid": "c1", "direction": "inbound", "gateway": "office",
             "caller_id_name": "Anna & Co", "caller_id_number": "+74951234567",
-            "destination_number": "101", "domain_name": "x.webitel.com",
+            "destination_number": "101", "rdnis": "102", "domain_name": "x.webitel.com",
             "extension": "101", "presence_id": "101@x.webitel.com",
             "hangup_cause": "NORMAL_CLEARING", "hangup_cause_q850": 16, "hangup_disposition": "recv_bye",
             "created_time": begun / 1000, "duration": 10, "billsec": 6, "talksec": 6,

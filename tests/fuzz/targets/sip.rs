@@ -14,11 +14,12 @@ use tipring::sip::framer::{Frame, Framer};
 use tipring::sip::media_type::{MediaType, accepts};
 use tipring::sip::message::Message;
 use tipring::sip::message_summary::{MAX_BODY, MessageSummary};
-use tipring::sip::name_addr::NameAddr;
+use tipring::sip::name_addr::{MAX_ADDRESSES, NameAddr};
 use tipring::sip::privacy::Privacy;
 use tipring::sip::rack::{RAck, RSeq};
 use tipring::sip::reader::{MAX_LINE, read_datagram};
 use tipring::sip::reason::Reason;
+use tipring::sip::redirection::Redirection;
 use tipring::sip::reflection::{Reflected, Reflection};
 use tipring::sip::replaces::Replaces;
 use tipring::sip::retry_after::RetryAfter;
@@ -37,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "sip_auth", run: auth, seeds: CHALLENGES, dictionary: WORDS },
     Target { name: "sip_message_summary", run: message_summary, seeds: SUMMARIES, dictionary: SUMMARY_WORDS },
     Target { name: "sip_fragment", run: fragment, seeds: FRAGMENTS, dictionary: WORDS },
+    Target { name: "sip_redirection", run: redirection, seeds: REDIRECTIONS, dictionary: WORDS },
     Target { name: "sip_typed_fields", run: typed_fields, seeds: VALUES, dictionary: WORDS },
 ];
 
@@ -231,6 +233,16 @@ fn fragment(octets: &[u8]) {
     assert!(again.is_some_and(|(same, _)| same == status));
 }
 
+/// Nobody sent a call on who is not in the list, and no list is longer than it may be.
+fn redirection(octets: &[u8]) {
+    let diversion = Redirection::by_diversion(&Fields::from_one("Diversion", octets));
+    let history = Redirection::by_history(&Fields::from_one("History-Info", octets));
+    for Redirection { targets, by } in [diversion, history] {
+        assert!(targets.len() <= MAX_ADDRESSES);
+        assert!(by.is_none_or(|by| targets.contains(&by.who)));
+    }
+}
+
 fn typed_fields(octets: &[u8]) {
     fn stable<T: FieldValue + PartialEq + std::fmt::Debug>(octets: &[u8]) {
         if let Ok(value) = T::parse(octets) {
@@ -323,6 +335,12 @@ const FRAGMENTS: &[&[u8]] = &[
     b"sip/2.0 486 Busy Here",
     b"SIP/2.0 180\n",
     b"SIP/2.0 603 \xd0\x9d\xd0\xb5\xd1\x82",
+];
+
+const REDIRECTIONS: &[&[u8]] = &[
+    b"\"Boss\" <sip:102@x>;reason=user-busy;privacy=\"full\";counter=1, <tel:+74957654321>;reason=unconditional",
+    b"<sip:+74957654321@x>;index=1, <sip:102@x?Reason=SIP%3Bcause%3D486&Privacy=history>;index=1.1, \
+      <sip:101@x;cause=302>;index=1.2;mp=1.1",
 ];
 
 const SUMMARIES: &[&[u8]] = &[

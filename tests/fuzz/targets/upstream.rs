@@ -45,6 +45,7 @@ fn leg(caller: &str) -> Leg {
         caller: Party { name: Some(caller.into()), uri: Some(caller.into()), ..Party::numbered(caller) },
         called: Party::numbered("101"),
         did: None,
+        diverted: None,
         connected: None,
     }
 }
@@ -101,6 +102,7 @@ fn slack(octets: &[u8]) {
         direction: Direction::In,
         caller: leg.caller,
         called: leg.called,
+        did: None,
         result: CallResult::Busy,
         missed: true,
         legs: 1,
