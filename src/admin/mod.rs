@@ -31,6 +31,7 @@ mod request;
 pub mod routes;
 mod settings;
 mod stream;
+mod subscriptions;
 mod trace;
 mod upstreams;
 

@@ -8,7 +8,8 @@ use axum::routing::{delete, get, post};
 
 use super::answer::Problem;
 use super::{
-    App, access, calls, doctor, journal, lines, metrics, monitor, openapi, settings, stream, trace, upstreams,
+    App, access, calls, doctor, journal, lines, metrics, monitor, openapi, settings, stream, subscriptions,
+    trace, upstreams,
 };
 use crate::config::Role;
 
@@ -166,6 +167,23 @@ pub const ROUTES: &[Route] = &[
         ],
         ..look("/api/v1/trace", "The last SIP messages, secrets masked")
     },
+    look("/api/ver1.0/extension/{id}/event/", "What a program has itself told of an extension's events"),
+    Route {
+        body: &[
+            ("url", "string", true, "where events are told"),
+            ("event_type", "string", true, "dial-in, dial-out, answer or hangup"),
+            ("method", "string", false, "POST (a form) or GET (a query); POST without it"),
+        ],
+        success: CREATED,
+        ..act(
+            "/api/ver1.0/extension/{id}/event/",
+            "Have an event of an extension told, as at Ringme and Telphin",
+        )
+    },
+    Route {
+        method: "DELETE",
+        ..act("/api/ver1.0/extension/{id}/event/{event}", "End a subscription of one's own")
+    },
     look("/api/v1/openapi.json", "This description"),
 ];
 
@@ -211,6 +229,8 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/reload", post(settings::reload))
         .route("/api/v1/doctor", post(doctor::doctor))
         .route("/api/v1/trace", get(trace::trace))
+        .route("/api/ver1.0/extension/{id}/event/", get(subscriptions::list).post(subscriptions::add))
+        .route("/api/ver1.0/extension/{id}/event/{event}", delete(subscriptions::end))
         .route("/api/v1/openapi.json", get(openapi::openapi))
         .fallback(async |request: Request| Problem::no_path(request.uri().path()))
         .method_not_allowed_fallback(async || {

@@ -74,7 +74,7 @@ impl Reader {
     /// nothing is committed then that anybody could be told of, and much may be kept.
     async fn is_of_another_store(&self) -> bool {
         self.since > self.archive.committed()
-            && self.archive.upstreams().await.is_ok_and(|(_, newest)| self.since > newest)
+            && self.archive.upstreams().await.is_ok_and(|known| self.since > known.newest)
     }
 
     async fn run(mut self) {

@@ -70,6 +70,7 @@ impl From<UpstreamError> for Problem {
             UpstreamError::Future { .. } => {
                 Problem::wrong(message, "give a number that GET /api/v1/events has")
             }
+            UpstreamError::Subscription(error) => error.into(),
             UpstreamError::Busy => Problem::unavailable(
                 "busy",
                 message,

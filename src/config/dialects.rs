@@ -203,6 +203,18 @@ section! {
 }
 
 impl Ringme {
+    /// Has an event told at a path of its own.
+    pub fn tell_at(&mut self, event: &str, path: Template) {
+        let place = match event {
+            "dial-in" => &mut self.dial_in,
+            "dial-out" => &mut self.dial_out,
+            "answer" => &mut self.answer,
+            "hangup" => &mut self.hangup,
+            _ => return,
+        };
+        *place = Some(path);
+    }
+
     /// What is asked for by each event that has a URL of its own.
     pub fn urls(&self) -> impl Iterator<Item = (&'static str, &Template)> {
         [

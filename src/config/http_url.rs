@@ -48,6 +48,12 @@ impl HttpUrl {
         &self.path
     }
 
+    /// The whole URL, secrets and all: for the store, and for whoever gave it.
+    pub fn whole(&self) -> String {
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.authority, self.path)
+    }
+
     /// The URL without what may be secret.
     pub fn masked(&self) -> String {
         let scheme = if self.secure { "https" } else { "http" };

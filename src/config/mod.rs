@@ -29,6 +29,7 @@ pub mod secret;
 pub mod settings;
 mod source;
 pub mod spelling;
+pub mod subscriptions;
 pub mod template;
 pub mod upstream;
 pub mod values;
@@ -51,6 +52,7 @@ pub use reader::{Key, Presence};
 pub use route::Route;
 pub use secret::Secret;
 pub use settings::{Admin, Audio, Device, Emergency, Journal, Limits, Log, Recording, Rtp, Sip, Token, User};
+pub use subscriptions::Subscriptions;
 pub use template::Template;
 pub use upstream::Upstream;
 pub use values::{Address, PortRange, Size};
@@ -106,6 +108,8 @@ section! {
         log: Log = default "{}";
         /// The API.
         admin: Admin = default "{}";
+        /// Programs that have themselves told of an extension's events through the API, as at Ringme and Telphin.
+        subscriptions: Subscriptions = default "{}";
         /// A system that is told what happens. There may be several.
         upstream: Vec<Upstream> = default "[]";
     }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::clock;
 use crate::config::Journal;
 use crate::events::CloudEvent;
-use crate::events::archive::{Archive, Job};
+use crate::events::archive::{Archive, Job, Standing};
 use crate::events::cloud_event::Digits;
 use crate::events::store::{Backlog, Blame, Store, StoreError, Write};
 use crate::events::tail::Tail;
@@ -277,8 +277,11 @@ impl Keeper {
                 self.forget_tail();
                 drop(reply.send(erased));
             }
+            Job::Commit { write, reply } => {
+                drop(reply.send(self.with(|store| store.commit(&[write]).map(drop))));
+            }
             Job::Upstreams { reply } => {
-                drop(reply.send(self.with(|store| Ok((store.upstreams()?, store.last_sequence()?)))));
+                drop(reply.send(self.with(|store| Standing::of(store))));
             }
             Job::Keep(_) | Job::Stop => {}
         }

@@ -9,9 +9,10 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use tokio::sync::{oneshot, watch};
 
 use super::cloud_event::CloudEvent;
-use super::store::{Entry, Erase, Erased, JournalPage, Query, StoreError, Write};
+use super::store::{Entry, Erase, Erased, JournalPage, Query, Store, StoreError, Write};
 use super::tail::Tail;
 use super::upstream::state::State;
+use super::upstream::subscription::Subscription;
 
 /// Where an answer goes.
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -60,13 +61,43 @@ pub enum Job {
         /// What was erased.
         reply: Reply<Erased>,
     },
-    /// Where the upstreams stand, and the number of the newest event.
+    /// Keep this at once, and say when it is there for good.
+    Commit {
+        /// What is to be kept.
+        write: Write,
+        /// That it is.
+        reply: Reply<()>,
+    },
+    /// What an earlier life left of upstreams.
     Upstreams {
         /// Where that goes.
-        reply: Reply<(Vec<State>, u64)>,
+        reply: Reply<Standing>,
     },
     /// Keep what waits, note an orderly end, and stop.
     Stop,
+}
+
+/// What there is of upstreams beside the configuration.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Standing {
+    /// Where they stand.
+    pub states: Vec<State>,
+    /// Those that programs asked for.
+    pub subscriptions: Vec<Subscription>,
+    /// The number of the newest event.
+    pub newest: u64,
+}
+
+impl Standing {
+    /// What this store has.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read.
+    pub fn of(store: &Store) -> Result<Standing, StoreError> {
+        let (states, subscriptions) = (store.upstreams()?, store.subscriptions()?);
+        Ok(Standing { states, subscriptions, newest: store.last_sequence()? })
+    }
 }
 
 /// The asking side; cheap to clone.
@@ -132,8 +163,13 @@ impl Archive {
         self.ask(|reply| Job::Erase { whose, now_utc_us, reply }).await
     }
 
-    /// Where the upstreams stand, and the number of the newest event.
-    pub async fn upstreams(&self) -> Result<(Vec<State>, u64), ArchiveError> {
+    /// Keeps something that somebody waits for: once this answers, no power cut takes it away.
+    pub async fn commit(&self, write: Write) -> Result<(), ArchiveError> {
+        self.ask(|reply| Job::Commit { write, reply }).await
+    }
+
+    /// What an earlier life left of upstreams.
+    pub async fn upstreams(&self) -> Result<Standing, ArchiveError> {
         self.ask(|reply| Job::Upstreams { reply }).await
     }
 

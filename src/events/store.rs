@@ -8,6 +8,7 @@ mod backlog;
 mod error;
 mod journal;
 mod retention;
+mod subscription;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -26,6 +27,7 @@ pub use retention::{Erase, Erased, Pruned};
 
 use super::cloud_event::{CloudEvent, Digits, Recorded};
 use super::upstream::state::State;
+use super::upstream::subscription::Subscription;
 
 /// What marks the file as ours: `TIPR` (PRAGMA application_id).
 const APPLICATION: i32 = 0x5449_5052;
@@ -105,6 +107,16 @@ const STEPS: &[&str] = &[
         set_aside INTEGER NOT NULL
     ) WITHOUT ROWID;
 ",
+    "
+    CREATE TABLE subscription (
+        id INTEGER PRIMARY KEY,
+        extension TEXT NOT NULL,
+        event TEXT NOT NULL,
+        url TEXT NOT NULL,
+        method TEXT NOT NULL,
+        owner TEXT NOT NULL
+    );
+",
 ];
 
 /// The value of SQLite's `auto_vacuum` that gives pages back bit by bit.
@@ -153,6 +165,10 @@ pub enum Write {
     Upstream(State),
     /// There is no upstream of this name any more.
     UpstreamGone(String),
+    /// Somebody has themselves told of events.
+    Subscribed(Subscription),
+    /// The subscription of this number is over.
+    Unsubscribed(u32),
 }
 
 /// Calls and minutes of a line on a day.
@@ -308,6 +324,10 @@ impl Store {
                 Write::Upstream(state) => upstream::put(&transaction, state)?,
                 Write::UpstreamGone(name) => {
                     transaction.prepare_cached("DELETE FROM upstream WHERE name = ?1")?.execute([name])?;
+                }
+                Write::Subscribed(subscription) => subscription::put(&transaction, subscription)?,
+                Write::Unsubscribed(id) => {
+                    transaction.prepare_cached("DELETE FROM subscription WHERE id = ?1")?.execute([id])?;
                 }
                 Write::Setting { name, value: None } => {
                     transaction.prepare_cached("DELETE FROM setting WHERE name = ?1")?.execute([name])?;

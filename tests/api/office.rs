@@ -15,7 +15,7 @@ use tipring::admin::{Office, serve};
 use tipring::chance::Chance;
 use tipring::config::Config;
 use tipring::device::upstream::Dispatcher;
-use tipring::events::archive::{Archive, Job};
+use tipring::events::archive::{Archive, Job, Standing};
 use tipring::events::store::{Store, Write as Keep};
 use tipring::events::tail::Tail;
 use tipring::events::{Event, Kind, Recorder};
@@ -267,9 +267,9 @@ fn store_thread(file: PathBuf, jobs: Receiver<Box<Job>>, committed: watch::Sende
                     committed.send_modify(Tail::clear);
                     drop(reply.send(erased));
                 }
+                Job::Commit { write, reply } => drop(reply.send(store.commit(&[write]).map(drop))),
                 Job::Upstreams { reply } => {
-                    let both = store.upstreams().and_then(|all| Ok((all, store.last_sequence()?)));
-                    drop(reply.send(both));
+                    drop(reply.send(Standing::of(&store)));
                 }
                 Job::Stop => return,
             }

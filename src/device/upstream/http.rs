@@ -25,7 +25,7 @@ use super::super::clock;
 use super::super::resolver::Resolver;
 use super::super::sip_network::Stream;
 use super::super::tls::{self, Belief};
-use crate::config::{HttpUrl, Upstream};
+use crate::config::{HttpUrl, Subscriptions, Upstream};
 use crate::events::upstream::dialect::Request;
 use crate::events::upstream::outcome::Outcome;
 use crate::events::upstream::retry_after;
@@ -56,6 +56,8 @@ pub struct Door {
     belief: Belief,
     /// Made when it is needed first.
     tls: OnceLock<Arc<ClientConfig>>,
+    /// Where it may lead, if the URL is not the configuration's.
+    guard: Option<Subscriptions>,
 }
 
 /// A connection between two requests.
@@ -73,7 +75,13 @@ pub struct Rest {
 impl Door {
     /// The door that these settings name.
     pub fn of(settings: &Upstream) -> Door {
-        Door { url: settings.url.clone(), belief: Belief::of_upstream(settings), tls: OnceLock::new() }
+        let belief = Belief::of_upstream(settings);
+        Door { url: settings.url.clone(), belief, tls: OnceLock::new(), guard: None }
+    }
+
+    /// The same, but that it leads only where these settings let a URL from outside lead, whatever its name stands for.
+    pub fn guarded(self, guard: Subscriptions) -> Door {
+        Door { guard: Some(guard), ..self }
     }
 
     /// Sends a request over the connection that rests, if it still stands, or over a new one. What is left of the answer
@@ -158,6 +166,10 @@ impl Door {
         let port = self.url.port();
         let mut last = "there is none".to_owned();
         for address in self.addresses().await? {
+            if self.guard.as_ref().is_some_and(|guard| !guard.permit(address)) {
+                last = "it leads to this machine or into a private network".to_owned();
+                continue;
+            }
             match timeout(CONNECTING, TcpStream::connect(SocketAddr::new(address, port))).await {
                 Ok(Ok(stream)) => {
                     // What can't be set costs a moment, no more.

@@ -4,6 +4,7 @@
 //! bring back what became of it. So nobody waits for a slow one, and nothing is shared.
 
 mod http;
+mod subscriptions;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,16 +16,18 @@ use tokio::task::JoinSet;
 use super::clock;
 use crate::chance::Chance;
 use crate::config::{self, Config};
-use crate::events::archive::Archive;
+use crate::events::archive::{Archive, Standing};
 use crate::events::store::Write;
 use crate::events::upstream::desk::{Tested, UpstreamError, Upstreams, View, Wish};
 use crate::events::upstream::dialect::Request;
 use crate::events::upstream::outcome::{Outcome, Verdict};
+use crate::events::upstream::subscription::{Subscriptions, is_subscribed};
 use crate::events::upstream::{Action, Upstream};
 use crate::events::{CloudEvent, Kind};
 use crate::now::earliest;
 use crate::phone::desk::Desk;
 use http::{Door, Resting};
+use subscriptions::Kept;
 
 /// Results of tasks that may wait.
 const QUEUE: usize = 256;
@@ -44,6 +47,7 @@ pub struct Dispatcher {
     results: mpsc::Sender<Came>,
     inbox: mpsc::Receiver<Came>,
     running: Vec<Running>,
+    subscriptions: Subscriptions,
     /// The key of the next one.
     next: u64,
     newest: u64,
@@ -67,6 +71,7 @@ enum Came {
     Page { key: u64, since: u64, page: Option<Vec<CloudEvent>> },
     Attempted { key: u64, sequence: u64, outcome: Outcome },
     Rests { key: u64, resting: Resting },
+    Kept(Kept),
 }
 
 /// What others have to take.
@@ -93,6 +98,7 @@ impl Dispatcher {
             results,
             inbox,
             running: Vec::new(),
+            subscriptions: Subscriptions::default(),
             next: 0,
             newest: 0,
             chance,
@@ -143,20 +149,22 @@ impl Dispatcher {
 
     /// Begins where the life before ended. Nothing is told before that is known.
     async fn recall(&mut self) {
-        let (states, newest) = loop {
+        let Standing { states, subscriptions, newest } = loop {
             match self.archive.upstreams().await {
                 Ok(known) => break known,
                 Err(_) => tokio::time::sleep(AGAIN).await,
             }
         };
         self.newest = newest;
+        self.subscriptions = Subscriptions::new(subscriptions);
         let config = self.config.borrow_and_update().clone();
+        let wanted = self.wanted(&config);
         for state in &states {
-            if !config.upstream.iter().any(|settings| settings.name == state.name) {
+            if !wanted.iter().any(|settings| settings.name == state.name) {
                 self.errand(Errand::Keep(Write::UpstreamGone(state.name.clone())));
             }
         }
-        for settings in &config.upstream {
+        for settings in &wanted {
             let state = states.iter().find(|state| state.name == settings.name).cloned();
             let running = self.begin(settings, &config, state);
             self.running.push(running);
@@ -175,7 +183,7 @@ impl Dispatcher {
         Running {
             key: self.next,
             upstream: Upstream::new(now, settings.clone(), serial, state, self.newest, chance),
-            door: Arc::new(Door::of(settings)),
+            door: door(settings, config),
             resting: Vec::new(),
             tasks: JoinSet::new(),
         }
@@ -185,13 +193,13 @@ impl Dispatcher {
     fn configure(&mut self) {
         let config = self.config.borrow_and_update().clone();
         let mut before = std::mem::take(&mut self.running);
-        for settings in &config.upstream {
+        for settings in &self.wanted(&config) {
             let old = before.iter().position(|it| it.upstream.settings().name == settings.name);
             let old = old.map(|index| before.swap_remove(index));
             let running = match old {
                 Some(mut same) if same.upstream.settings() == settings => {
                     // The file of its authorities may be another one under the same name.
-                    same.door = Arc::new(Door::of(settings));
+                    same.door = door(settings, &config);
                     same.resting.clear();
                     same
                 }
@@ -206,6 +214,13 @@ impl Dispatcher {
             let name = gone.upstream.settings().name.clone();
             self.errand(Errand::Keep(Write::UpstreamGone(name)));
         }
+    }
+
+    /// The upstreams of the configuration, and those that programs asked for.
+    fn wanted(&self, config: &Config) -> Vec<config::Upstream> {
+        let mut wanted = config.upstream.clone();
+        wanted.extend(self.subscriptions.settings(config));
+        wanted
     }
 
     fn until_next(&self) -> Duration {
@@ -229,7 +244,12 @@ impl Dispatcher {
     }
 
     fn came(&mut self, result: Came) {
-        let (Came::Page { key, .. } | Came::Attempted { key, .. } | Came::Rests { key, .. }) = &result;
+        if let Came::Kept(kept) = result {
+            return self.subscription_kept(kept);
+        }
+        let (Came::Page { key, .. } | Came::Attempted { key, .. } | Came::Rests { key, .. }) = &result else {
+            return;
+        };
         let Some(running) = self.running.iter_mut().find(|running| running.key == *key) else { return };
         match result {
             Came::Page { since, page, .. } => running.upstream.handle_page(clock::now(), since, page),
@@ -241,6 +261,7 @@ impl Dispatcher {
                     running.resting.push(resting);
                 }
             }
+            Came::Kept(_) => {}
         }
     }
 
@@ -253,6 +274,9 @@ impl Dispatcher {
             Wish::List(reply) => {
                 let views: Vec<View> = self.running.iter().map(|it| it.upstream.view(now)).collect();
                 let _ = reply.send(Ok(views));
+            }
+            Wish::Subscription { extension, who, what, reply } => {
+                self.subscription_wished(&extension, &who, what, reply);
             }
             Wish::Test { name, reply } => {
                 let known = known();
@@ -318,6 +342,13 @@ impl Dispatcher {
             self.later_at.get_or_insert(clock::now().deadline(AGAIN));
         }
     }
+}
+
+/// The way to an upstream. One that a program asked for leads nowhere inside.
+fn door(settings: &config::Upstream, config: &Config) -> Arc<Door> {
+    let door = Door::of(settings);
+    let subscribed = is_subscribed(&settings.name);
+    Arc::new(if subscribed { door.guarded(config.subscriptions.clone()) } else { door })
 }
 
 fn attempt(running: &mut Running, sequence: u64, request: Request, results: mpsc::Sender<Came>) {

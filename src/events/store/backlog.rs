@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use super::{Binding, Write};
 use crate::events::upstream::state::State;
+use crate::events::upstream::subscription::Subscription;
 
 /// Why events are missing that nobody could keep in time.
 const OVERLOAD: &str = "overload";
@@ -94,6 +95,9 @@ fn key(write: &Write) -> Option<String> {
         Write::Upstream(State { name, .. }) | Write::UpstreamGone(name) => Some(format!("upstream {name}")),
         Write::Binding(Binding { line, flow, .. }) | Write::Unbound { line, flow } => {
             Some(format!("binding {flow} {line}"))
+        }
+        Write::Subscribed(Subscription { id, .. }) | Write::Unsubscribed(id) => {
+            Some(format!("subscription {id}"))
         }
         Write::Event(_) | Write::Gap { .. } | Write::Usage(_) => None,
     }

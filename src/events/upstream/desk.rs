@@ -3,6 +3,8 @@
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+use super::subscription::{Applicant, Subscription, SubscriptionError, Wanted};
+
 /// Wishes that may wait.
 const QUEUE: usize = 64;
 
@@ -30,6 +32,37 @@ pub enum Wish {
         /// How it is then.
         reply: Reply<View>,
     },
+    /// Something about subscriptions.
+    Subscription {
+        /// The extension.
+        extension: String,
+        /// Who asks.
+        who: Applicant,
+        /// What they want.
+        what: SubscriptionWish,
+        /// What that is about then.
+        reply: Reply<Vec<Subscribed>>,
+    },
+}
+
+/// What can be asked about the subscriptions of an extension.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SubscriptionWish {
+    /// Those that are one's own; all, for whoever may see all.
+    List,
+    /// Another one.
+    Add(Wanted),
+    /// One less.
+    End(u32),
+}
+
+/// A subscription, as whoever asks is told of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Subscribed {
+    /// What it is.
+    pub subscription: Subscription,
+    /// A URL that would be better: its own can be guessed.
+    pub proposal: Option<String>,
 }
 
 /// What an upstream can be told.
@@ -119,6 +152,9 @@ pub enum UpstreamError {
         /// The newest there is.
         newest: u64,
     },
+    /// It is about a subscription.
+    #[error(transparent)]
+    Subscription(#[from] SubscriptionError),
     /// Too much is asked at once, or the appliance is ending.
     #[error("the upstreams do not answer")]
     Busy,
@@ -148,6 +184,16 @@ impl Upstreams {
     /// Changes what one of them does.
     pub async fn change(&self, name: String, change: Change) -> Result<View, UpstreamError> {
         self.ask(|reply| Wish::Change { name, change, reply }).await
+    }
+
+    /// Asks about the subscriptions of an extension. What is added or ended outlives a power cut once this answers.
+    pub async fn subscription(
+        &self,
+        extension: String,
+        who: Applicant,
+        what: SubscriptionWish,
+    ) -> Result<Vec<Subscribed>, UpstreamError> {
+        self.ask(|reply| Wish::Subscription { extension, who, what, reply }).await
     }
 
     async fn ask<T>(&self, wish: impl FnOnce(Reply<T>) -> Wish) -> Result<T, UpstreamError> {

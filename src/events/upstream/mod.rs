@@ -42,6 +42,7 @@ pub mod ringme;
 mod samples;
 pub mod slack;
 pub mod state;
+pub mod subscription;
 pub mod webhook;
 pub mod webitel;
 
