@@ -448,6 +448,7 @@ fn leg(batch: u64) -> Leg {
         did: None,
         diverted: None,
         connected: None,
+        callback_id: None,
     }
 }
 

@@ -115,6 +115,7 @@ fn entry(at: u64) -> Entry {
         did: None,
         diverted: None,
         connected: None,
+        callback_id: None,
     };
     let started = BEGIN + i64::try_from(at).unwrap_or(0) * 30_000_000;
     Entry {

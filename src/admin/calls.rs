@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::access::Caller;
@@ -15,7 +16,7 @@ use super::idempotency::{Kept, Standing};
 use super::monitor::snapshot;
 use super::request::{About, Nothing, Told, body};
 use super::{App, now_utc_us};
-use crate::phone::command::{Command, Destination, RecordAction, Reply};
+use crate::phone::command::{Callback, Command, Destination, End, RecordAction, Reply};
 
 /// What stands for the one call that can only be meant.
 const CURRENT: &str = "current";
@@ -43,21 +44,51 @@ pub(super) async fn dial(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Answer {
+    once(&app, &caller, request, |Dial { to, line }, _| Command::Call { to, line }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Join {
+    from: String,
+    to: String,
+    #[serde(default)]
+    line: Option<String>,
+}
+
+pub(super) async fn callback(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Answer {
+    once(&app, &caller, request, |Join { from, to, line }, request| {
+        let end = |number, line| End { number, line };
+        let (from, to) = (end(from, line.clone()), end(to, line));
+        Command::Callback(Callback { from, to, ring_for: None, request })
+    })
+    .await
+}
+
+/// Begins a call, and no second one where the request is repeated with its key.
+async fn once<T: DeserializeOwned>(
+    app: &App,
+    caller: &Caller,
+    request: Request,
+    command: impl FnOnce(T, Option<String>) -> Command,
+) -> Answer {
     let key = request.headers().get("idempotency-key").cloned();
+    // A key of other octets than ASCII is refused like any wrong one.
+    let key = key.map(|key| key.to_str().unwrap_or_default().to_owned());
     let body = body(request).await?;
     let claim = match &key {
         None => None,
-        Some(key) => {
-            // A key of other octets than ASCII is refused like any wrong one.
-            let key = key.to_str().unwrap_or_default();
-            match app.repeats.claim(&caller.name, key, &body, Instant::now())? {
-                Standing::New(claim) => Some(claim),
-                Standing::Repeated(kept) => return Ok(again(kept)),
-            }
-        }
+        Some(key) => match app.repeats.claim(&caller.name, key, &body, Instant::now())? {
+            Standing::New(claim) => Some(claim),
+            Standing::Repeated(kept) => return Ok(again(kept)),
+        },
     };
-    let Told(Dial { to, line }) = Told::<Dial>::from_request(Request::new(body.into()), &()).await?;
-    match app.office.desk.ask(Command::Call { to, line }, caller.origin).await? {
+    let Told(told) = Told::<T>::from_request(Request::new(body.into()), &()).await?;
+    match app.office.desk.ask(command(told, key), caller.origin).await? {
         Reply::Call(call) => {
             let id = call.id.clone();
             let body = serde_json::to_string(&call).unwrap_or_default();

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::routes::{ROUTES, Route};
 
-/// Header of requests that dial.
-const IDEMPOTENT: &str = "/api/v1/calls";
+/// Requests that dial.
+const IDEMPOTENT: [&str; 2] = ["/api/v1/calls", "/api/v1/callback"];
 
 pub(super) async fn openapi() -> Json<Value> {
     Json(description())
@@ -63,7 +63,7 @@ fn operation(route: &Route) -> Value {
         let schema = json!({ "type": "string" });
         parameters.push(json!({ "name": name, "in": "query", "description": meaning, "schema": schema }));
     }
-    if route.method == "POST" && route.path == IDEMPOTENT {
+    if route.method == "POST" && IDEMPOTENT.contains(&route.path) {
         let meaning = "1 to 255 visible ASCII characters; the answer is kept for 24 hours";
         let schema = json!({ "type": "string", "maxLength": 255 });
         parameters.push(

@@ -102,6 +102,18 @@ pub const ROUTES: &[Route] = &[
         body: &[("action", "string", true, "start, pause, resume or stop")],
         ..act("/api/v1/calls/{id}/record", "Record a call")
     },
+    Route {
+        body: &[
+            ("from", "string", true, "who is rung first; a line's own name or number is this device itself"),
+            ("to", "string", true, "who is called once the first one has answered"),
+            ("line", "string", false, "the line for both; without it as the number plan says"),
+        ],
+        success: CREATED,
+        ..act(
+            "/api/v1/callback",
+            "Ring somebody, then somebody else, and join both; with an Idempotency-Key once",
+        )
+    },
     look("/api/v1/lines", "The lines in the order of the configuration"),
     act("/api/v1/lines/{name}/register", "Register a line now, also one that was told to stop"),
     act("/api/v1/lines/{name}/unregister", "Remove a line's registration until asked otherwise"),
@@ -213,6 +225,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/calls/{id}/dtmf", post(calls::dtmf))
         .route("/api/v1/calls/{id}/transfer", post(calls::transfer))
         .route("/api/v1/calls/{id}/record", post(calls::record))
+        .route("/api/v1/callback", post(calls::callback))
         .route("/api/v1/lines", get(lines::list))
         .route("/api/v1/lines/{name}/register", post(lines::register))
         .route("/api/v1/lines/{name}/unregister", post(lines::unregister))

@@ -12,11 +12,9 @@ const ABSENT: &[(&str, &str, &str)] = &[
     ("", "ami", "the AMI listener"),
     ("", "update", "updating"),
     ("*", "board", "board descriptions"),
-    ("*", "callback", "callback"),
     ("*", "ussd", "USSD"),
     ("line", "forward", "call forwarding"),
     ("audio", "echo_cancel", "echo cancelling"),
-    ("limits", "external_to_external", "joining two outside calls"),
 ];
 
 /// The feature that a key belongs to, if the key is one of a feature that is not there.

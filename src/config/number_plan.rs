@@ -61,6 +61,15 @@ impl<'p> NumberPlan<'p> {
         self.home
     }
 
+    /// Whether a number may lead out of the PBX: it has a plus, or more digits in a row than an extension. An address counts
+    /// as its user.
+    pub fn is_outside(number: &str) -> bool {
+        let spelled = spelled(user(number.trim()));
+        let longest = spelled.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or_default();
+        let is_name = spelled.chars().any(char::is_alphabetic);
+        !is_name && (spelled.starts_with('+') || longest >= SHORTEST_OUTSIDE)
+    }
+
     /// The number in E.164, `+` and 7 to 15 digits: `8 (495) 445-11-20` in RU is `+74954451120`. An address counts as its
     /// user. `None` for names, extensions, and where the plan or the number of digits leaves a doubt.
     pub fn e164(&self, number: &str) -> Option<String> {
@@ -185,6 +194,26 @@ mod tests {
     use proptest::test_runner::RngSeed;
 
     use super::*;
+
+    #[test]
+    fn an_extension_does_not_lead_out_of_the_pbx() {
+        for inside in
+            ["101", "100001", "13596*106", "*21#", "anna", "sip:101@pbx.example", "user12345678", ""]
+        {
+            assert!(!NumberPlan::is_outside(inside), "{inside}");
+        }
+        for outside in [
+            "4451120",
+            "445-11-20",
+            "+112",
+            "*67*84951234567",
+            "sip:74951234567@pbx",
+            "tel:+7-495",
+            "9100001",
+        ] {
+            assert!(NumberPlan::is_outside(outside), "{outside}");
+        }
+    }
 
     #[test]
     fn numbers_become_e164_where_the_country_leaves_no_doubt() {

@@ -130,6 +130,9 @@ section! {
         minutes_per_day: u32 = default "1500";
         /// After this time an outgoing call ends. Duration, 1m to 7d; "0s" is no limit.
         max_duration: Duration = default "\"4h\"", if zero_or_within(60 * SECOND, 7 * DAY);
+        /// true: two numbers outside of the PBX may be joined, by a callback or a transfer. Whoever can start one then has two
+        /// strangers talk at your expense. Outside is a number of seven digits or more, or with a plus, and another domain.
+        external_to_external: bool = default "false";
     }
 }
 

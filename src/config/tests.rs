@@ -228,7 +228,6 @@ fn each_kind_of_mistake_has_its_cure() {
             "[[route]]\nmatch = '^8'\nvia = \"gsm1\"\n[[line]]\nname = \"a\"\nuser = \"1\"\ndomain = \"d\"\npassword = \"x\"\n",
             "t.toml:3: there is no line gsm1; GSM ports are not part of this version; the lines are: a",
         ),
-        ("[limits]\nexternal_to_external = true\n", "joining two outside calls is not part of this version"),
         (
             "[audio]\necho_cancel = true\n",
             "t.toml:2: echo_cancel: echo cancelling is not part of this version; remove it",

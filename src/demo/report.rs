@@ -297,6 +297,7 @@ mod tests {
             did: None,
             diverted: None,
             connected: None,
+            callback_id: None,
         };
         let quality = Quality { mos: Some(4.414), jitter_us: 1_260, packets_lost: 3, ..Quality::default() };
         let told = [

@@ -49,6 +49,7 @@ pub const TYPES: &[&str] = &[
     "call.media",
     "call.held",
     "call.resumed",
+    "call.bridged",
     "call.transferred",
     "call.transfer_failed",
     "call.dtmf",
@@ -61,6 +62,7 @@ pub const TYPES: &[&str] = &[
     "recording.paused",
     "recording.ready",
     "recording.deleted",
+    "originate.queued",
     "originate.result",
     "voicemail.waiting",
     "limit.reached",
@@ -264,6 +266,15 @@ pub enum Kind {
         /// Who took it back.
         by: Side,
     },
+    /// `call.bridged`: the far end of this leg and that of another one of the same call hear each other.
+    #[serde(rename = "call.bridged")]
+    CallBridged {
+        /// Who calls whom.
+        #[serde(flatten)]
+        leg: Leg,
+        /// The other leg.
+        with: String,
+    },
     /// `call.transferred`: the far end has the target instead of us; `call.ended` follows.
     #[serde(rename = "call.transferred")]
     CallTransferred {
@@ -432,16 +443,36 @@ pub enum Kind {
         /// `age`, `size` or `erased` (somebody asked for it).
         reason: String,
     },
-    /// `originate.result`: what became of a call that a program asked for.
-    #[serde(rename = "originate.result")]
-    OriginateResult {
-        /// The `Idempotency-Key` of the request, or one made here.
+    /// `originate.queued`: a callback was asked for and begins: `from` is rung, then `to`, and both are joined.
+    #[serde(rename = "originate.queued")]
+    OriginateQueued {
+        /// The callback, as its legs name it.
+        callback_id: String,
+        /// The `Idempotency-Key` of the request, or the callback again.
         request: String,
         /// Who asked.
         origin: Origin,
-        /// What was to be called.
+        /// Who is called first.
+        from: Number,
+        /// Who is called then.
         to: Number,
-        /// What became of it; `answered` is told at the answer.
+    },
+    /// `originate.result`: what became of a callback. `answered` is told when both are joined.
+    #[serde(rename = "originate.result")]
+    OriginateResult {
+        /// The callback, as its legs name it.
+        callback_id: String,
+        /// The `Idempotency-Key` of the request, or the callback again.
+        request: String,
+        /// Who asked.
+        origin: Origin,
+        /// Who was called first.
+        from: Number,
+        /// Who was to be called then.
+        to: Number,
+        /// Whether the first one had answered.
+        reached: bool,
+        /// What became of it.
         result: CallResult,
         /// Why.
         cause: Cause,
@@ -573,6 +604,7 @@ impl Kind {
             | Kind::CallMedia { leg, .. }
             | Kind::CallHeld { leg, .. }
             | Kind::CallResumed { leg, .. }
+            | Kind::CallBridged { leg, .. }
             | Kind::CallDtmf { leg, .. }
             | Kind::CallQuality { leg, .. }
             | Kind::CallRefused { leg, .. }
@@ -600,6 +632,7 @@ impl Kind {
             Kind::CallMedia { .. } => "call.media",
             Kind::CallHeld { .. } => "call.held",
             Kind::CallResumed { .. } => "call.resumed",
+            Kind::CallBridged { .. } => "call.bridged",
             Kind::CallTransferred { .. } => "call.transferred",
             Kind::TransferFailed { .. } => "call.transfer_failed",
             Kind::CallDtmf { .. } => "call.dtmf",
@@ -612,6 +645,7 @@ impl Kind {
             Kind::RecordingPaused { .. } => "recording.paused",
             Kind::RecordingReady { .. } => "recording.ready",
             Kind::RecordingDeleted { .. } => "recording.deleted",
+            Kind::OriginateQueued { .. } => "originate.queued",
             Kind::OriginateResult { .. } => "originate.result",
             Kind::VoicemailWaiting { .. } => "voicemail.waiting",
             Kind::LimitReached { .. } => "limit.reached",

@@ -76,6 +76,23 @@ impl CallResult {
         CallResult::ALL.into_iter().find(|result| result.as_str() == word)
     }
 
+    /// The cause of ISDN (Q.850) that says the same to a network.
+    pub fn q850(self) -> u8 {
+        match self {
+            CallResult::Answered | CallResult::Cancelled => 16,
+            CallResult::Busy => 17,
+            CallResult::NoAnswer => 19,
+            CallResult::Unreachable => 20,
+            CallResult::Rejected => 21,
+            CallResult::AnsweredElsewhere => 26,
+            CallResult::InvalidNumber => 1,
+            CallResult::Congestion => 34,
+            CallResult::MediaLost => 41,
+            CallResult::Barred | CallResult::NoFunds => 50,
+            CallResult::Failed => 31,
+        }
+    }
+
     /// Whether an incoming call with this result is one that somebody should return.
     pub fn is_missed(self) -> bool {
         matches!(self, CallResult::NoAnswer | CallResult::Cancelled | CallResult::Busy)

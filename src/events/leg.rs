@@ -46,6 +46,8 @@ pub enum Origin {
     Api,
     /// A person at the keys of the device.
     Keys,
+    /// A program that speaks the manager protocol of Asterisk.
+    Ami,
 }
 
 /// Which end of the leg did something.
@@ -115,6 +117,9 @@ pub struct Leg {
     /// Who is really at the other end, once the PBX has told (connected identity).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub connected: Option<Party>,
+    /// The callback that the leg is a part of.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub callback_id: Option<String>,
 }
 
 /// The way that a leg's audio takes. Places are named as candidates are (RFC 8839 §5.1): `host`, an address of the

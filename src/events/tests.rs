@@ -34,6 +34,7 @@ pub(crate) fn leg() -> Leg {
         did: None,
         diverted: None,
         connected: None,
+        callback_id: None,
     }
 }
 
@@ -136,10 +137,21 @@ fn all_kinds() -> Vec<Kind> {
             bytes: 44,
         },
         Kind::RecordingDeleted { recording_id: text(), reason: "age".into() },
+        Kind::CallBridged { leg: leg(), with: text() },
+        Kind::OriginateQueued {
+            callback_id: text(),
+            request: text(),
+            origin: Origin::Ami,
+            from: Number::new("101"),
+            to: Number::new("100"),
+        },
         Kind::OriginateResult {
+            callback_id: text(),
             request: text(),
             origin: Origin::Api,
+            from: Number::new("101"),
             to: Number::new("100"),
+            reached: true,
             result: CallResult::Busy,
             cause,
         },

@@ -166,6 +166,8 @@ pub(super) struct Call {
     pub recorded: Option<String>,
     /// What the far end was asked to do with the call, until it is known what came of it.
     pub transfer: Option<Asked>,
+    /// The bridge that it is joined in with another leg, or will be: the person at the device has no part in it then.
+    pub bridge: Option<u32>,
     /// Digits that wait for the INFO before them to be answered.
     pub info_digits: VecDeque<char>,
     pub info_waits: bool,
@@ -196,8 +198,8 @@ impl Call {
         matches!(self.phase, Phase::Ringing { .. })
     }
 
-    /// Whether the person at the device hears this call: an early one or an active one that is not held.
-    pub fn is_heard(&self) -> bool {
+    /// Whether the far end is heard by somebody: in an early call, and in an active one that is not held.
+    fn is_open(&self) -> bool {
         match self.phase {
             Phase::Active { .. } => !self.held,
             Phase::Dialing | Phase::Proceeding { .. } => true,
@@ -205,9 +207,23 @@ impl Call {
         }
     }
 
+    /// Whether the person at the device hears this call.
+    pub fn is_heard(&self) -> bool {
+        self.bridge.is_none() && self.is_open()
+    }
+
+    /// Whether the person at the device talks in it.
+    pub fn is_talked_in(&self) -> bool {
+        self.is_active() && self.is_heard()
+    }
+
     /// The room that the leg belongs in now.
     pub fn room(&self) -> Room {
-        if self.is_heard() { Room::Terminal } else { Room::Apart }
+        match self.bridge {
+            _ if !self.is_open() => Room::Apart,
+            Some(bridge) => Room::Bridge(bridge),
+            None => Room::Terminal,
+        }
     }
 
     pub fn answered(&self) -> Option<Now> {
@@ -300,6 +316,8 @@ impl Call {
         let codec = self.path.plan.as_ref().and_then(|plan| plan.send);
         CallView {
             id: self.id.clone(),
+            leg: self.facts.leg_id.clone(),
+            callback: self.facts.callback_id.clone(),
             line: self.facts.line.clone(),
             direction: self.facts.direction.as_str(),
             number: far_end.number.as_ref().map(|number| number.dialled.clone()).unwrap_or_default(),
@@ -481,6 +499,7 @@ impl Call {
             recording: None,
             recorded: None,
             transfer: None,
+            bridge: None,
             info_digits: VecDeque::new(),
             info_waits: false,
             emergency: false,

@@ -1,6 +1,8 @@
 //! What people and programs ask of the phone, and what it answers. The same values serve the command line, the API and
 //! the keys of a device; no way in has rules of its own.
 
+use std::time::Duration;
+
 use super::routing::Decision;
 use super::snapshot::{CallView, Snapshot};
 
@@ -9,6 +11,8 @@ use super::snapshot::{CallView, Snapshot};
 pub enum Command {
     /// Call `to` – digits, a user name or a SIP URI – over `line`, or over the first line that is registered.
     Call { to: String, line: Option<String> },
+    /// Ring somebody, then somebody else, and join both.
+    Callback(Callback),
     /// Answer a ringing call.
     Answer { call: Option<String> },
     /// End a call, or refuse it if it still rings.
@@ -37,6 +41,29 @@ pub enum Command {
     Route { numbers: Vec<String>, line: Option<String> },
     /// Everything there is to see.
     Status,
+}
+
+/// Two that are to be joined. The answer is the call to the first one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Callback {
+    /// Who is rung first. The device itself is one of its lines' names, users or addresses: then `to` is called at once, and
+    /// heard here.
+    pub from: End,
+    /// Who is called once the first one has answered.
+    pub to: End,
+    /// How long the first one may ring; 30 s if nobody says.
+    pub ring_for: Option<Duration>,
+    /// What the asker knows its request by; events repeat it.
+    pub request: Option<String>,
+}
+
+/// One end of a [`Callback`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Digits, a user name or a SIP URI.
+    pub number: String,
+    /// The line; the first one that is registered if nobody says, and the number plan has no other.
+    pub line: Option<String>,
 }
 
 /// Who gets a call that is given away.

@@ -1,5 +1,6 @@
 //! The end of a call: who ended it and why, and its story told to the last word.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::call::{Call, Phase};
@@ -107,8 +108,10 @@ impl Phone {
             call.hold_us += now.mono_us.saturating_sub(since.mono_us);
         }
         let open = call.path.plan.is_some();
-        let busy_tone =
-            call.facts.direction == Direction::Out && answered.is_none() && result != CallResult::Cancelled;
+        let busy_tone = call.facts.direction == Direction::Out
+            && answered.is_none()
+            && result != CallResult::Cancelled
+            && call.bridge.is_none();
         let give_up_at = now.deadline(LAST_FIGURES_WITHIN);
         call.path.restart = None;
         call.phase = Phase::Ending { give_up_at, result, cause, at: now, answered };
@@ -116,6 +119,7 @@ impl Phone {
         if busy_tone {
             self.tones.failed(now, result);
         }
+        self.callback_leg_ended(now, index);
         if open {
             self.outputs.push_back(Output::Media(Command::Close { leg }));
         } else {
@@ -164,7 +168,13 @@ impl Phone {
             let usage = self.guard.talked(now, &call.facts.line, talk_us);
             self.keep(Write::Usage(usage));
         }
-        self.tell_end(now, entry);
+        let whole = self.tell_end(now, entry);
+        // The other leg tells the end of both.
+        if self.calls.iter().any(|other| other.id == call.id) {
+            return;
+        }
+        let closed = self.close_callback(now, &call.id).unwrap_or(whole);
+        self.tell(now, Event::of_call(&call.id, closed));
     }
 
     /// The whole story of a call that never got further than being refused.
@@ -176,18 +186,35 @@ impl Phone {
             cause,
             ..Entry::begun(id, leg, now.utc_us)
         };
-        self.tell_end(now, entry);
+        let closed = self.tell_end(now, entry);
+        self.tell(now, Event::of_call(id, closed));
     }
 
-    /// Ends the story of a call that was going on when the power went.
-    pub(super) fn tell_interrupted(&mut self, now: Now, entry: Entry) {
-        let cause = Cause::network("the device lost its power or was killed during the call");
-        let result =
-            Some(if entry.answered_utc_us.is_some() { CallResult::Answered } else { CallResult::Failed });
-        self.tell_end(now, Entry { ended_utc_us: Some(now.utc_us), result, cause, ..entry });
+    /// Ends the stories of calls that were going on when the power went.
+    pub(super) fn tell_interrupted(&mut self, now: Now, entries: Vec<Entry>) {
+        let mut waiting: Vec<String> = entries.iter().map(|entry| entry.call_id.clone()).collect();
+        let mut legs = BTreeMap::new();
+        for entry in entries {
+            let cause = Cause::network("the device lost its power or was killed during the call");
+            let answered = entry.answered_utc_us.is_some();
+            let result = Some(if answered { CallResult::Answered } else { CallResult::Failed });
+            let id = entry.call_id.clone();
+            let mut closed =
+                self.tell_end(now, Entry { ended_utc_us: Some(now.utc_us), result, cause, ..entry });
+            waiting.swap_remove(0);
+            let told = legs.entry(id.clone()).or_insert(0);
+            *told += 1;
+            if let Kind::CallClosed { legs, .. } = &mut closed {
+                *legs = *told;
+            }
+            if !waiting.contains(&id) {
+                self.tell(now, Event::of_call(id, closed));
+            }
+        }
     }
 
-    fn tell_end(&mut self, now: Now, entry: Entry) {
+    /// Tells the end of a leg; that of the whole call, if it was the only one.
+    fn tell_end(&mut self, now: Now, entry: Entry) -> Kind {
         self.keep(Write::Call(Box::new(entry.clone())));
         let id = entry.call_id;
         let result = entry.result.unwrap_or(CallResult::Failed);
@@ -204,32 +231,9 @@ impl Phone {
             recording_id: entry.recording_id,
         };
         self.tell(now, Event::of_call(&id, ended));
-        self.tell_closed(now, &id, entry.leg, result, total_us, talk_us);
-    }
-
-    fn tell_closed(
-        &mut self,
-        now: Now,
-        id: &str,
-        facts: Leg,
-        result: CallResult,
-        total_us: u64,
-        talk_us: u64,
-    ) {
-        let missed = facts.direction == Direction::In && result.is_missed();
-        let closed = Kind::CallClosed {
-            line: facts.line,
-            direction: facts.direction,
-            caller: facts.caller,
-            called: facts.called,
-            did: facts.did,
-            result,
-            missed,
-            legs: 1,
-            total_us,
-            talk_us,
-        };
-        self.tell(now, Event::of_call(id, closed));
+        let Leg { line, direction, caller, called, did, .. } = entry.leg;
+        let missed = direction == Direction::In && result.is_missed();
+        Kind::CallClosed { line, direction, caller, called, did, result, missed, legs: 1, total_us, talk_us }
     }
 
     /// The call that a wish means: the named one, or the only one that it can mean.
@@ -241,20 +245,24 @@ impl Phone {
     ) -> Result<usize, Refusal> {
         let alive = || self.calls.iter().enumerate().filter(|(_, call)| !call.is_over());
         if let Some(id) = id {
-            let known = alive().find(|(_, call)| call.id == id);
-            let (index, call) = known.ok_or_else(|| {
+            // A call that has two legs is meant by its name, each leg by its own.
+            let named = || alive().filter(|(_, call)| call.id == id || call.facts.leg_id == id);
+            if named().next().is_none() {
                 let hint = "`tipring status` lists the calls that are going on";
-                Refusal::new(Blame::NotFound, "no_such_call", format!("there is no call `{id}`"), hint)
-            })?;
-            if !fits(call) {
+                let message = format!("there is no call `{id}`");
+                return Err(Refusal::new(Blame::NotFound, "no_such_call", message, hint));
+            }
+            let Some((index, _)) = named().find(|(_, call)| fits(call)) else {
                 let message = format!("call {id} is not {what}");
                 let hint = "`tipring status` shows the state of each call";
                 return Err(Refusal::new(Blame::State, "wrong_state", message, hint));
-            }
+            };
             return Ok(index);
         }
         let mut fitting = alive().filter(|(_, call)| fits(call));
-        match (fitting.next(), fitting.next()) {
+        let first = fitting.next();
+        let another = fitting.find(|(_, call)| first.is_some_and(|(_, first)| first.id != call.id));
+        match (first, another) {
             (Some((index, _)), None) => Ok(index),
             (None, _) => {
                 let hint = "`tipring status` lists the calls";

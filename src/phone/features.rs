@@ -90,9 +90,7 @@ impl Phone {
         let call = &mut self.calls[index];
         if by_info {
             call.info_digits.extend(digits.chars().filter(|digit| *digit != ','));
-            if !call.info_waits {
-                self.next_info_digit(now, index);
-            }
+            self.send_info_digits(now, index);
         } else {
             let leg = call.path.leg;
             self.outputs.push_back(Output::Media(Command::Dtmf { leg, dtmf: Dtmf::new(digits) }));
@@ -100,6 +98,13 @@ impl Phone {
         let method = if by_info { "info" } else { self.digit_method(index) };
         self.tell_digits(now, index, Side::Local, digits.to_owned(), None, method);
         Ok(Reply::Done)
+    }
+
+    /// Sends the digits that wait for an INFO, if none is under way.
+    pub(super) fn send_info_digits(&mut self, now: Now, index: usize) {
+        if !self.calls[index].info_waits {
+            self.next_info_digit(now, index);
+        }
     }
 
     fn digit_method(&self, index: usize) -> &'static str {
@@ -127,6 +132,8 @@ impl Phone {
     pub(super) fn digits_by_info(&mut self, now: Now, index: usize, content_type: &str, body: &[u8]) {
         let Some((digit, duration_us)) = info_digit(content_type, body) else { return };
         self.tell_digits(now, index, Side::Remote, digit.to_string(), duration_us, "info");
+        let duration_ms = duration_us.unwrap_or_default() / 1000;
+        self.pass_on_digit(now, index, digit, u32::try_from(duration_ms).unwrap_or_default());
     }
 
     pub(super) fn tell_digits(

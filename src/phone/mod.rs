@@ -11,6 +11,7 @@
 //! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `features` what is done during it;
 //!   `auto_answer` when nobody has to take it;
 //! * `party` who calls whom, as the PBX tells it;
+//! * `callback` two that are rung one after the other and joined in a bridge;
 //! * `tones` what the person at the device hears besides the calls;
 //! * [`routing`] what becomes of a dialled number; `limits` the one guard that every call passes;
 //! * [`inspection`] the look at lines and their servers before there is a phone, [`diagnosis`] what stands between both;
@@ -18,6 +19,7 @@
 
 mod auto_answer;
 mod call;
+mod callback;
 pub mod command;
 pub mod desk;
 pub mod diagnosis;
@@ -203,6 +205,7 @@ pub struct Phone {
     instance: String,
     lines: Vec<Line>,
     calls: Vec<Call>,
+    callbacks: Vec<callback::Callback>,
     ports: VecDeque<(PortId, u16)>,
     guard: Guard,
     tracer: Tracer,
@@ -257,6 +260,7 @@ impl Phone {
             paths: paths::Paths::default(),
             lines: Vec::new(),
             calls: Vec::new(),
+            callbacks: Vec::new(),
             ports: VecDeque::new(),
             guard: Guard::new(&remembered.usage),
             tracer: Tracer::default(),
@@ -288,9 +292,7 @@ impl Phone {
             }),
         );
         phone.outputs.push_back(Output::Media(media::Command::Country(phone.config.device.country.clone())));
-        for entry in remembered.interrupted.clone() {
-            phone.tell_interrupted(now, entry);
-        }
+        phone.tell_interrupted(now, remembered.interrupted.clone());
         for line in phone.config.line.clone() {
             phone.add_line(now, line, &remembered);
         }
@@ -360,7 +362,8 @@ impl Phone {
     pub fn poll_timeout(&self) -> Option<u64> {
         let calls = self.calls.iter().filter_map(Call::poll_timeout).min();
         let reach = earliest(self.reach.poll_timeout(), self.poll_flows());
-        let own = earliest(earliest(calls, reach), self.tones.poll_timeout());
+        let tones = earliest(self.tones.poll_timeout(), self.poll_callbacks());
+        let own = earliest(earliest(calls, reach), tones);
         earliest(self.agent.poll_timeout(), earliest(own, self.stop_by.filter(|_| !self.stopped)))
     }
 
@@ -373,16 +376,18 @@ impl Phone {
         self.handle_flow_timeouts(now);
         self.tones.handle_timeout(now);
         self.handle_call_timeouts(now);
+        self.handle_callback_timeouts(now);
         self.settle(now);
     }
 
     /// The last SIP messages after `number`, of one line or one call if that is given.
     pub fn trace(&self, number: u64, line: Option<&str>, call: Option<&str>) -> Vec<trace::Traced> {
-        let sip_call_id = call.map(|id| {
-            let call = self.calls.iter().find(|call| call.id == id);
-            call.and_then(|call| call.facts.sip_call_id.clone()).unwrap_or_else(|| id.to_owned())
+        let dialogs = call.map(|id| {
+            let legs = self.calls.iter().filter(|call| call.id == id);
+            let known = legs.filter_map(|call| call.facts.sip_call_id.as_deref());
+            known.chain([id]).collect::<Vec<_>>()
         });
-        self.tracer.after(number, line, sip_call_id.as_deref())
+        self.tracer.after(number, line, dialogs.as_deref())
     }
 
     /// Everything there is to see.
@@ -457,6 +462,7 @@ impl Phone {
         self.place_legs();
         self.prepare_paths(now);
         self.sound(now);
+        self.sound_callbacks();
         self.conclude(now);
     }
 
@@ -514,6 +520,7 @@ impl Phone {
         }
         match command {
             Command::Call { to, line } => self.dial(now, &to, line.as_deref(), origin),
+            Command::Callback(callback) => self.callback(now, callback, origin),
             Command::Answer { call } => self.answer(now, call.as_deref()),
             Command::HangUp { call } => self.hang_up(now, call.as_deref()),
             Command::Reject { call, status } => self.reject(now, call.as_deref(), status),

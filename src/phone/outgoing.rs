@@ -25,16 +25,42 @@ use crate::sip::uri::Uri;
 const LONGEST_TARGET: usize = 256;
 
 /// What a wish to call somebody means.
-struct Meant {
-    line: String,
+pub(super) struct Meant {
+    pub line: String,
     account: AccountId,
-    target: Uri,
-    called: Called,
+    pub target: Uri,
+    pub called: Called,
+}
+
+/// The place of a leg in a call that has several.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Place {
+    /// The whole call.
+    pub call: String,
+    /// Counted from 1.
+    pub leg: u8,
+    /// Where its audio goes, if not to the person at the device.
+    pub bridge: Option<u32>,
+    /// The callback that it is a part of.
+    pub callback: String,
 }
 
 impl Phone {
     pub(super) fn dial(&mut self, now: Now, to: &str, line: Option<&str>, origin: Origin) -> Outcome {
-        let Meant { line: name, account, target, called } = self.meant(now, to, line)?;
+        let meant = self.meant(now, to, line)?;
+        let index = self.dial_leg(now, meant, None, origin)?;
+        Ok(Reply::Call(Box::new(self.calls[index].view(now))))
+    }
+
+    /// Begins a leg; its index.
+    pub(super) fn dial_leg(
+        &mut self,
+        now: Now,
+        meant: Meant,
+        place: Option<Place>,
+        origin: Origin,
+    ) -> Result<usize, Refusal> {
+        let Meant { line: name, account, target, called } = meant;
         let address = self.agent.local_address(account).ok_or_else(|| {
             Refusal::new(
                 Blame::Environment,
@@ -53,7 +79,9 @@ impl Phone {
                 "widen [rtp] ports, or end a call",
             ));
         };
-        self.quiet_others(now);
+        if place.as_ref().is_none_or(|place| place.bridge.is_none()) {
+            self.quiet_others(now);
+        }
         let line = self.known_line(&name)?;
         let mut capability = capability(&line.config, &self.config.rtp, address, number, self.fingerprint);
         if let Some(found) = &found {
@@ -74,27 +102,32 @@ impl Phone {
             };
         let usage = self.guard.started(now, &name);
         self.keep(Write::Usage(usage));
-        let id = self.chance.token(6);
+        let id = place.as_ref().map_or_else(|| self.chance.token(6), |place| place.call.clone());
         self.expect_checks(port, &negotiation);
         let path = Path { found, ..Path::new(LegId(self.number()), port, number) };
         let mut call = Call::new(now, id, facts, sip, Phase::Dialing, path, negotiation);
+        if let Some(place) = place {
+            call.facts.leg_id = format!("{}-{}", place.call, place.leg);
+            call.facts.callback_id = Some(place.callback);
+            call.bridge = place.bridge;
+        }
         call.facts.sip_call_id = self.agent.sip_call_id(sip).map(str::to_owned);
         call.by = Some(account);
         call.emergency = matches!(verdict, Verdict::Emergency { .. });
-        let view = call.view(now);
         let (id, facts) = (call.id.clone(), call.facts.clone());
         self.keep(Write::Call(Box::new(call.entry())));
         self.calls.push(call);
+        let index = self.calls.len() - 1;
         self.tell(now, Event::of_call(&id, Kind::CallNew { leg: facts.clone(), origin }));
         if let Verdict::Emergency { overruled } = verdict {
             self.tell(now, Event::of_call(&id, Kind::CallEmergency { leg: facts.clone(), overruled }));
         }
         self.tell(now, Event::of_call(&id, Kind::CallDialing { leg: facts }));
-        Ok(Reply::Call(Box::new(view)))
+        Ok(index)
     }
 
     /// Whom somebody means, after the number plan has been asked, and the line for it.
-    fn meant(&self, now: Now, to: &str, line: Option<&str>) -> Result<Meant, Refusal> {
+    pub(super) fn meant(&self, now: Now, to: &str, line: Option<&str>) -> Result<Meant, Refusal> {
         let to = checked(to)?;
         let decision = self.planned(now, to, line)?;
         let emergency = match &decision {
@@ -146,16 +179,30 @@ impl Phone {
     ) -> Result<Verdict, Refusal> {
         let verdict = self.guard.check(now, &self.config, called);
         let Verdict::Refused(refused) = &verdict else { return Ok(verdict) };
-        let (text, rule) = (refused.text.clone(), refused.rule.to_owned());
+        let (text, rule) = (refused.text.clone(), refused.rule);
         if let (true, Some(value)) = (refused.first_today, refused.value) {
-            let kind = Kind::LimitReached { line: Some(line.to_owned()), limit: rule.clone(), value, origin };
+            let limit = rule.to_owned();
+            let kind = Kind::LimitReached { line: Some(line.to_owned()), limit, value, origin };
             self.tell(now, Event::new(kind));
         }
+        let leg = self.outgoing_facts(line, called, target);
+        Err(self.refused_by_rule(now, leg, origin, rule, text))
+    }
+
+    /// Tells that a rule keeps an outgoing leg from beginning.
+    pub(super) fn refused_by_rule(
+        &mut self,
+        now: Now,
+        leg: Leg,
+        origin: Origin,
+        rule: &str,
+        text: String,
+    ) -> Refusal {
         let id = self.chance.token(6);
-        let leg = Leg { leg_id: format!("{id}-1"), ..self.outgoing_facts(line, called, target) };
-        let kind = Kind::CallRefused { leg, origin, rule: rule.clone(), text: text.clone() };
+        let leg = Leg { leg_id: format!("{id}-1"), ..leg };
+        let kind = Kind::CallRefused { leg, origin, rule: rule.to_owned(), text: text.clone() };
         self.tell(now, Event::of_call(id, kind));
-        Err(Refusal::new(Blame::Rule, "refused", text, format!("[limits] decides this: see `{rule}`")))
+        Refusal::new(Blame::Rule, "refused", text, format!("[limits] decides this: see `{rule}`"))
     }
 
     /// Calls once more what came to nothing, where there is another way to do it. It stays the same call.
@@ -302,6 +349,7 @@ impl Phone {
             did: None,
             diverted: None,
             connected: None,
+            callback_id: None,
         }
     }
 }

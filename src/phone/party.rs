@@ -43,6 +43,7 @@ impl Phone {
             did,
             diverted,
             connected: None,
+            callback_id: None,
         }
     }
 

@@ -149,6 +149,7 @@ impl Phone {
             let _ = self.record(now, Some(&id), super::command::RecordAction::Start);
         }
         self.tell_address(now, index);
+        self.callback_answered(now, index);
     }
 
     fn far_end_offers(&mut self, now: Now, index: usize, dialog: &DialogKey, sdp: Option<&[u8]>) {
@@ -297,6 +298,10 @@ impl Phone {
                     Some(u64::from(duration_ms) * 1000),
                     method,
                 );
+                // Tones in the audio have crossed with it.
+                if source == DtmfSource::Rfc4733 {
+                    self.pass_on_digit(now, index, digit, duration_ms);
+                }
             }
             media::Event::Quality { leg, report } => {
                 let Some(index) = self.call_of_leg(leg) else { return };
@@ -363,12 +368,8 @@ impl Phone {
     /// A real sound device has one pair of ears: whoever is talked to waits while another call is taken or made.
     pub(super) fn quiet_others(&mut self, now: Now) {
         if self.has_one_pair_of_ears() {
-            let heard: Vec<_> = self
-                .calls
-                .iter()
-                .filter(|call| call.is_active() && !call.held)
-                .map(|call| call.id.clone())
-                .collect();
+            let heard: Vec<_> =
+                self.calls.iter().filter(|call| call.is_talked_in()).map(|call| call.id.clone()).collect();
             for id in heard {
                 let _ = self.hold(now, Some(&id));
             }

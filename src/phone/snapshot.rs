@@ -84,6 +84,10 @@ pub struct FlowView {
 pub struct CallView {
     /// Name of the call.
     pub id: String,
+    /// Name of the leg: a callback has two that share the name of the call.
+    pub leg: String,
+    /// The callback that it is a part of.
+    pub callback: Option<String>,
     /// Line that carries it.
     pub line: String,
     /// `in` or `out`.

@@ -11,7 +11,12 @@ use crate::media::{Command, Sounder};
 use crate::now::Now;
 
 /// How long busy and congestion are heard after a call that came to nothing.
-const AFTERWARDS: Duration = Duration::from_secs(4);
+pub(super) const AFTERWARDS: Duration = Duration::from_secs(4);
+
+/// What a caller hears when a call has come to nothing.
+pub(super) fn after(result: CallResult) -> Tone {
+    if result == CallResult::Busy { Tone::Busy } else { Tone::Congestion }
+}
 
 /// What the engine was told last.
 #[derive(Default)]
@@ -25,8 +30,7 @@ pub(super) struct Told {
 impl Told {
     /// A call from here came to nothing.
     pub fn failed(&mut self, now: Now, result: CallResult) {
-        let tone = if result == CallResult::Busy { Tone::Busy } else { Tone::Congestion };
-        self.afterwards = Some((tone, now.deadline(AFTERWARDS)));
+        self.afterwards = Some((after(result), now.deadline(AFTERWARDS)));
     }
 
     pub fn poll_timeout(&self) -> Option<u64> {
@@ -40,11 +44,14 @@ impl Told {
 
 impl Phone {
     pub(super) fn sound(&mut self, now: Now) {
-        let talking = self.calls.iter().any(|call| call.is_active() && !call.held);
+        let talking = self.calls.iter().any(Call::is_talked_in);
         let beeping = self.calls.iter().any(Call::beeps);
         let ringing = self.calls.iter().any(|call| call.is_ringing_here() && !call.beeps());
         let ring_back = self.calls.iter().any(|call| hears_ring_back(call, now));
-        let dialing = self.calls.iter().any(|call| call.facts.direction == Direction::Out && !call.is_over());
+        let dialing = self
+            .calls
+            .iter()
+            .any(|call| call.facts.direction == Direction::Out && !call.is_over() && call.bridge.is_none());
         if talking || dialing {
             self.tones.afterwards = None;
         }
@@ -68,6 +75,7 @@ impl Phone {
 /// Whether the far end rings and sends no tone of its own.
 fn hears_ring_back(call: &Call, now: Now) -> bool {
     match call.phase {
+        _ if call.bridge.is_some() => false,
         Phase::Proceeding { tone_at } => match tone_at {
             Some(at) => at <= now.mono_us,
             None => call.path.heard.is_none(),

@@ -85,13 +85,13 @@ impl Tracer {
         }
     }
 
-    /// The messages after `number`, oldest first, of one line or one SIP Call-ID if that is given.
-    pub fn after(&self, number: u64, line: Option<&str>, call_id: Option<&str>) -> Vec<Traced> {
+    /// The messages after `number`, oldest first, of one line or of these SIP Call-IDs if that is given.
+    pub fn after(&self, number: u64, line: Option<&str>, call_ids: Option<&[&str]>) -> Vec<Traced> {
         self.messages
             .iter()
             .filter(|message| message.number > number)
             .filter(|message| line.is_none_or(|line| message.line.as_deref() == Some(line)))
-            .filter(|message| call_id.is_none_or(|call_id| message.call_id == call_id))
+            .filter(|message| call_ids.is_none_or(|ids| ids.contains(&message.call_id.as_str())))
             .cloned()
             .collect()
     }
@@ -293,6 +293,6 @@ mod tests {
         }
         assert_eq!(tracer.after(0, None, None).len(), MESSAGES);
         assert_eq!(tracer.after(2_990, Some("a"), None).len(), 5);
-        assert_eq!(tracer.after(0, None, Some("2999"))[0].number, 3_000);
+        assert_eq!(tracer.after(0, None, Some(&["2999"]))[0].number, 3_000);
     }
 }

@@ -4,7 +4,7 @@
 use super::Phone;
 use super::command::{Blame, Destination, Outcome, Refusal, Reply};
 use crate::events::store::Write;
-use crate::events::{CallResult, Cause, Direction, Event, Kind, Origin, Party, Transfer, TransferWay};
+use crate::events::{CallResult, Cause, Direction, Event, Kind, Leg, Origin, Party, Transfer, TransferWay};
 use crate::now::Now;
 use crate::sip::call::{self, Ended, Ending, Side};
 use crate::sip::uri::Uri;
@@ -48,7 +48,12 @@ impl Phone {
         }
         let (uri, target) = match to {
             Destination::Target(target) => self.transfer_target(now, index, target, origin)?,
-            Destination::Call(with) => self.take_over(with)?,
+            Destination::Call(with) => {
+                let other = self.find(Some(with), "active", |call| call.is_active())?;
+                let leg = self.calls[other].facts.clone();
+                self.may_give_away(now, index, leg, origin)?;
+                self.take_over(with)?
+            }
         };
         let (sip, line) = (self.calls[index].sip, self.calls[index].facts.line.clone());
         if let Err(error) = self.agent.refer(now, sip, uri) {
@@ -77,8 +82,18 @@ impl Phone {
         let line = self.calls[index].facts.line.clone();
         let (uri, called) = self.meant_on(now, to, &line)?;
         self.permitted(now, &line, &called, &uri, origin)?;
-        let party = self.outgoing_facts(&line, &called, &uri).called;
+        let leg = self.outgoing_facts(&line, &called, &uri);
+        let party = leg.called.clone();
+        self.may_give_away(now, index, leg, origin)?;
         Ok((uri, party))
+    }
+
+    /// Whether the far end of a call may have that of `leg`.
+    fn may_give_away(&mut self, now: Now, index: usize, leg: Leg, origin: Origin) -> Result<(), Refusal> {
+        if self.is_outside(&self.calls[index].facts) && self.is_outside(&leg) {
+            return self.may_join_outside(now, leg, origin);
+        }
+        Ok(())
     }
 
     /// Another call of ours, for the far end to take our place in.

@@ -3,7 +3,7 @@
 use std::process::{Command, Output, Stdio};
 
 use tipring::events::{CallResult, Cause, Direction, Event, Kind, Party};
-use tipring::phone::command::{Command as Wish, Destination};
+use tipring::phone::command::{Callback, Command as Wish, Destination, End};
 
 use crate::office::{Asked, Paper, TOKEN, until};
 use crate::{leg, remember};
@@ -65,8 +65,13 @@ fn commands_reach_the_phone_as_commands() {
     let paper = Paper::open("reach");
     let origin = tipring::events::Origin::Command;
     let some = |id: &str| Some(id.to_owned());
+    let end = |number: &str| End { number: number.into(), line: some("main") };
     for (arguments, wish) in [
         (&["call", "600", "--line", "main"][..], Wish::Call { to: "600".into(), line: some("main") }),
+        (
+            &["callback", "102", "600", "--line", "main"],
+            Wish::Callback(Callback { from: end("102"), to: end("600"), ring_for: None, request: None }),
+        ),
         (&["hangup"], Wish::HangUp { call: None }),
         (&["hold", "c1"], Wish::Hold { call: some("c1") }),
         (&["reject", "c1", "603"], Wish::Reject { call: some("c1"), status: 603 }),

@@ -17,7 +17,7 @@ use office::{Asked, Paper, THEN};
 use serde_json::Value;
 use tipring::events::store::{Entry, Write};
 use tipring::events::{CallResult, Cause, Direction, Event, Kind, Leg, Origin, Party};
-use tipring::phone::command::{Command, Destination, RecordAction};
+use tipring::phone::command::{Callback, Command, Destination, End, RecordAction};
 
 pub fn leg(id: &str, number: &str, name: &str) -> Leg {
     Leg {
@@ -30,6 +30,7 @@ pub fn leg(id: &str, number: &str, name: &str) -> Leg {
         did: None,
         diverted: None,
         connected: None,
+        callback_id: None,
     }
 }
 
@@ -60,6 +61,16 @@ fn a_call_is_dialled_once_per_key() {
     assert_eq!(paper.asked(), [Asked::Command(asked, Origin::Api)], "dialled once");
     let third = paper.local("POST", "/api/v1/calls", Some(body));
     assert_eq!(third.json()["id"], "new2", "without a key each request dials");
+    // So it is with a callback, whose events repeat the key.
+    paper.asked();
+    let (body, key) = (r#"{"from":"102","to":"600","line":"main"}"#, [("Idempotency-Key", "k-2")]);
+    let first = paper.send("POST", "/api/v1/callback", &key, Some(body));
+    let second = paper.send("POST", "/api/v1/callback", &key, Some(body));
+    assert_eq!((first.status, second.status, &second.text), (201, 201, &first.text));
+    let end = |number: &str| End { number: number.into(), line: Some("main".into()) };
+    let (from, to) = (end("102"), end("600"));
+    let asked = Command::Callback(Callback { from, to, ring_for: None, request: Some("k-2".into()) });
+    assert_eq!(paper.asked(), [Asked::Command(asked, Origin::Api)], "rung once");
     paper.close();
 }
 

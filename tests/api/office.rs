@@ -79,6 +79,8 @@ impl Answer {
 
 pub fn call(id: &str, state: &'static str) -> CallView {
     CallView {
+        leg: format!("{id}-1"),
+        callback: None,
         id: id.into(),
         line: "main".into(),
         direction: "out",
@@ -161,7 +163,7 @@ fn obey(command: Command, sequence: u64, dialled: &mut u32) -> Outcome {
         Command::Call { to, .. } if to == "barred" => refused(Blame::Rule, "refused"),
         Command::Call { to, .. } if to == "nothing" => refused(Blame::Wish, "wrong_target"),
         Command::Call { to, .. } if to == "offline" => refused(Blame::Environment, "not_registered"),
-        Command::Call { .. } => {
+        Command::Call { .. } | Command::Callback(_) => {
             *dialled += 1;
             Ok(Reply::Call(Box::new(call(&format!("new{dialled}"), "dialing"))))
         }
@@ -226,7 +228,11 @@ fn desk_thread(
                     let _ = reply.send(obey(command, committed.borrow().newest(), &mut dialled));
                 }
                 Wish::Trace { after, line, call, reply } => {
-                    let _ = reply.send(tracer.after(after, line.as_deref(), call.as_deref()));
+                    let _ = reply.send(tracer.after(
+                        after,
+                        line.as_deref(),
+                        call.as_deref().map(|it| [it]).as_ref().map(|it| &it[..]),
+                    ));
                 }
                 Wish::Intruder { interface, user, .. } => {
                     asked.lock().expect("a lock").push(Asked::Intruder { interface, user });

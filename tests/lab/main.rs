@@ -28,6 +28,7 @@ mod speech;
 mod abuse;
 mod adversity;
 mod appliance;
+mod callback;
 mod check;
 mod doctor;
 mod dtls;

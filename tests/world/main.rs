@@ -19,6 +19,7 @@ mod agreements;
 mod bad_input;
 mod bad_network;
 mod basic_calls;
+mod callbacks;
 mod discovery;
 mod during_calls;
 mod flows;

@@ -48,6 +48,16 @@ pub enum Command {
         #[arg(long)]
         wait: bool,
     },
+    /// Ring a number, then another one, and join both
+    Callback {
+        /// Who is rung first; a line's own name or number is this device itself
+        from: String,
+        /// Who is called once the first one has answered
+        to: String,
+        /// The line for both; without it as the number plan says
+        #[arg(long, value_name = "NAME")]
+        line: Option<String>,
+    },
     /// Answer a ringing call
     Answer {
         /// The call; without it the one that rings
@@ -360,6 +370,14 @@ async fn perform(command: Command, terminal: &Terminal) -> Result<(), CommandErr
                 return follow::call(terminal, &body).await;
             }
             let call = client.post("/api/v1/calls", &body).await?;
+            terminal.answer(&call, || show::call(&call))
+        }
+        Command::Callback { from, to, line } => {
+            let mut body = json!({ "from": from, "to": to });
+            if let Some(line) = line {
+                body["line"] = line.into();
+            }
+            let call = client.post("/api/v1/callback", &body).await?;
             terminal.answer(&call, || show::call(&call))
         }
         Command::Answer { call } => terminal.act(call, "answer", json!({})).await,

@@ -50,6 +50,7 @@ fn entry(leg: &str, caller: &str, called: &str, started: i64) -> Entry {
             did: None,
             diverted: None,
             connected: None,
+            callback_id: None,
         },
         started_utc_us: started,
         answered_utc_us: None,

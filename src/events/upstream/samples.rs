@@ -40,5 +40,6 @@ pub fn leg(direction: Direction) -> Leg {
             reason: Some("no_answer".into()),
         })),
         connected: None,
+        callback_id: None,
     }
 }

@@ -47,6 +47,7 @@ fn leg(caller: &str) -> Leg {
         did: None,
         diverted: None,
         connected: None,
+        callback_id: None,
     }
 }
 
