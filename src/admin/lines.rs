@@ -11,10 +11,18 @@ use super::access::Caller;
 use super::answer::Answer;
 use super::monitor::snapshot;
 use super::request::{About, Nothing, Told, ask};
+use crate::events::AgentState;
 use crate::phone::command::Command;
 
 /// The name that means all lines.
 const ALL: &str = "*";
+
+impl About {
+    /// The line that is meant; `None` means all of them.
+    fn line(&self) -> Option<String> {
+        (self.name != ALL).then(|| self.name.clone())
+    }
+}
 
 pub(super) async fn list(State(app): State<App>, Extension(caller): Extension<Caller>) -> Answer {
     let snapshot = snapshot(&app, &caller).await?;
@@ -36,8 +44,19 @@ pub(super) struct DoNotDisturb {
 }
 
 pub(super) async fn dnd(about: About, Told(DoNotDisturb { on }): Told<DoNotDisturb>) -> Answer {
-    let line = (about.name != ALL).then(|| about.name.clone());
+    let line = about.line();
     about.ask(Command::DoNotDisturb { line, on }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Agent {
+    state: AgentState,
+}
+
+pub(super) async fn agent(about: About, Told(Agent { state }): Told<Agent>) -> Answer {
+    let line = about.line();
+    about.ask(Command::Agent { line, state }).await
 }
 
 #[derive(Deserialize)]

@@ -122,6 +122,10 @@ pub const ROUTES: &[Route] = &[
         ..act("/api/v1/lines/{name}/dnd", "Do-not-disturb; the name `*` is all lines")
     },
     Route {
+        body: &[("state", "string", true, "available or logged_out")],
+        ..act("/api/v1/agents/{name}", "Whether the agent of a line is there; the name `*` is all lines")
+    },
+    Route {
         role: VIEW,
         body: &[
             ("numbers", "array", true, "1 to 100 numbers or names, as somebody would dial them"),
@@ -230,6 +234,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/lines/{name}/register", post(lines::register))
         .route("/api/v1/lines/{name}/unregister", post(lines::unregister))
         .route("/api/v1/lines/{name}/dnd", post(lines::dnd))
+        .route("/api/v1/agents/{name}", post(lines::agent))
         .route("/api/v1/route", post(lines::route))
         .route("/api/v1/journal", get(journal::list).delete(journal::erase))
         .route("/api/v1/journal/{id}", delete(journal::erase_call))

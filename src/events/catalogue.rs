@@ -50,6 +50,7 @@ pub const TYPES: &[&str] = &[
     "call.held",
     "call.resumed",
     "call.bridged",
+    "call.party_changed",
     "call.transferred",
     "call.transfer_failed",
     "call.dtmf",
@@ -63,6 +64,8 @@ pub const TYPES: &[&str] = &[
     "recording.ready",
     "recording.deleted",
     "originate.queued",
+    "agent.available",
+    "agent.logged_out",
     "originate.result",
     "voicemail.waiting",
     "limit.reached",
@@ -275,6 +278,15 @@ pub enum Kind {
         /// The other leg.
         with: String,
     },
+    /// `call.party_changed`: somebody else is at the other end now, as the PBX tells it (connected line, RFC 4916, RFC 5876):
+    /// whoever was there has passed the call on. `connected` is the new party, absent if it is the first one again; without a
+    /// number it is withheld.
+    #[serde(rename = "call.party_changed")]
+    PartyChanged {
+        /// Who calls whom.
+        #[serde(flatten)]
+        leg: Leg,
+    },
     /// `call.transferred`: the far end has the target instead of us; `call.ended` follows.
     #[serde(rename = "call.transferred")]
     CallTransferred {
@@ -443,6 +455,18 @@ pub enum Kind {
         /// `age`, `size` or `erased` (somebody asked for it).
         reason: String,
     },
+    /// `agent.available`: the agent of a line says to be there for calls. Told when it changes.
+    #[serde(rename = "agent.available")]
+    AgentAvailable {
+        /// The line.
+        line: String,
+    },
+    /// `agent.logged_out`: the agent of a line is not there. Told when it changes.
+    #[serde(rename = "agent.logged_out")]
+    AgentLoggedOut {
+        /// The line.
+        line: String,
+    },
     /// `originate.queued`: a callback was asked for and begins: `from` is rung, then `to`, and both are joined.
     #[serde(rename = "originate.queued")]
     OriginateQueued {
@@ -605,6 +629,9 @@ impl Kind {
             | Kind::CallHeld { leg, .. }
             | Kind::CallResumed { leg, .. }
             | Kind::CallBridged { leg, .. }
+            | Kind::PartyChanged { leg }
+            | Kind::CallTransferred { leg, .. }
+            | Kind::TransferFailed { leg, .. }
             | Kind::CallDtmf { leg, .. }
             | Kind::CallQuality { leg, .. }
             | Kind::CallRefused { leg, .. }
@@ -633,6 +660,7 @@ impl Kind {
             Kind::CallHeld { .. } => "call.held",
             Kind::CallResumed { .. } => "call.resumed",
             Kind::CallBridged { .. } => "call.bridged",
+            Kind::PartyChanged { .. } => "call.party_changed",
             Kind::CallTransferred { .. } => "call.transferred",
             Kind::TransferFailed { .. } => "call.transfer_failed",
             Kind::CallDtmf { .. } => "call.dtmf",
@@ -646,6 +674,8 @@ impl Kind {
             Kind::RecordingReady { .. } => "recording.ready",
             Kind::RecordingDeleted { .. } => "recording.deleted",
             Kind::OriginateQueued { .. } => "originate.queued",
+            Kind::AgentAvailable { .. } => "agent.available",
+            Kind::AgentLoggedOut { .. } => "agent.logged_out",
             Kind::OriginateResult { .. } => "originate.result",
             Kind::VoicemailWaiting { .. } => "voicemail.waiting",
             Kind::LimitReached { .. } => "limit.reached",

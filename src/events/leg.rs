@@ -122,6 +122,21 @@ pub struct Leg {
     pub callback_id: Option<String>,
 }
 
+impl Leg {
+    /// Who is at the other end, as far as it is known now.
+    pub fn remote(&self) -> &Party {
+        self.connected.as_ref().unwrap_or_else(|| self.called_or_calling())
+    }
+
+    /// Who was at the other end when the leg began.
+    pub fn called_or_calling(&self) -> &Party {
+        match self.direction {
+            Direction::In => &self.caller,
+            Direction::Out => &self.called,
+        }
+    }
+}
+
 /// The way that a leg's audio takes. Places are named as candidates are (RFC 8839 §5.1): `host`, an address of the
 /// machine; `srflx`, its address outside of a NAT; `prflx`, one that only the other end sees; `relay`, one at a TURN server.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

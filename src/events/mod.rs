@@ -1,13 +1,14 @@
 //! What happened, told once: the catalogue of events, how an event is rendered, and the store that keeps it.
 //!
 //! This room owns the names and fields that other systems see ([`catalogue`]), the words for why a call ended
-//! ([`cause`]), numbers as they were dialled and in E.164 ([`number`]), what waits in a mailbox ([`mailbox`]), numbering and the CloudEvents form
+//! ([`cause`]), numbers as they were dialled and in E.164 ([`number`]), what waits in a mailbox ([`mailbox`]), whether an agent is there ([`agent`]), numbering and the CloudEvents form
 //! ([`cloud_event`]), what other systems are told and when ([`upstream`]), the SQL of the journal and the event log ([`store`]) over a
 //! connection that it is handed, and the newest events in memory ([`tail`]).
 //!
 //! It must not know SIP, audio or what a phone does: `phone/` says that something happened and why, and nobody else
 //! invents an event.
 
+pub mod agent;
 pub mod archive;
 pub mod catalogue;
 pub mod cause;
@@ -19,6 +20,7 @@ pub mod store;
 pub mod tail;
 pub mod upstream;
 
+pub use agent::AgentState;
 pub use catalogue::{Event, Kind, Suspension, Transfer, TransferWay};
 pub use cause::{CallResult, Cause, EndedBy};
 pub use cloud_event::{CloudEvent, Recorded, Recorder};

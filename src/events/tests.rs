@@ -77,6 +77,7 @@ fn all_kinds() -> Vec<Kind> {
         },
         Kind::CallHeld { leg: leg(), by: Side::Remote },
         Kind::CallResumed { leg: leg(), by: Side::Local },
+        Kind::PartyChanged { leg: leg() },
         Kind::CallTransferred {
             leg: leg(),
             transfer: Transfer {
@@ -145,6 +146,8 @@ fn all_kinds() -> Vec<Kind> {
             from: Number::new("101"),
             to: Number::new("100"),
         },
+        Kind::AgentAvailable { line: "office".into() },
+        Kind::AgentLoggedOut { line: "office".into() },
         Kind::OriginateResult {
             callback_id: text(),
             request: text(),

@@ -12,7 +12,7 @@ use super::snapshot::CallView;
 use super::transfer::Asked;
 use crate::events::cloud_event::rfc3339;
 use crate::events::store::Entry;
-use crate::events::{CallResult, Cause, Direction, Leg, Quality, Way};
+use crate::events::{CallResult, Cause, Leg, Quality, Way};
 use crate::media::{LegId, Plan, PortId, RecordingId, Report, Room};
 use crate::nat::candidate::{Candidate, Kind};
 use crate::nat::gathering::Found;
@@ -309,10 +309,7 @@ impl Call {
     }
 
     pub fn view(&self, now: Now) -> CallView {
-        let far_end = match self.facts.direction {
-            Direction::In => &self.facts.caller,
-            Direction::Out => &self.facts.called,
-        };
+        let far_end = self.facts.remote();
         let codec = self.path.plan.as_ref().and_then(|plan| plan.send);
         CallView {
             id: self.id.clone(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::routing::Decision;
 use super::snapshot::{CallView, Snapshot};
+use crate::events::AgentState;
 
 /// A wish. Where `call` is optional, `None` means the one call that the wish can only mean.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +38,8 @@ pub enum Command {
     Unregister { line: String },
     /// Do-not-disturb for one line or for all.
     DoNotDisturb { line: Option<String>, on: bool },
+    /// The agent of a line, or of all of them, is there for calls or not.
+    Agent { line: Option<String>, state: AgentState },
     /// What would become of numbers that are dialled, over `line` if it is asked for; nothing is called.
     Route { numbers: Vec<String>, line: Option<String> },
     /// Everything there is to see.

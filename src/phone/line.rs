@@ -9,7 +9,7 @@ use super::snapshot::LineView;
 use super::{Output, Phone, Remembered, dnd_setting, transport_setting};
 use crate::config;
 use crate::events::store::{Binding, Write};
-use crate::events::{Cause, EndedBy, Event, Kind, Mailbox};
+use crate::events::{AgentState, Cause, EndedBy, Event, Kind, Mailbox};
 use crate::now::Now;
 use crate::sip::account::{Account, Credentials};
 use crate::sip::call::{CallSettings, Prack, SessionTimer};
@@ -31,6 +31,8 @@ pub(super) struct Line {
     pub first: Flow,
     pub second: Option<Flow>,
     pub dnd: bool,
+    /// What its agent said last.
+    pub agent: Option<AgentState>,
     /// What waits in its mailbox, as told last.
     pub mailbox: Option<Mailbox>,
     /// Whether `line.registered` was the last thing told.
@@ -111,6 +113,7 @@ impl Line {
             heard_s: active.heard_s,
             expires_s: active.expires_s,
             dnd: self.dnd,
+            agent: self.agent,
             voicemail: self.mailbox.clone(),
             flows: self.flows().map(view).collect(),
         }
@@ -156,11 +159,13 @@ impl Phone {
             second.stand_in_later(now, &mut self.chance);
         }
         self.reach.configure(now, first.account, &config.nat);
+        let agent = super::agent::remembered(remembered, &config.name);
         self.lines.push(Line {
             config,
             first,
             second,
             dnd,
+            agent,
             mailbox: None,
             told_registered: false,
             told_transport: None,

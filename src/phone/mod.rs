@@ -10,6 +10,7 @@
 //! * [`reach`] keeps lines reachable behind NATs;
 //! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `features` what is done during it;
 //!   `auto_answer` when nobody has to take it;
+//! * `agent` whether somebody is there for the calls of a line;
 //! * `party` who calls whom, as the PBX tells it;
 //! * `callback` two that are rung one after the other and joined in a bridge;
 //! * `tones` what the person at the device hears besides the calls;
@@ -17,6 +18,7 @@
 //! * [`inspection`] the look at lines and their servers before there is a phone, [`diagnosis`] what stands between both;
 //! * `media_plan` the words of SDP turned into those of the engine; [`trace`] the last SIP messages.
 
+mod agent;
 mod auto_answer;
 mod call;
 mod callback;
@@ -533,6 +535,7 @@ impl Phone {
             Command::Register { line } => self.register(now, &line),
             Command::Unregister { line } => self.unregister(now, &line),
             Command::DoNotDisturb { line, on } => self.do_not_disturb(now, line.as_deref(), on),
+            Command::Agent { line, state } => self.agent_is(now, line.as_deref(), state),
             Command::Route { numbers, line } => self.routes(now, &numbers, line.as_deref()),
             Command::Status => Ok(Reply::Status(Box::new(self.snapshot(now)))),
         }

@@ -4,7 +4,9 @@
 use super::Phone;
 use super::dial_string::{is_number, subscriber};
 use crate::config::{self, NumberPlan};
-use crate::events::{Direction, Diverted, Leg, Number, Party};
+use crate::events::store::Write;
+use crate::events::{Direction, Diverted, Event, Kind, Leg, Number, Party};
+use crate::now::Now;
 use crate::sip::call::{Identity, Incoming};
 use crate::sip::fields::Fields;
 use crate::sip::grammar;
@@ -89,20 +91,32 @@ impl Phone {
         }
     }
 
-    /// Who is at the other end now.
-    pub(super) fn connected(&mut self, index: usize, identity: &Identity) {
-        let party = self.party(&self.calls[index].facts.line, identity);
-        let facts = &mut self.calls[index].facts;
-        let known = match facts.direction {
-            Direction::In => &facts.caller,
-            Direction::Out => &facts.called,
+    /// Takes note of who is at the other end now; whether that is somebody else than before.
+    pub(super) fn connected(&mut self, index: usize, identity: &Identity) -> bool {
+        let call = &self.calls[index];
+        let party = self.party(&call.facts.line, identity);
+        let is_withheld = identity.private && call.is_active();
+        let is = |other: &Party| match (&party.number, &other.number) {
+            (Some(now), Some(before)) => now.same_as(before),
+            (now, before) => now.is_none() && before.is_none(),
         };
-        if party.number.is_some()
-            && party.number.as_ref().map(|number| &number.dialled)
-                != known.number.as_ref().map(|number| &number.dialled)
-        {
-            facts.connected = Some(party);
+        if is(call.facts.remote()) || (party.number.is_none() && !is_withheld) {
+            return false;
         }
+        let as_begun = is(call.facts.called_or_calling());
+        self.calls[index].facts.connected = Some(party).filter(|_| !as_begun);
+        true
+    }
+
+    /// The PBX says anew who is at the other end.
+    pub(super) fn identified(&mut self, now: Now, index: usize, identity: &Identity) {
+        if !self.connected(index, identity) {
+            return;
+        }
+        let call = &self.calls[index];
+        let (id, leg, entry) = (call.id.clone(), call.facts.clone(), call.entry());
+        self.keep(Write::Call(Box::new(entry)));
+        self.tell(now, Event::of_call(id, Kind::PartyChanged { leg }));
     }
 }
 

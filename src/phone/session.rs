@@ -38,7 +38,7 @@ impl Phone {
             CallEvent::Answer { sdp, dialog } => self.far_end_agrees(now, index, &dialog, &sdp),
             CallEvent::OfferFailed { .. } => self.offer_failed(now, index),
             CallEvent::OfferWanted => self.offer_again(now, index),
-            CallEvent::Identity(identity) => self.connected(index, &identity),
+            CallEvent::Identity(identity) => self.identified(now, index, &identity),
             CallEvent::Info { content_type, body } => self.digits_by_info(now, index, &content_type, &body),
             CallEvent::InfoResult { .. } => self.next_info_digit(now, index),
             CallEvent::Transfer(news) => self.transfer_news(now, index, news),
@@ -114,6 +114,7 @@ impl Phone {
                 call.negotiation.agreed().cloned().ok_or_else(|| "the answer had no description".to_owned())
             }
         };
+        // Who has answered is told with the answer.
         self.connected(index, identity);
         match agreed {
             Ok(agreed) => {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::events::{Mailbox, Quality, Way};
+use crate::events::{AgentState, Mailbox, Quality, Way};
 
 /// The whole phone at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -51,6 +51,8 @@ pub struct LineView {
     pub expires_s: Option<u64>,
     /// Does the line refuse calls?
     pub dnd: bool,
+    /// Whether its agent is there for calls, once somebody has said so.
+    pub agent: Option<AgentState>,
     /// What waits in its mailbox, once the PBX has told.
     pub voicemail: Option<Mailbox>,
     /// Its flows, one for each proxy; what is said above is said of the first one that is registered.

@@ -4,7 +4,7 @@
 use super::Phone;
 use super::command::{Blame, Destination, Outcome, Refusal, Reply};
 use crate::events::store::Write;
-use crate::events::{CallResult, Cause, Direction, Event, Kind, Leg, Origin, Party, Transfer, TransferWay};
+use crate::events::{CallResult, Cause, Event, Kind, Leg, Origin, Party, Transfer, TransferWay};
 use crate::now::Now;
 use crate::sip::call::{self, Ended, Ending, Side};
 use crate::sip::uri::Uri;
@@ -99,11 +99,7 @@ impl Phone {
     /// Another call of ours, for the far end to take our place in.
     fn take_over(&self, with: &str) -> Result<(Uri, Party), Refusal> {
         let other = self.find(Some(with), "active", |call| call.is_active())?;
-        let facts = &self.calls[other].facts;
-        let party = match facts.direction {
-            Direction::In => &facts.caller,
-            Direction::Out => facts.connected.as_ref().unwrap_or(&facts.called),
-        };
+        let party = self.calls[other].facts.remote();
         let uri = self.agent.takes_over(self.calls[other].sip).ok_or_else(|| {
             let message = format!("the far end of call {with} can't be called by others");
             Refusal::new(Blame::State, "not_now", message, "transfer to its number instead")

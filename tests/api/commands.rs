@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output, Stdio};
 
-use tipring::events::{CallResult, Cause, Direction, Event, Kind, Party};
+use tipring::events::{AgentState, CallResult, Cause, Direction, Event, Kind, Party};
 use tipring::phone::command::{Callback, Command as Wish, Destination, End};
 
 use crate::office::{Asked, Paper, TOKEN, until};
@@ -86,6 +86,11 @@ fn commands_reach_the_phone_as_commands() {
         (&["dtmf", "c1", "12#"], Wish::Dtmf { call: some("c1"), digits: "12#".into() }),
         (&["dnd", "on"], Wish::DoNotDisturb { line: None, on: true }),
         (&["dnd", "off", "--line", "main"], Wish::DoNotDisturb { line: some("main"), on: false }),
+        (&["agent", "available"], Wish::Agent { line: None, state: AgentState::Available }),
+        (
+            &["agent", "logged-out", "--line", "main"],
+            Wish::Agent { line: some("main"), state: AgentState::LoggedOut },
+        ),
         (&["line", "main", "register"], Wish::Register { line: "main".into() }),
     ] {
         let told = at(&paper, arguments);

@@ -16,7 +16,7 @@ mod upstreams;
 use office::{Asked, Paper, THEN};
 use serde_json::Value;
 use tipring::events::store::{Entry, Write};
-use tipring::events::{CallResult, Cause, Direction, Event, Kind, Leg, Origin, Party};
+use tipring::events::{AgentState, CallResult, Cause, Direction, Event, Kind, Leg, Origin, Party};
 use tipring::phone::command::{Callback, Command, Destination, End, RecordAction};
 
 pub fn leg(id: &str, number: &str, name: &str) -> Leg {
@@ -145,6 +145,16 @@ fn each_path_asks_the_phone_for_its_command() {
         ("lines/main/register", "{}", Command::Register { line: "main".into() }),
         ("lines/ma%2Fin/unregister", "{}", Command::Unregister { line: "ma/in".into() }),
         ("lines/main/dnd", "{\"on\":true}", Command::DoNotDisturb { line: some("main"), on: true }),
+        (
+            "agents/main",
+            "{\"state\":\"available\"}",
+            Command::Agent { line: some("main"), state: AgentState::Available },
+        ),
+        (
+            "agents/*",
+            "{\"state\":\"logged_out\"}",
+            Command::Agent { line: None, state: AgentState::LoggedOut },
+        ),
         ("lines/*/dnd", "{\"on\":false}", Command::DoNotDisturb { line: None, on: false }),
     ] {
         paper.local("POST", &format!("/api/v1/{path}"), Some(body));

@@ -120,6 +120,7 @@ fn snapshot(sequence: u64) -> Snapshot {
         heard_s: Some(4),
         expires_s: Some(300),
         dnd: false,
+        agent: None,
         voicemail: Some(tipring::events::Mailbox { waiting: true, new: Some(2), ..Default::default() }),
         flows: vec![flow(1, "registered"), flow(2, "standby")],
     };

@@ -96,3 +96,25 @@ fn two_far_ends_hear_each_other_once_they_are_joined() {
     assert!(at_c.seconds_of(660.0) > 2.0, "C heard {} s of B", at_c.seconds_of(660.0));
     assert!(a.heard().seconds_of(880.0) > 0.5, "A heard C before");
 }
+
+/// 1502 is one of the accounts that Asterisk tells by P-Asserted-Identity who is there.
+#[test]
+fn who_is_given_away_by_another_phone_sees_whom_to() {
+    let Some((lab, mut asterisk, host)) = stage("connected line") else { return };
+    let a = Setup::new("1001", PBX).line(CODEC).start(&lab, &host);
+    let b = speaking(&lab, &mut asterisk, "1502", 51, 660.0);
+    let c = speaking(&lab, &mut asterisk, "1003", 52, 880.0);
+    let call = a.call("1502");
+    a.wait_event("call.media");
+    sleep(Duration::from_secs(1));
+    transfer(&a, &call, &json!({ "to": "1003" }));
+    a.wait_event("call.transferred");
+    let told = b.wait_event("call.party_changed");
+    let number = |party: &str| told["data"][party]["dialled"].as_str().map(str::to_owned);
+    assert_eq!((number("caller"), number("connected")), (Some("1001".into()), Some("1003".into())), "{told}");
+    let shown = b.get("/api/v1/calls")["calls"][0].clone();
+    assert_eq!(shown["number"], "1003", "{shown}");
+    b.hang_up(shown["id"].as_str().expect("its call goes on"));
+    c.closed();
+    asterisk.idle();
+}

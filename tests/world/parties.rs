@@ -1,6 +1,8 @@
 //! Who calls whom, as PBXs tell it: the number that was dialled from outside, and who sent the call on.
 
-use tipring::events::{Kind, Leg};
+use tipring::events::store::Write;
+use tipring::events::{Direction, Kind, Leg};
+use tipring::phone::command::Command;
 use tipring::sip::method::Method;
 use tipring::sip::name_addr::NameAddr;
 
@@ -98,4 +100,98 @@ fn who_sent_the_call_on_is_told_unless_that_is_withheld() {
     let many = vec!["<sip:102@pbx.example>;reason=away"; 71].join(", ");
     assert_eq!(by(&[("Diversion", &many)]), None);
     assert_eq!(by(&[("Diversion", "<sip:102@pbx.example>;reason=\"away")]), None);
+}
+
+/// The numbers that `call.party_changed` has told so far; `None` where it was withheld or the first party came back.
+fn changes(script: &Script) -> Vec<Option<String>> {
+    let told = script.phone().all("call.party_changed").into_iter().map(|kind| match kind {
+        Kind::PartyChanged { leg } => {
+            leg.connected.as_ref().and_then(|it| it.number.as_ref()).map(|number| number.dialled.clone())
+        }
+        other => panic!("{other:?}"),
+    });
+    told.collect()
+}
+
+/// What `tipring status` shows of the other end.
+fn shown(script: &Script) -> (String, Option<String>) {
+    let call = script.world.calls(0).remove(0);
+    (call.number, call.name)
+}
+
+/// The PBX says by UPDATE who is there now.
+fn updates(script: &mut Script, peer: &mut Peer, fields: &[(&str, &str)]) {
+    let mut update = peer.request(Method::UPDATE, None);
+    fields.iter().for_each(|(name, value)| update.fields.push(name, *value));
+    script.hears(update);
+    script.replies(200);
+}
+
+#[test]
+fn whoever_takes_over_at_the_other_end_is_shown_told_and_remembered() {
+    let mut script = Script::new("", "");
+    let mut peer = script.answered();
+    updates(&mut script, &mut peer, &[("P-Asserted-Identity", "<sip:2000@pbx.example>")]);
+    assert_eq!(changes(&script), [], "it is the one who was called");
+    updates(&mut script, &mut peer, &[("P-Asserted-Identity", "\"Anna\" <sip:+74951234567@pbx.example>")]);
+    assert_eq!(shown(&script), ("+74951234567".to_owned(), Some("Anna".to_owned())));
+    // Another spelling is nobody else.
+    updates(&mut script, &mut peer, &[("P-Asserted-Identity", "\"Anna\" <tel:+7-495-123-45-67>")]);
+    let rpid = [("Remote-Party-ID", "\"Ben\" <sip:2002@pbx.example>;party=called;privacy=off")];
+    updates(&mut script, &mut peer, &rpid);
+    assert_eq!(shown(&script), ("2002".to_owned(), Some("Ben".to_owned())));
+    // By re-INVITE, and by the answer to ours.
+    let mut invite = peer.request(Method::INVITE, Some(audio(MEDIA, "RTP/AVP 8", &["a=ptime:20"])));
+    invite.fields.push("P-Asserted-Identity", "<sip:2003@pbx.example>");
+    let number = invite.head.cseq.number;
+    script.hears(invite);
+    script.replies(200);
+    script.hears(peer.numbered(Method::ACK, number, None));
+    script.world.tell(0, Command::Hold { call: None });
+    let hold = script.says(Method::INVITE);
+    let mut held = peer.response(&hold, 200, Some(audio(MEDIA, "RTP/AVP 8", &["a=recvonly"])));
+    held.fields.push("P-Asserted-Identity", "<sip:2004@pbx.example>");
+    script.hears(held);
+    script.says(Method::ACK);
+    let hidden = [("P-Asserted-Identity", "<sip:2005@pbx.example>"), ("Privacy", "id")];
+    updates(&mut script, &mut peer, &hidden);
+    assert_eq!(shown(&script), (String::new(), None));
+    updates(&mut script, &mut peer, &[("P-Asserted-Identity", "<sip:2000@pbx.example>")]);
+    assert_eq!(shown(&script).0, "2000");
+    let text = |text: &str| Some(text.to_owned());
+    let expected = [text("+74951234567"), text("2002"), text("2003"), text("2004"), None, None];
+    assert_eq!(changes(&script), expected);
+    let kept: Vec<_> = script.phone().kept.iter().filter(|it| matches!(it, Write::Call(_))).collect();
+    let of = |number: &str| {
+        kept.iter().any(|it| matches!(it, Write::Call(entry) if entry.leg.remote().number.as_ref().is_some_and(|it| it.dialled == number)))
+    };
+    assert!(of("2003") && of("2004"), "the journal knows who was there if the power goes now");
+    script.hears(peer.request(Method::BYE, None));
+    script.replies(200);
+    script.seconds(1);
+}
+
+#[test]
+fn a_caller_that_changes_while_it_rings_is_shown_before_somebody_answers() {
+    let mut script = Script::new("", "");
+    let mut peer = Peer::calling("<sip:102@pbx.example>");
+    script.hears(peer.request(Method::INVITE, Some(audio(MEDIA, "RTP/AVP 8", &[]))));
+    peer.takes(&script.replies(180));
+    updates(&mut script, &mut peer, &[("P-Asserted-Identity", "\"Anna\" <sip:+74951234567@pbx.example>")]);
+    assert_eq!(shown(&script).0, "+74951234567");
+    match script.phone().all("call.party_changed")[..] {
+        [Kind::PartyChanged { leg }] => {
+            assert_eq!(leg.direction, Direction::In);
+            assert_eq!(leg.caller.number.as_ref().map(|it| it.dialled.as_str()), Some("102"), "as it began");
+        }
+        ref others => panic!("{others:?}"),
+    }
+    // Nobody outside of the dialog has a say in it.
+    let mut stranger = Peer::calling("<sip:103@pbx.example>");
+    stranger.remote = peer.remote.clone().with_tag("guessed");
+    let mut update = stranger.request(Method::UPDATE, None);
+    update.fields.push("P-Asserted-Identity", "<sip:666@pbx.example>");
+    script.hears(update);
+    script.replies(481);
+    assert_eq!(changes(&script).len(), 1);
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use tipring::events::Kind;
-use tipring::phone::Input;
+use tipring::events::store::Write;
+use tipring::events::{AgentState, Kind};
 use tipring::phone::command::Command;
+use tipring::phone::{Input, Remembered};
 
 use crate::world::{HANG_UP, World, call, config, parse};
 
@@ -43,6 +44,43 @@ fn do_not_disturb_refuses_and_is_remembered() {
     assert!(kept, "{:?}", world.phones[1].kept);
     world.tell(1, Command::DoNotDisturb { line: Some("office".into()), on: false });
     assert!(rings(&mut world));
+}
+
+#[test]
+fn an_agent_is_there_or_not_and_that_is_told_when_it_changes_and_remembered() {
+    let mut world = World::with_phones(1, 2);
+    let state = |world: &World| world.snapshot(1).lines[0].agent;
+    let say = |world: &mut World, line: Option<&str>, state| {
+        world.tell(1, Command::Agent { line: line.map(str::to_owned), state });
+    };
+    let told = |world: &World| {
+        let of = |name: &str| world.phones[1].all(name).len();
+        (of("agent.available"), of("agent.logged_out"))
+    };
+    use AgentState::{Available, LoggedOut};
+    assert_eq!((state(&world), told(&world)), (None, (0, 0)));
+    say(&mut world, None, Available);
+    say(&mut world, Some("office"), Available);
+    assert_eq!((state(&world), told(&world)), (Some(Available), (1, 0)));
+    say(&mut world, Some("office"), LoggedOut);
+    assert_eq!((state(&world), told(&world)), (Some(LoggedOut), (1, 1)));
+    assert!(rings(&mut world), "it is for the PBX to keep calls away");
+    let unknown = Command::Agent { line: Some("nowhere".into()), state: Available };
+    assert_eq!(world.refusal(1, unknown).code, "no_such_line");
+    // The next life knows, and tells nothing anew.
+    let mut settings = std::collections::BTreeMap::new();
+    for write in &world.phones[1].kept {
+        if let Write::Setting { name, value: Some(value) } = write {
+            settings.insert(name.clone(), value.clone());
+        }
+    }
+    assert_eq!(settings.get("agent.office").map(String::as_str), Some("logged_out"));
+    let remembered = Remembered { settings, ..Remembered::default() };
+    let address = "192.0.2.77".parse().expect("an address");
+    world.add_phone_with((address, address), config("1002", "", ""), remembered);
+    assert_eq!(world.snapshot(2).lines[0].agent, Some(LoggedOut));
+    world.tell(2, Command::Agent { line: None, state: LoggedOut });
+    assert!(!world.phones[2].has("agent.logged_out"));
 }
 
 #[test]

@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 use client::{Client, ClientError};
 use table::Paint;
 
+use crate::events::AgentState;
+
 /// It was done.
 pub const DONE: u8 = 0;
 /// It failed; the reason is on stderr.
@@ -137,6 +139,14 @@ pub enum Command {
     Dnd {
         /// Whether calls are refused
         state: OnOff,
+        /// This line alone
+        #[arg(long, value_name = "NAME")]
+        line: Option<String>,
+    },
+    /// Whether the agent is there for calls, as systems upstream are told
+    Agent {
+        /// What to tell them
+        state: AgentWord,
         /// This line alone
         #[arg(long, value_name = "NAME")]
         line: Option<String>,
@@ -284,6 +294,15 @@ pub enum OnOff {
     Off,
 }
 
+/// What an agent says.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum AgentWord {
+    /// There for calls
+    Available,
+    /// Not there
+    LoggedOut,
+}
+
 /// How a command reaches the appliance and prints.
 #[derive(Debug)]
 pub struct Terminal {
@@ -407,6 +426,15 @@ async fn perform(command: Command, terminal: &Terminal) -> Result<(), CommandErr
             let line = line.as_deref().map_or_else(|| "*".to_owned(), client::escaped);
             let on = matches!(state, OnOff::On);
             let done = client.post(&format!("/api/v1/lines/{line}/dnd"), &json!({ "on": on })).await?;
+            terminal.answer(&done, String::new)
+        }
+        Command::Agent { state, line } => {
+            let line = line.as_deref().map_or_else(|| "*".to_owned(), client::escaped);
+            let state = match state {
+                AgentWord::Available => AgentState::Available,
+                AgentWord::LoggedOut => AgentState::LoggedOut,
+            };
+            let done = client.post(&format!("/api/v1/agents/{line}"), &json!({ "state": state })).await?;
             terminal.answer(&done, String::new)
         }
         Command::Route { numbers, line } => {

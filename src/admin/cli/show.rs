@@ -105,8 +105,18 @@ fn route(decision: &Value) -> (Mood, String) {
 
 /// Lines with their registration.
 pub(super) fn lines(lines: &[Value], paint: Paint) -> String {
-    let mut table =
-        Table::new(&["LINE", "ADDRESS", "STATE", "VIA", "EXPIRES", "KEPT BY", "DND", "VOICEMAIL", "REASON"]);
+    let mut table = Table::new(&[
+        "LINE",
+        "ADDRESS",
+        "STATE",
+        "VIA",
+        "EXPIRES",
+        "KEPT BY",
+        "DND",
+        "AGENT",
+        "VOICEMAIL",
+        "REASON",
+    ]);
     let state = |of: &Value| {
         let state = cell(&of["state"]);
         let mood = match state.as_str() {
@@ -130,6 +140,7 @@ pub(super) fn lines(lines: &[Value], paint: Paint) -> String {
             (expires(line), None),
             (kept(line), None),
             dnd,
+            agent(&line["agent"]),
             voicemail(&line["voicemail"]),
             (cell(&line["reason"]), None),
         ]);
@@ -212,6 +223,12 @@ fn kept(line: &Value) -> String {
         text.push_str(&format!(", {heard} s ago"));
     }
     text
+}
+
+/// Whether the agent of a line is there, once somebody has said so.
+fn agent(state: &Value) -> (String, Option<Mood>) {
+    let mood = if state == "available" { Mood::Good } else { Mood::Quiet };
+    (cell(state).replace('_', " "), Some(mood))
 }
 
 /// What waits in a mailbox, in two words.
@@ -350,6 +367,7 @@ pub(super) fn story(call: &Value, paint: Paint) -> String {
         say("line", format!("{} {}", cell(&leg["line"]), cell(&leg["direction"])));
         say("from", party(&leg["caller"]));
         say("to", party(&leg["called"]));
+        say("then", leg["connected"].as_object().map(|_| party(&leg["connected"])).unwrap_or_default());
         say("dialled", cell(&leg["did"]["dialled"]));
         let reason = leg["diverted"]["reason"].as_str().map(|it| format!(", {}", it.replace('_', " ")));
         let by = leg["diverted"]["by"].as_object().map(|_| party(&leg["diverted"]["by"]));
@@ -440,7 +458,7 @@ fn summary(event: &Value) -> String {
     if let Some(direction) = data["direction"].as_str() {
         words.push(format!("{} {direction}", cell(&data["line"])));
         let other = if direction == "in" { &data["caller"] } else { &data["called"] };
-        words.push(party(other));
+        words.push(party(if data["connected"].is_object() { &data["connected"] } else { other }));
     } else {
         words.extend(data["line"].as_str().map(str::to_owned));
     }
@@ -519,7 +537,7 @@ mod tests {
                 "name": "Reception", "version": "0.1.0", "serial": "T1",
                 "started": "2026-11-21T08:00:00.000000Z",
                 "lines": [{ "name": "main", "aor": "sip:1001@pbx", "state": "registered",
-                            "via": "udp:192.0.2.1:5060", "expires_s": 300, "dnd": false, "reason": null,
+                            "via": "udp:192.0.2.1:5060", "expires_s": 300, "dnd": false, "agent": "logged_out", "reason": null,
                             "keep_alive": "watch options", "keep_alive_s": 61.4, "heard_s": 17,
                             "voicemail": { "waiting": true, "new": 2, "old": 5 } }],
                 "calls": [{ "id": "c1", "line": "main", "direction": "in", "number": "1002",
@@ -536,7 +554,7 @@ mod tests {
         );
         assert!(
             shown
-                .contains("main  sip:1001@pbx  registered  udp:192.0.2.1:5060  300 s    watch options / 61 s, 17 s ago  off  2 new      -\n"),
+                .contains("main  sip:1001@pbx  registered  udp:192.0.2.1:5060  300 s    watch options / 61 s, 17 s ago  off  logged out  2 new      -\n"),
             "{shown}"
         );
         assert!(

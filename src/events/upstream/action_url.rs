@@ -36,7 +36,7 @@ impl ActionUrl {
 
     /// The value of a variable where `name` has happened.
     fn word(&self, event: &CloudEvent, facts: &Facts, name: &str, word: &str) -> Option<String> {
-        let (local, remote) = facts.sides().unzip();
+        let (local, remote) = (facts.sides().map(|(local, _)| local), facts.remote());
         let text = |text: &str| Some(text.to_owned());
         let address = |party: Option<&Party>| party.and_then(address).map(str::to_owned);
         let digits = |party: Option<&Party>| party.and_then(number).map(str::to_owned);

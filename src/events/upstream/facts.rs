@@ -75,6 +75,11 @@ impl Facts {
         })
     }
 
+    /// Who is at the other end now; `None` for what is no call.
+    pub fn remote(&self) -> Option<&Party> {
+        self.sides().map(|(_, began)| self.connected.as_ref().unwrap_or(began))
+    }
+
     /// What became of the call.
     pub fn result(&self) -> Option<CallResult> {
         self.result.as_deref().and_then(CallResult::from_word)

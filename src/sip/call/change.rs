@@ -3,7 +3,9 @@
 use crate::now::Now;
 use crate::sip::call::event::{By, CallEvent, Ending};
 use crate::sip::call::leg::{Open, Turn};
-use crate::sip::call::{ALLOW, Ask, Call, CallError, MAX_ASKS, Stage, description_in, offered_body};
+use crate::sip::call::{
+    ALLOW, Ask, Call, CallError, Identity, MAX_ASKS, Stage, description_in, offered_body,
+};
 use crate::sip::handle::{RequestId, TransactionId};
 use crate::sip::message::{Request, Response};
 use crate::sip::method::Method;
@@ -370,6 +372,8 @@ impl Call {
         let leg = &mut self.legs[index];
         leg.dialog.refresh_target(&response.fields);
         leg.hear_allow(&response.fields);
+        self.hear_identity(index, Identity::of_response(response), wire);
+        let leg = &mut self.legs[index];
         if matches!(ask, Ask::Refresh | Ask::Target) {
             return wire.event(self.id, CallEvent::Refreshed);
         }

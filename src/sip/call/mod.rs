@@ -239,7 +239,7 @@ impl Call {
             let response = Response::with_reason(request, 500, "CSeq Out Of Order");
             return wire.respond(now, transaction, response);
         }
-        self.hear_identity(index, request, wire);
+        self.hear_identity(index, Identity::of_request(request), wire);
         if request.method == Method::INVITE {
             self.on_reinvite(now, index, transaction, request, wire);
         } else if request.method == Method::UPDATE {
@@ -340,8 +340,7 @@ impl Call {
     }
 
     /// Tells the room above if the peer says anew who it is.
-    fn hear_identity(&mut self, index: usize, request: &Request, wire: &mut Wire) {
-        let heard = Identity::of_request(request);
+    fn hear_identity(&mut self, index: usize, heard: Identity, wire: &mut Wire) {
         let leg = &mut self.legs[index];
         if heard.is_told() && leg.identity.as_ref().is_none_or(|known| known.differs(&heard)) {
             leg.identity = Some(heard.clone());
