@@ -15,8 +15,8 @@ pub mod dialing;
 mod example;
 pub mod finding;
 pub mod hours;
-pub mod http_url;
 pub mod line;
+pub mod mqtt;
 pub mod nat;
 mod nearest;
 pub mod network;
@@ -32,6 +32,7 @@ pub mod spelling;
 pub mod subscriptions;
 pub mod template;
 pub mod upstream;
+pub mod upstream_url;
 pub mod values;
 mod websocket;
 pub mod words;
@@ -41,8 +42,8 @@ pub use blacklist::Blacklist;
 pub use dialing::NumberRule;
 pub use finding::{Finding, Severity};
 pub use hours::Hours;
-pub use http_url::HttpUrl;
 pub use line::{AutoAnswer, CallerId, Line, Transports};
+pub use mqtt::Mqtt;
 pub use nat::{Nat, StunServer, TurnServer, TurnTransport, TurnUrl, TurnUrls};
 pub use network::{Domain, Listen, Network, SipUri, Trusted};
 pub use number_plan::NumberPlan;
@@ -55,11 +56,12 @@ pub use settings::{Admin, Audio, Device, Emergency, Journal, Limits, Log, Record
 pub use subscriptions::Subscriptions;
 pub use template::Template;
 pub use upstream::Upstream;
+pub use upstream_url::UpstreamUrl;
 pub use values::{Address, PortRange, Size};
 pub use websocket::WebSocketUrl;
 pub use words::{
-    Backend, Codec, Dtmf, HttpMethod, LetterCase, Level, NatMode, NumberFormat, Policy, RecordingFormat,
-    Redaction, Role, Sender, SrtpKeys, Transport, UpstreamKind, When, WhenClosed,
+    Backend, Codec, Dtmf, HttpMethod, LetterCase, Level, MqttVersion, NatMode, NumberFormat, Policy,
+    RecordingFormat, Redaction, Role, Sender, SrtpKeys, Transport, UpstreamKind, When, WhenClosed,
 };
 pub use zone::Zone;
 

@@ -21,6 +21,8 @@ section! {
         name: Option<String> = optional "\"Reception\"";
         /// Its serial number, part of the source of all events; without it, the id of the machine.
         serial: Option<String> = optional "\"TR-000001\"";
+        /// What whoever hands out configurations calls this one; it is told with the state of the device, and means nothing here.
+        revision: Option<String> = optional "\"2026-11-22.1\"";
         /// The folder of the store and of recordings.
         data: String = default "\"/var/lib/tipring\"";
         /// Two letters of ISO 3166: the tones one hears, and which numbers are international.

@@ -8,10 +8,10 @@ use std::fmt::Write;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use super::http_url::HttpUrl;
 use super::nearest::nearest;
 use super::network::path_text;
 use super::reader::{At, Mistake, Node, Setting, shortened};
+use super::upstream_url::UpstreamUrl;
 
 /// Bytes of a text.
 const LONGEST: usize = 4096;
@@ -151,14 +151,14 @@ impl Template {
     pub(super) fn is_link(&self) -> Result<(), Mistake> {
         let wrong = |instead: String| ("is no URL that can be used".to_owned(), instead);
         let Some(Piece::Text(first)) = self.pieces.first() else {
-            return Err(wrong(format!("write {}", HttpUrl::FORM)));
+            return Err(wrong(format!("write {}", UpstreamUrl::FORM)));
         };
         let behind = first.split_once("://").map(|(_, rest)| rest);
         if !behind.is_some_and(|rest| rest.contains(['/', '?'])) {
             return Err(wrong("write https://HOST/ in front of the first variable".into()));
         }
         self.has_url_text()?;
-        HttpUrl::parse(&self.fill_url(|_| Some("0"))).map(drop).map_err(wrong)
+        UpstreamUrl::parse(&self.fill_url(|_| Some("0"))).map(drop).map_err(wrong)
     }
 
     fn has_url_text(&self) -> Result<(), Mistake> {

@@ -36,13 +36,15 @@ fn finding(text: &str) -> String {
 /// The example with everything that is commented out switched on; each kind of upstream that has a table of its own gets an
 /// upstream for it.
 fn example_in_full() -> String {
-    let own = |line: &str| {
-        let kind = line.strip_prefix("#[upstream.")?.strip_suffix(']')?.replace('_', "-");
-        Some(format!(
-            "[[upstream]]\nname = \"{kind}\"\nkind = \"{kind}\"\nurl = \"https://{kind}.example\"\n{}",
+    let own =
+        |line: &str| {
+            let kind = line.strip_prefix("#[upstream.")?.strip_suffix(']')?.replace('_', "-");
+            let scheme = if kind == "mqtt" { "mqtts" } else { "https" };
+            (!kind.contains('.')).then(|| format!(
+            "[[upstream]]\nname = \"{kind}\"\nkind = \"{kind}\"\nurl = \"{scheme}://{kind}.example\"\n{}",
             &line[1..]
         ))
-    };
+        };
     let setting = |line: &str| {
         let rest = line.strip_prefix('#').unwrap_or_default();
         rest.starts_with('[') || rest.starts_with(|c: char| c.is_ascii_lowercase())

@@ -6,10 +6,11 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::dialects::{ActionUrl, Ringme, Slack, Webitel};
-use super::http_url::{HttpUrl, is_opaque};
 use super::line::valid_name;
+use super::mqtt::Mqtt;
 use super::reader::{Mistake, Scope, section, zero_or_within};
 use super::secret::Secret;
+use super::upstream_url::{UpstreamUrl, is_opaque};
 use super::words::{Redaction, UpstreamKind};
 
 /// What a secret of Standard Webhooks begins with.
@@ -23,10 +24,11 @@ section! {
         name: String = required "\"crm\"", if valid_name;
         /// How it is told: "webhook" (Standard Webhooks: each event as a CloudEvent in a POST of its own), "slack" (a message on
         /// each missed call), "action-url" (a GET with variables, as desk phones send it), "webitel" (hooks and
-        /// call detail records of Webitel, FreeSWITCH's words), "ringme" (the events of an extension of Ringme, Telphin, VoipNow).
+        /// call detail records of Webitel, FreeSWITCH's words), "ringme" (the events of an extension of Ringme, Telphin, VoipNow),
+        /// "mqtt" (each event as a CloudEvent in a message to a broker).
         kind: UpstreamKind = required "\"webhook\"";
-        /// Where it is told: https://HOST/PATH. It is shown without its path, which may be a secret.
-        url: HttpUrl = required "\"https://crm.example.com/hooks/tipring\"";
+        /// Where it is told: https://HOST/PATH, or mqtts://HOST of a broker. It is shown without its path, which may be a secret.
+        url: UpstreamUrl = required "\"https://crm.example.com/hooks/tipring\"";
         /// kind = "webhook": what requests are signed with, as the receiver gave it: whsec_ and 24 to 64 bytes in base64; or
         /// secret_file = the file that holds it. A new one comes from: echo whsec_$(openssl rand -base64 32)
         secret: Secret = secret "\"whsec_c29tZSAzMiByYW5kb20gYnl0ZXMgaW4gYmFzZTY0\"";
@@ -55,6 +57,8 @@ section! {
         webitel: Webitel = default "{}";
         /// kind = "ringme": how the events of this extension are told.
         ringme: Ringme = default "{}";
+        /// kind = "mqtt": how the broker is spoken to.
+        mqtt: Mqtt = default "{}";
     }
 }
 
@@ -69,6 +73,7 @@ const OF_KINDS: &[(&str, &[UpstreamKind])] = &[
     ("action_url", &[UpstreamKind::ActionUrl]),
     ("webitel", &[UpstreamKind::Webitel]),
     ("ringme", &[UpstreamKind::Ringme]),
+    ("mqtt", &[UpstreamKind::Mqtt]),
 ];
 
 impl Upstream {
@@ -80,10 +85,14 @@ impl Upstream {
         }
         if !self.url.is_secure() && !self.url.host().is_empty() && !self.url.is_near() {
             let what = format!("upstream {} is told numbers and names of callers in clear", self.name);
-            scope.warn("url", what, "write https://");
+            scope.warn("url", what, if self.url.is_broker() { "write mqtts://" } else { "write https://" });
         }
         if self.ca_file.is_some() && !self.url.is_secure() {
-            scope.error("ca_file", "ca_file has no effect without https://", "remove one of the two");
+            scope.error(
+                "ca_file",
+                "ca_file has no effect without TLS",
+                "remove it, or write https:// or mqtts://",
+            );
         }
     }
 
@@ -108,8 +117,17 @@ impl Upstream {
             UpstreamKind::Webhook => self.check_secret(scope),
             UpstreamKind::Slack => self.check_link(scope),
             UpstreamKind::ActionUrl => self.check_actions(scope),
-            UpstreamKind::Webitel => {}
+            UpstreamKind::Webitel | UpstreamKind::Mqtt => {}
             UpstreamKind::Ringme => self.check_targets(scope),
+        }
+        if !self.url.host().is_empty() && self.url.is_broker() != (self.kind == UpstreamKind::Mqtt) {
+            let what = format!(
+                "upstream {} is of kind \"{}\", and url is for another",
+                self.name,
+                self.kind.as_str()
+            );
+            let right = if self.url.is_broker() { "https://HOST/PATH" } else { "mqtts://HOST" };
+            scope.error("url", what, format!("write {right}"));
         }
     }
 

@@ -15,7 +15,16 @@ fn each_mistake_of_an_upstream_has_its_cure() {
     assert!(!shown.contains("planted") && !shown.contains("c29tZS"), "{shown}");
     assert!(shown.contains("\"url\":\"https://crm.example/***\""), "{shown}");
     for (from, to, expected) in [
-        ("\"webhook\"", "\"mqtt\"", "t.toml:3: kind is \"mqtt\": MQTT is not part of this version"),
+        (
+            "\"webhook\"",
+            "\"bitrix24\"",
+            "t.toml:3: kind is \"bitrix24\": the Bitrix24 dialect is not part of",
+        ),
+        (
+            "https://",
+            "mqtts://",
+            "t.toml:4: upstream crm is of kind \"webhook\", and url is for another; write https",
+        ),
         ("\"webhook\"", "\"webhok\"", "t.toml:3: kind can't be \"webhok\"; did you mean \"webhook\"?"),
         ("https://", "crm://", "t.toml:4: url is no URL that can be used; write a URL such as"),
         (
@@ -67,6 +76,11 @@ fn each_kind_of_upstream_has_its_own_keys() {
         format!("{}{link}", head("slack")),
         format!("{}authorization = \"Basic YTpi\"\n{action}", head("action-url")),
         head("webitel"),
+        head("mqtt").replace("https", "mqtts"),
+        format!(
+            "{}[upstream.mqtt]\nversion = \"3.1.1\"\nuser = \"u\"\npassword_file = \"f\"\n",
+            head("mqtt").replace("https", "mqtts")
+        ),
         format!("{}{body}", head("webitel")),
         format!("{}authorization = \"Basic YTpi\"\n", head("ringme")).replace("h.example", token),
         format!("{}{ringme}", head("ringme")),
@@ -74,7 +88,24 @@ fn each_kind_of_upstream_has_its_own_keys() {
     ] {
         assert_eq!(findings(&right), Vec::<String>::new(), "{right}");
     }
+    let broker = |keys: &str| format!("{}[upstream.mqtt]\n{keys}\n", head("mqtt").replace("https", "mqtts"));
     for (text, expected) in [
+        (
+            head("mqtt"),
+            "t.toml:4: upstream x is of kind \"mqtt\", and url is for another; write mqtts://HOST",
+        ),
+        (broker("topic = \"a//b\""), "t.toml:6: topic has an empty level; write levels with / between them"),
+        (broker("topic = \"a/#\""), "t.toml:6: topic has a character that no topic has"),
+        (broker("topic = \"a/$name\""), "t.toml:6: topic has a $ that does not begin $serial"),
+        (broker("keep_alive = \"1s\""), "t.toml:6: keep_alive is \"1s\", out of range"),
+        (
+            broker("version = \"3.1.1\"\npassword = \"long enough\""),
+            "t.toml:7: password is there without user; add user: MQTT 3.1.1 has no other way",
+        ),
+        (
+            format!("{}[upstream.mqtt]\n", head("slack")),
+            "t.toml:5: upstream x is of kind \"slack\", and mqtt belongs",
+        ),
         (
             format!("{}{secret}", head("slack")),
             "t.toml:5: upstream x is of kind \"slack\", and secret belongs to kind \"webhook\"; remove one of",

@@ -228,11 +228,13 @@ words! {
         ActionUrl = "action-url",
         /// Hooks and call detail records of Webitel.
         Webitel = "webitel",
+        /// Messages to a broker.
+        Mqtt = "mqtt",
         /// The events of an extension, as Ringme, Telphin and VoipNow send them.
         Ringme = "ringme",
     }
     absent {
-        "mqtt" is "MQTT", "rostelecom" is "the Rostelecom dialect",
+        "rostelecom" is "the Rostelecom dialect",
         "bitrix24" is "the Bitrix24 dialect"
     }
 }
@@ -273,6 +275,16 @@ words! {
         Ivr = "ivr",
         /// A queue before several phones.
         Queue = "queue",
+    }
+}
+
+words! {
+    /// Which MQTT a broker is spoken to in.
+    pub enum MqttVersion {
+        /// MQTT 5.
+        V5 = "5",
+        /// MQTT 3.1.1.
+        V311 = "3.1.1",
     }
 }
 

@@ -48,6 +48,8 @@ pub enum Origin {
     Keys,
     /// A program that speaks the manager protocol of Asterisk.
     Ami,
+    /// A command of an upstream, over the connection that events are told over.
+    Upstream,
 }
 
 /// Which end of the leg did something.

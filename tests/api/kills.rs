@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tipring::chance::Chance;
 
+use crate::broker::{self, Broker, Heard};
 use crate::office::{Answer, exchange, until};
 use crate::receiver::{Receiver, Reply};
 
@@ -130,11 +131,16 @@ fn killed_at_random_moments_under_load_it_loses_nothing_and_says_the_same() {
         }),
         Receiver::open(|_, count| if count % 97 == 0 { Reply::Status(500) } else { Reply::Status(200) }),
     ];
+    let broker = Broker::open(None, |heard, count| match heard {
+        Heard::Publish(_) if count % 31 == 30 => broker::Reply::Close,
+        _ => broker::Reply::Usual,
+    });
     let wanted = "[\"config.applied\", \"device.started\"]";
     let table = |(at, receiver): (usize, &Receiver)| {
         receiver.table(&format!("crm{at}"), "").replace("[\"*\"]", wanted)
     };
-    let tables: String = receivers.iter().enumerate().map(table).collect();
+    let mut tables: String = receivers.iter().enumerate().map(table).collect();
+    tables.push_str(&broker.table("crm3", "", "").replace("[\"*\"]", wanted));
     let text = format!(
         "[device]\nserial = \"TR-1\"\ndata = \"data\"\n[sip]\nbind = \"127.0.0.1\"\nport_udp = 0\nport_tcp = 0\n\
          [audio]\nbackend = \"none\"\n[admin]\nlisten = \"off\"\nsocket = \"api.sock\"\n{tables}"
@@ -144,7 +150,7 @@ fn killed_at_random_moments_under_load_it_loses_nothing_and_says_the_same() {
     let first = Appliance::start(&folder);
     first.open();
     until("the upstreams begin", || {
-        first.ask("GET", "/api/v1/upstreams").is_some_and(|answer| answer.text.contains("crm2"))
+        first.ask("GET", "/api/v1/upstreams").is_some_and(|answer| answer.text.contains("crm3"))
     });
     let mut chance = Chance::from_number(50);
     let (mut life, mut told, mut seen) = (first, Vec::<(u64, String)>::new(), 0);
@@ -165,11 +171,12 @@ fn killed_at_random_moments_under_load_it_loses_nothing_and_says_the_same() {
     }
     life.open();
     receivers.iter().for_each(|receiver| receiver.behave(|_, _| Reply::Status(200)));
+    broker.behave(|_, _| broker::Reply::Usual);
     let end = std::time::Instant::now() + PATIENCE;
     loop {
         let all = life.ask("GET", "/api/v1/upstreams").expect("an answer").json()["upstreams"].clone();
         let all = all.as_array().expect("upstreams").clone();
-        if all.len() == receivers.len() && all.iter().all(|it| it["state"] == "idle") {
+        if all.len() == receivers.len() + 1 && all.iter().all(|it| it["state"] == "idle") {
             break;
         }
         assert!(std::time::Instant::now() < end, "somebody does not get everything: {all:#?}");
@@ -186,11 +193,14 @@ fn killed_at_random_moments_under_load_it_loses_nothing_and_says_the_same() {
     for (number, id) in &told {
         assert_eq!(known.get(number), Some(id), "what was told is what is recorded");
     }
-    for (at, receiver) in receivers.iter().enumerate() {
-        for got in receiver.got() {
-            assert_eq!(known.get(&got.sequence()), Some(&got.id), "one identity for ever");
+    let got = |it: &Receiver| it.got().iter().map(|got| (got.sequence(), got.id.clone())).collect();
+    let mut all: Vec<_> = receivers.iter().map(|it| (got(it), it.taken())).collect();
+    all.push((broker.events(), broker.taken()));
+    for (at, (got, taken)) in all.into_iter().enumerate() {
+        let got: Vec<(u64, String)> = got;
+        for (number, id) in got {
+            assert_eq!(known.get(&number), Some(&id), "one identity for ever");
         }
-        let taken = receiver.taken();
         // The first life's first word came before the upstreams did.
         let missing: Vec<_> = known.keys().filter(|number| !taken.contains(number)).collect();
         assert!(missing.len() <= 1, "{at}: {missing:?} of {} are missing", known.len());

@@ -2,9 +2,11 @@
 //! the store is the real one.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "these tests talk to real sockets")]
 
+mod broker;
 mod commands;
 mod dialects;
 mod kills;
+mod mqtt;
 mod office;
 mod receiver;
 mod rights;

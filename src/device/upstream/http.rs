@@ -4,9 +4,7 @@
 //! outcome is told already.
 
 use std::future::poll_fn;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -15,26 +13,15 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1;
 use hyper::header::RETRY_AFTER;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use super::super::clock;
-use super::super::resolver::Resolver;
 use super::super::sip_network::Stream;
-use super::super::tls::{self, Belief};
-use crate::config::{HttpUrl, Subscriptions, Upstream};
+use super::door::Door;
 use crate::events::upstream::dialect::Request;
 use crate::events::upstream::outcome::Outcome;
 use crate::events::upstream::retry_after;
-use crate::sip::network::{Question, RecordData};
 
-/// For one address to take a connection.
-const CONNECTING: Duration = Duration::from_secs(4);
-/// For a name, a connection and a handshake.
-const OPENING: Duration = Duration::from_secs(12);
 /// From the request to the head of its answer.
 const ANSWERING: Duration = Duration::from_secs(15);
 /// For the rest of the answer, which nobody needs.
@@ -45,20 +32,8 @@ const LARGEST_REST: usize = 64 << 10;
 const LARGEST_HEAD: usize = 16 << 10;
 /// Fields in it.
 const FIELDS: usize = 64;
-/// Addresses of one name that are tried.
-const ADDRESSES: usize = 4;
 /// A connection that rested for longer may be dead without anybody having told: routers forget.
 const RESTED: Duration = Duration::from_secs(50);
-
-/// Where an upstream is, and whom is believed there.
-pub struct Door {
-    url: HttpUrl,
-    belief: Belief,
-    /// Made when it is needed first.
-    tls: OnceLock<Arc<ClientConfig>>,
-    /// Where it may lead, if the URL is not the configuration's.
-    guard: Option<Subscriptions>,
-}
 
 /// A connection between two requests.
 pub struct Resting {
@@ -73,17 +48,6 @@ pub struct Rest {
 }
 
 impl Door {
-    /// The door that these settings name.
-    pub fn of(settings: &Upstream) -> Door {
-        let belief = Belief::of_upstream(settings);
-        Door { url: settings.url.clone(), belief, tls: OnceLock::new(), guard: None }
-    }
-
-    /// The same, but that it leads only where these settings let a URL from outside lead, whatever its name stands for.
-    pub fn guarded(self, guard: Subscriptions) -> Door {
-        Door { guard: Some(guard), ..self }
-    }
-
     /// Sends a request over the connection that rests, if it still stands, or over a new one. What is left of the answer
     /// comes back with the outcome.
     pub async fn send(&self, resting: Option<Resting>, request: &Request) -> (Outcome, Option<Rest>) {
@@ -93,7 +57,7 @@ impl Door {
                 return answered;
             }
         }
-        let fresh = async { self.exchange(self.open().await?, request).await };
+        let fresh = async { self.exchange(shake_hands(self.open().await?).await?, request).await };
         fresh.await.unwrap_or_else(|(what, cure)| (Outcome::Failed { what, cure }, None))
     }
 
@@ -106,7 +70,7 @@ impl Door {
         let mut head = hyper::Request::builder()
             .method(request.method)
             .uri(&request.target)
-            .header("host", self.url.authority())
+            .header("host", self.authority())
             .header("user-agent", concat!("tipring/", env!("CARGO_PKG_VERSION")));
         for (name, value) in &request.headers {
             head = head.header(*name, value);
@@ -130,94 +94,6 @@ impl Door {
                 let what = format!("no answer comes within {} seconds", ANSWERING.as_secs());
                 Ok((Outcome::Failed { what, cure: "have it answer first and work then".to_owned() }, None))
             }
-        }
-    }
-
-    async fn open(&self) -> Result<http1::SendRequest<Whole>, (String, String)> {
-        let opening = async {
-            let stream = self.connect().await?;
-            if !self.url.is_secure() {
-                return shake_hands(Box::new(stream)).await;
-            }
-            let host = self.url.host();
-            let failed = |text: String| {
-                let (what, cure) = text.split_once("; ").unwrap_or((&text, "check url"));
-                (what.to_owned(), cure.to_owned())
-            };
-            let believed = match self.tls.get() {
-                Some(believed) => believed.clone(),
-                None => {
-                    let made = tls::client(&self.belief).map_err(|error| failed(error.to_string()))?;
-                    self.tls.get_or_init(|| made).clone()
-                }
-            };
-            let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?;
-            let stream = TlsConnector::from(believed).connect(name, stream).await;
-            let explain = |error| failed(tls::explain(&error, host, &self.belief, clock::now()));
-            shake_hands(Box::new(stream.map_err(explain)?)).await
-        };
-        timeout(OPENING, opening).await.unwrap_or_else(|_| {
-            let what = format!("no connection within {} seconds", OPENING.as_secs());
-            Err((what, "check url, and the way to it".to_owned()))
-        })
-    }
-
-    async fn connect(&self) -> Result<TcpStream, (String, String)> {
-        let port = self.url.port();
-        let mut last = "there is none".to_owned();
-        for address in self.addresses().await? {
-            if self.guard.as_ref().is_some_and(|guard| !guard.permit(address)) {
-                last = "it leads to this machine or into a private network".to_owned();
-                continue;
-            }
-            match timeout(CONNECTING, TcpStream::connect(SocketAddr::new(address, port))).await {
-                Ok(Ok(stream)) => {
-                    // What can't be set costs a moment, no more.
-                    let _ = stream.set_nodelay(true);
-                    return Ok(stream);
-                }
-                Ok(Err(error)) => last = error.to_string(),
-                Err(_) => last = "nobody answers".to_owned(),
-            }
-        }
-        let what = format!("no connection to {}: {last}", self.url.authority());
-        Err((what, "check that it runs, url, and the way to it".to_owned()))
-    }
-
-    async fn addresses(&self) -> Result<Vec<IpAddr>, (String, String)> {
-        let host = self.url.host();
-        if let Ok(address) = host.parse() {
-            return Ok(vec![address]);
-        }
-        if host.eq_ignore_ascii_case("localhost") {
-            return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
-        }
-        let failed = |error: &dyn std::fmt::Display| {
-            let error = error.to_string();
-            // What to do about it is said there to somebody who set up a line.
-            let what = format!("{host}: {}", error.split("; ").next().unwrap_or(&error));
-            (what, "check url, and the name servers of this device".to_owned())
-        };
-        // Made anew each time: the network may be another one, and connections are kept.
-        let resolver = Resolver::from_system().map_err(|error| failed(&error))?;
-        let (four, six) = (Question::A(host.to_owned()), Question::Aaaa(host.to_owned()));
-        let (four, six) = tokio::join!(resolver.ask(&four), resolver.ask(&six));
-        let mut trouble = None;
-        let mut found = Vec::new();
-        for records in [four, six] {
-            match records {
-                Ok(records) => found.extend(records.into_iter().filter_map(|record| match record.data {
-                    RecordData::Address(address) => Some(address),
-                    _ => None,
-                })),
-                Err(error) => trouble = Some(error),
-            }
-        }
-        found.truncate(ADDRESSES);
-        match trouble {
-            Some(error) if found.is_empty() => Err(failed(&error)),
-            _ if found.is_empty() => Err(failed(&"the name has no address")),
-            _ => Ok(found),
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Telling events to other systems: carries out what the upstreams of [`crate::events::upstream`] ask for.
 //!
 //! One task on the office thread owns all of them; reading the store and each request are tasks of their own, which
-//! bring back what became of it. So nobody waits for a slow one, and nothing is shared.
+//! bring back what became of it. So nobody waits for a slow one, and nothing is shared. A broker has one connection that
+//! stays, which is a task of its own, too.
 
+mod broker;
+mod door;
 mod http;
 mod subscriptions;
 
@@ -18,15 +21,20 @@ use crate::chance::Chance;
 use crate::config::{self, Config};
 use crate::events::archive::{Archive, Standing};
 use crate::events::store::Write;
-use crate::events::upstream::desk::{Tested, UpstreamError, Upstreams, View, Wish};
+use crate::events::upstream::desk::{Change, Tested, UpstreamError, Upstreams, View, Wish};
 use crate::events::upstream::dialect::Request;
+use crate::events::upstream::mqtt::Output;
 use crate::events::upstream::outcome::{Outcome, Verdict};
 use crate::events::upstream::subscription::{Subscriptions, is_subscribed};
 use crate::events::upstream::{Action, Upstream};
-use crate::events::{CloudEvent, Kind};
+use crate::events::{CloudEvent, Kind, Origin};
 use crate::now::earliest;
+use crate::phone::command::{Command, Reply};
 use crate::phone::desk::Desk;
-use http::{Door, Resting};
+use crate::phone::snapshot::Snapshot;
+use broker::{Broker, Home};
+use door::Door;
+use http::Resting;
 use subscriptions::Kept;
 
 /// Results of tasks that may wait.
@@ -35,6 +43,8 @@ const QUEUE: usize = 256;
 const MOST_RESTING: usize = 4;
 /// How soon something is handed over again that was not taken.
 const AGAIN: Duration = Duration::from_secs(1);
+/// For brokers to be told that this device ends in order.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// What may wait for that; past it the oldest is given up: a state that is written later anyway, or a mere telling.
 const MOST_LATER: usize = 256;
 
@@ -62,6 +72,8 @@ struct Running {
     upstream: Upstream,
     door: Arc<Door>,
     resting: Vec<Resting>,
+    /// What it is told over, where that is one connection that stays.
+    broker: Option<Broker>,
     /// Ended with it.
     tasks: JoinSet<()>,
 }
@@ -72,6 +84,8 @@ enum Came {
     Attempted { key: u64, sequence: u64, outcome: Outcome },
     Rests { key: u64, resting: Resting },
     Kept(Kept),
+    Broker { key: u64, connection: u64, came: broker::Came },
+    State { key: u64, snapshot: Box<Snapshot> },
 }
 
 /// What others have to take.
@@ -127,6 +141,9 @@ impl Dispatcher {
                     self.newest = news.committed();
                     for running in &mut self.running {
                         running.upstream.handle_news(clock::now(), self.newest);
+                        if let Some(broker) = &mut running.broker {
+                            broker.happened(clock::now());
+                        }
                     }
                 }
                 Some(result) = self.inbox.recv() => self.came(result),
@@ -143,8 +160,18 @@ impl Dispatcher {
         }
         for running in &mut self.running {
             running.upstream.close();
+            if let Some(broker) = &mut running.broker {
+                broker.session.close(clock::now());
+            }
         }
         self.drain();
+        // What is written is written by tasks that end with it.
+        let farewell = async {
+            for running in self.running.iter_mut().filter(|it| it.broker.is_some()) {
+                while running.tasks.join_next().await.is_some() {}
+            }
+        };
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
     }
 
     /// Begins where the life before ended. Nothing is told before that is known.
@@ -180,8 +207,11 @@ impl Dispatcher {
         let serial = config.device.serial.as_deref().unwrap_or_default();
         let (now, chance) = (clock::now(), self.chance.fork());
         self.next += 1;
+        let broker = settings.url.is_broker();
+        let broker = broker.then(|| Broker::new(now, settings, serial, self.chance.fork()));
         Running {
             key: self.next,
+            broker,
             upstream: Upstream::new(now, settings.clone(), serial, state, self.newest, chance),
             door: door(settings, config),
             resting: Vec::new(),
@@ -224,8 +254,10 @@ impl Dispatcher {
     }
 
     fn until_next(&self) -> Duration {
-        let due =
-            self.running.iter().fold(self.later_at, |due, it| earliest(due, it.upstream.poll_timeout()));
+        let due = self.running.iter().fold(self.later_at, |due, it| {
+            let broker = it.broker.as_ref().and_then(Broker::poll_timeout);
+            earliest(due, earliest(broker, it.upstream.poll_timeout()))
+        });
         let left = due.map_or(3_600_000_000, |due| due.saturating_sub(clock::now().mono_us));
         Duration::from_micros(left)
     }
@@ -234,6 +266,12 @@ impl Dispatcher {
         let now = clock::now();
         for running in &mut self.running {
             running.upstream.handle_timeout(now);
+            if let Some(broker) = &mut running.broker {
+                broker.session.handle_timeout(now);
+                if broker.looks(now) {
+                    look(running, self.desk.clone(), self.results.clone());
+                }
+            }
         }
         if self.later_at.is_some_and(|at| at <= now.mono_us) {
             self.later_at = None;
@@ -247,7 +285,12 @@ impl Dispatcher {
         if let Came::Kept(kept) = result {
             return self.subscription_kept(kept);
         }
-        let (Came::Page { key, .. } | Came::Attempted { key, .. } | Came::Rests { key, .. }) = &result else {
+        let (Came::Page { key, .. }
+        | Came::Attempted { key, .. }
+        | Came::Rests { key, .. }
+        | Came::Broker { key, .. }
+        | Came::State { key, .. }) = &result
+        else {
             return;
         };
         let Some(running) = self.running.iter_mut().find(|running| running.key == *key) else { return };
@@ -262,6 +305,17 @@ impl Dispatcher {
                 }
             }
             Came::Kept(_) => {}
+            Came::Broker { connection, came, .. } => {
+                if let Some(broker) = running.broker.as_mut().filter(|it| it.connection == connection) {
+                    broker.came(clock::now(), came);
+                }
+            }
+            Came::State { snapshot, .. } => {
+                if let Some(broker) = &mut running.broker {
+                    let state = broker::state(&snapshot, running.upstream.settings(), &self.config.borrow());
+                    broker.session.tell_state(clock::now(), state);
+                }
+            }
         }
     }
 
@@ -291,6 +345,9 @@ impl Dispatcher {
                 let _ = reply.send(match found {
                     None => Err(UpstreamError::Unknown { name, known }),
                     Some(running) => {
+                        if let Some(broker) = running.broker.as_mut().filter(|_| change == Change::Resume) {
+                            broker.session.hurry(now);
+                        }
                         running.upstream.change(now, change).map(|()| running.upstream.view(now))
                     }
                 });
@@ -302,7 +359,7 @@ impl Dispatcher {
     fn drain(&mut self) {
         let mut errands = Vec::new();
         for running in &mut self.running {
-            while let Some(action) = running.upstream.poll_action() {
+            while let Some(action) = next(running, &self.results) {
                 match action {
                     Action::Read { since, limit } => {
                         let (archive, results, key) =
@@ -312,9 +369,12 @@ impl Dispatcher {
                             let _ = results.send(Came::Page { key, since, page }).await;
                         });
                     }
-                    Action::Send { sequence, request } => {
-                        attempt(running, sequence, request, self.results.clone());
-                    }
+                    Action::Send { sequence, request } => match &mut running.broker {
+                        Some(broker) => {
+                            broker.session.publish(clock::now(), sequence, request.target, request.body);
+                        }
+                        None => attempt(running, sequence, request, self.results.clone()),
+                    },
                     Action::Keep(state) => errands.push(Errand::Keep(Write::Upstream(state))),
                     Action::Tell(kind) => errands.push(Errand::Tell(kind)),
                 }
@@ -351,6 +411,50 @@ fn door(settings: &config::Upstream, config: &Config) -> Arc<Door> {
     Arc::new(if subscribed { door.guarded(config.subscriptions.clone()) } else { door })
 }
 
+/// What the upstream wants done next, once its broker wants nothing: what a broker says may let the upstream want more.
+fn next(running: &mut Running, results: &mpsc::Sender<Came>) -> Option<Action> {
+    while let Some(output) = running.broker.as_mut().and_then(|broker| broker.session.poll_output()) {
+        say(running, output, results);
+    }
+    running.upstream.poll_action()
+}
+
+/// Does what a session asks for.
+fn say(running: &mut Running, output: Output, results: &mpsc::Sender<Came>) {
+    let now = clock::now();
+    let (upstream, Some(broker)) = (&mut running.upstream, &mut running.broker) else { return };
+    match output {
+        Output::Open => {
+            broker.connection += 1;
+            let (key, connection) = (running.key, broker.connection);
+            let home = Home { results: results.clone(), key, connection };
+            running.tasks.spawn(broker::carry(running.door.clone(), home));
+        }
+        Output::Write(packet) => broker.write(now, packet),
+        Output::Close => broker.packets = None,
+        Output::Up => upstream.handle_connected(now),
+        Output::Down(trouble, retry_at) => {
+            broker.fail_tests(now, &trouble.what, &trouble.cure);
+            upstream.handle_disconnected(now, (trouble.what, trouble.cure), trouble.why, retry_at);
+        }
+        Output::Outcome(0, outcome) => broker.tested(now, outcome, upstream.trouble()),
+        Output::Outcome(sequence, outcome) => upstream.handle_outcome(now, sequence, outcome),
+        Output::Remark(what, cure) => {
+            tracing::warn!(upstream = upstream.settings().name, "{what}; {cure}");
+        }
+    }
+}
+
+/// Asks the phone how it is.
+fn look(running: &mut Running, desk: Desk, results: mpsc::Sender<Came>) {
+    let key = running.key;
+    running.tasks.spawn(async move {
+        if let Ok(Reply::Status(snapshot)) = desk.ask(Command::Status, Origin::Upstream).await {
+            let _ = results.send(Came::State { key, snapshot }).await;
+        }
+    });
+}
+
 fn attempt(running: &mut Running, sequence: u64, request: Request, results: mpsc::Sender<Came>) {
     let (door, resting, key) = (running.door.clone(), running.resting.pop(), running.key);
     running.tasks.spawn(async move {
@@ -367,6 +471,9 @@ fn attempt(running: &mut Running, sequence: u64, request: Request, results: mpsc
 fn test(running: &mut Running, reply: oneshot::Sender<Result<Tested, UpstreamError>>) {
     let (door, kind) = (running.door.clone(), running.upstream.settings().kind);
     let request = running.upstream.test(clock::now());
+    if let Some(broker) = &mut running.broker {
+        return broker.test(clock::now(), (request.target, request.body), reply);
+    }
     running.tasks.spawn(async move {
         let begun = clock::now();
         let (outcome, _) = door.send(None, &request).await;

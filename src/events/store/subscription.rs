@@ -3,7 +3,7 @@
 use rusqlite::{Transaction, params};
 
 use super::{Store, StoreError};
-use crate::config::{HttpMethod, HttpUrl};
+use crate::config::{HttpMethod, UpstreamUrl};
 use crate::events::upstream::subscription::Subscription;
 
 pub(super) fn put(transaction: &Transaction<'_>, subscription: &Subscription) -> Result<(), StoreError> {
@@ -31,7 +31,7 @@ impl Store {
             let (url, method): (String, String) = (row.get(3)?, row.get(4)?);
             let method = HttpMethod::ALL.iter().copied().find(|it| it.as_str() == method);
             let (id, extension, event, owner) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(5)?);
-            let url = HttpUrl::parse(&url).ok();
+            let url = UpstreamUrl::parse(&url).ok();
             Ok(url.zip(method).map(|(url, method)| Subscription { id, extension, event, url, method, owner }))
         })?;
         Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())

@@ -85,7 +85,7 @@ pub struct View {
     pub kind: &'static str,
     /// Where it is, without what may be secret.
     pub url: String,
-    /// `idle` (it has everything), `delivering`, `retrying`, `paused` or `stopped` (it answered 410).
+    /// `idle` (it has everything), `connecting`, `delivering`, `retrying`, `paused` or `stopped` (it answered 410).
     pub state: &'static str,
     /// Every event up to this number is delivered, or not for it.
     pub sequence: u64,

@@ -6,6 +6,7 @@
 
 use super::action_url::ActionUrl;
 use super::filter::wanted;
+use super::mqtt::Mqtt;
 use super::ringme::Ringme;
 use super::slack::{self, Slack};
 use super::webhook::Webhook;
@@ -20,7 +21,7 @@ use crate::now::Now;
 pub struct Frozen {
     /// The identity of the event, by which the receiver knows a repetition where its kind has a place for that.
     pub id: String,
-    /// Path and query.
+    /// Path and query, or the topic.
     pub target: String,
     /// The body.
     pub body: Vec<u8>,
@@ -30,9 +31,9 @@ pub struct Frozen {
 /// what comes from settings is refused there, what comes from events is escaped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The method: `GET`, without a body, or `POST`.
+    /// The method: `GET`, without a body, or `POST`; `PUBLISH` where it is a message to a broker.
     pub method: &'static str,
-    /// Path and query.
+    /// Path and query, or the topic.
     pub target: String,
     /// Header fields in their order, names in lower case.
     pub headers: Vec<(&'static str, String)>,
@@ -87,6 +88,7 @@ pub fn of(settings: &config::Upstream, serial: &str) -> Box<dyn Dialect> {
         UpstreamKind::ActionUrl => Box::new(ActionUrl::new(settings, serial)),
         UpstreamKind::Webitel => Box::new(Webitel::new(settings)),
         UpstreamKind::Ringme => Box::new(Ringme::new(settings)),
+        UpstreamKind::Mqtt => Box::new(Mqtt::new(settings, serial)),
     }
 }
 
@@ -106,9 +108,7 @@ pub fn authorization(settings: &config::Upstream) -> Option<(&'static str, Strin
 /// What to do about a status that an upstream of this kind answers, where there is more to say than of any.
 pub fn cure(kind: UpstreamKind, status: u16) -> Option<&'static str> {
     match kind {
-        UpstreamKind::Webhook | UpstreamKind::ActionUrl | UpstreamKind::Webitel | UpstreamKind::Ringme => {
-            None
-        }
         UpstreamKind::Slack => slack::cure(status),
+        _ => None,
     }
 }

@@ -34,6 +34,7 @@ pub mod dialect;
 pub mod facts;
 pub mod filter;
 mod form;
+pub mod mqtt;
 pub mod outcome;
 mod owed;
 pub mod retry_after;
@@ -51,6 +52,7 @@ use std::time::Duration;
 
 use crate::chance::Chance;
 use crate::config;
+use crate::config::UpstreamKind;
 use crate::events::cloud_event::{CloudEvent, identity, rfc3339};
 use crate::events::{Kind, Suspension};
 use crate::now::{CLOCK_WAS_SET, Now, earliest, micros};
@@ -123,6 +125,10 @@ pub struct Upstream {
     recalled: BTreeSet<u64>,
     reading: bool,
     read_at: u64,
+    /// There is no connection that events could be told over, to a kind that has one.
+    away: bool,
+    /// How often a connection was lost with events under way since something was taken.
+    losses: u32,
     /// Once nothing is under way, begin again after this number.
     replay: Option<u64>,
     /// Failures since something was taken.
@@ -159,6 +165,8 @@ impl Upstream {
         let mut upstream = Upstream {
             filter: Filter::of(&settings),
             dialect: dialect::of(&settings, serial),
+            away: settings.kind == UpstreamKind::Mqtt,
+            losses: 0,
             settings,
             chance,
             condition: state.condition,
@@ -244,6 +252,46 @@ impl Upstream {
         self.settle(now);
     }
 
+    /// The connection that events are told over stands, to a kind that has one.
+    pub fn handle_connected(&mut self, now: Now) {
+        (self.away, self.retry_at) = (false, None);
+        if self.losses == 0 {
+            (self.failures, self.trouble) = (0, None);
+            if self.condition == Condition::Active {
+                self.tell_resumed();
+            }
+        }
+        self.settle(now);
+    }
+
+    /// There is no such connection, or none any more; the next attempt to make one comes at the moment `retry_at`. What was
+    /// under way may have been taken or not.
+    pub fn handle_disconnected(
+        &mut self,
+        now: Now,
+        trouble: (String, String),
+        why: Suspension,
+        retry_at: u64,
+    ) {
+        self.away = true;
+        self.trouble = Some(trouble);
+        (self.failures, self.failed) = (self.failures.saturating_add(1), self.failed + 1);
+        self.losses += u32::from(self.under_way() > 0);
+        for owed in self.owed.iter_mut().filter(|owed| owed.in_flight) {
+            owed.in_flight = false;
+            // A connection that ends each time this is sent may end because of it.
+            if self.losses > 1 {
+                (owed.failed, owed.tries) = (true, owed.tries + 1);
+            }
+        }
+        self.retry_at = Some(retry_at);
+        let left = retry_at.saturating_sub(now.mono_us);
+        if self.failures >= FAILURES_TOLD || left > micros(WAIT_TOLD) || why == Suspension::Refused {
+            self.suspend(why, Some(left));
+        }
+        self.settle(now);
+    }
+
     /// A moment that [`Upstream::poll_timeout`] named has come.
     pub fn handle_timeout(&mut self, now: Now) {
         self.settle(now);
@@ -309,7 +357,7 @@ impl Upstream {
             if self.wants_to_read() {
                 due = earliest(due, Some(self.read_at));
             }
-            if self.under_way() < self.window() {
+            if self.under_way() < self.window() && !self.away {
                 due = earliest(due, self.next_attempt());
             }
         }
@@ -323,11 +371,13 @@ impl Upstream {
             Condition::Paused => "paused",
             Condition::Stopped => "stopped",
             Condition::Active if self.failures > 0 => "retrying",
+            Condition::Active if self.away => "connecting",
             Condition::Active if waiting > 0 || self.position < self.newest => "delivering",
             Condition::Active => "idle",
         };
         let (reason, cure) = self.trouble.clone().unzip();
-        let retry = self.next_attempt().filter(|_| self.failures > 0 && self.condition == Condition::Active);
+        let next = if self.away { self.retry_at } else { self.next_attempt() };
+        let retry = next.filter(|_| self.failures > 0 && self.condition == Condition::Active);
         View {
             name: self.settings.name.clone(),
             kind: self.settings.kind.as_str(),
@@ -345,6 +395,11 @@ impl Upstream {
             retry_s: retry.map(|at| at.saturating_sub(now.mono_us).div_ceil(1_000_000)),
             last: self.last_utc_us.map(rfc3339),
         }
+    }
+
+    /// Why nothing can be told, and what to do about it, if that is so.
+    pub fn trouble(&self) -> Option<(String, String)> {
+        self.trouble.clone()
     }
 
     /// Where it stands.
@@ -396,7 +451,7 @@ impl Upstream {
         self.owed.remove(index);
         self.delivered += 1;
         self.last_utc_us = Some(now.utc_us);
-        (self.failures, self.retry_at, self.trouble) = (0, None, None);
+        (self.failures, self.losses, self.retry_at, self.trouble) = (0, 0, None, None);
         let chance = &mut self.chance;
         for owed in self.owed.iter_mut().filter(|owed| owed.failed) {
             // It failed, and it was not the upstream's fault.
@@ -584,7 +639,8 @@ impl Upstream {
 
     /// The event to send now: the one that was tried least, so that one that never succeeds keeps no other waiting.
     fn due(&self, now: Now) -> Option<usize> {
-        if self.under_way() >= self.window() || self.retry_at.is_some_and(|at| at > now.mono_us) {
+        if self.away || self.under_way() >= self.window() || self.retry_at.is_some_and(|at| at > now.mono_us)
+        {
             return None;
         }
         let owed = |index: &usize| self.owed.get(*index);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::dialect;
+use super::mqtt::reason;
 use crate::config::UpstreamKind;
 
 /// How an attempt ended.
@@ -14,6 +15,13 @@ pub enum Outcome {
         status: u16,
         /// How long it wants to be left alone.
         retry_after: Option<Duration>,
+    },
+    /// A broker acknowledged the message, in MQTT 5 also to say that it does not take it.
+    Acknowledged {
+        /// The reason code.
+        reason: u8,
+        /// What it says about that.
+        sentence: Option<String>,
     },
     /// The request can't be written: it would be the same at any other time.
     Unwritable {
@@ -52,13 +60,15 @@ impl Outcome {
             Outcome::Answered { status: 408 | 409 | 425 | 429, .. } => Verdict::Unavailable,
             Outcome::Answered { status: 400..=499, .. } | Outcome::Unwritable { .. } => Verdict::Refused,
             Outcome::Answered { .. } | Outcome::Failed { .. } => Verdict::Unavailable,
+            Outcome::Acknowledged { reason, .. } => reason::of(*reason).verdict,
         }
     }
 
-    /// The status that was answered.
+    /// The status that was answered; the reason code of a broker.
     pub fn status(&self) -> Option<u16> {
         match self {
             Outcome::Answered { status, .. } => Some(*status),
+            Outcome::Acknowledged { reason, .. } => Some(u16::from(*reason)),
             Outcome::Failed { .. } | Outcome::Unwritable { .. } => None,
         }
     }
@@ -67,7 +77,7 @@ impl Outcome {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Outcome::Answered { retry_after, .. } => *retry_after,
-            Outcome::Failed { .. } | Outcome::Unwritable { .. } => None,
+            Outcome::Failed { .. } | Outcome::Unwritable { .. } | Outcome::Acknowledged { .. } => None,
         }
     }
 
@@ -75,6 +85,11 @@ impl Outcome {
     pub fn explain(self, kind: UpstreamKind) -> (String, String) {
         let status = match self {
             Outcome::Failed { what, cure } => return (what, cure),
+            Outcome::Acknowledged { reason, sentence } => {
+                let reason = reason::of(reason);
+                let said = sentence.map(|it| format!(": {it}")).unwrap_or_default();
+                return (format!("{}{said}", reason.what), reason.cure.to_owned());
+            }
             Outcome::Unwritable { what } => {
                 return (what, "report it: this is a mistake of tipring".to_owned());
             }

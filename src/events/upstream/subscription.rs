@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::chance::Chance;
-use crate::config::http_url::is_opaque;
-use crate::config::{self, Config, HttpMethod, HttpUrl, Line, Template, UpstreamKind, dialects};
+use crate::config::upstream_url::is_opaque;
+use crate::config::{self, Config, HttpMethod, Line, Template, UpstreamKind, UpstreamUrl, dialects};
 
 /// The events that can be subscribed to.
 pub const EVENTS: &[&str] = &["dial-in", "dial-out", "answer", "hangup"];
@@ -28,7 +28,7 @@ pub struct Subscription {
     /// One of [`EVENTS`].
     pub event: String,
     /// Where it is told.
-    pub url: HttpUrl,
+    pub url: UpstreamUrl,
     /// How.
     pub method: HttpMethod,
     /// Who asked for it: `token:crm`.
@@ -209,7 +209,7 @@ impl Subscriptions {
         let Some(method) = HttpMethod::ALL.iter().find(|it| it.as_str().eq_ignore_ascii_case(&method)) else {
             return wrong("method is neither GET nor POST".into(), "write POST".into());
         };
-        let url = match HttpUrl::parse(&url) {
+        let url = match UpstreamUrl::parse(&url) {
             Ok(url) => url,
             Err(instead) => return wrong("url can't be used".into(), instead),
         };
@@ -289,7 +289,7 @@ impl Subscriptions {
 }
 
 /// A URL at the same place that nobody can guess, for one that can be.
-pub fn opaque_instead(url: &HttpUrl, chance: &mut Chance) -> Option<String> {
+pub fn opaque_instead(url: &UpstreamUrl, chance: &mut Chance) -> Option<String> {
     let scheme = if url.is_secure() { "https" } else { "http" };
     (!is_opaque(url.path()))
         .then(|| format!("{scheme}://{}/ext-event/{}", url.authority(), chance.token(RANDOM)))
@@ -378,10 +378,10 @@ mod tests {
             let error = asked(extension, event, url).expect_err(url).to_string();
             assert!(error.starts_with(expected), "{url}: {error}");
         }
-        let guessed = HttpUrl::parse("https://crm.example/cid/807/queue/33334").expect("a URL");
+        let guessed = UpstreamUrl::parse("https://crm.example/cid/807/queue/33334").expect("a URL");
         let proposed = opaque_instead(&guessed, &mut chance).expect("a proposal");
         assert!(proposed.starts_with("https://crm.example/ext-event/") && is_opaque(&proposed), "{proposed}");
-        assert_eq!(opaque_instead(&HttpUrl::parse(URL).expect("a URL"), &mut chance), None);
+        assert_eq!(opaque_instead(&UpstreamUrl::parse(URL).expect("a URL"), &mut chance), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::events::CloudEvent;
 use crate::now::Now;
 
 /// States of a call that lasts no longer than the moment; all others are history.
-const MOMENTARY: &[&str] = &["call.dialing", "call.ringing", "call.early"];
+pub(super) const MOMENTARY: &[&str] = &["call.dialing", "call.ringing", "call.early"];
 
 /// Standard Webhooks over the URL of the settings. Identity and body are frozen; the signature is of the attempt,
 /// because receivers refuse one that is older than some minutes.

@@ -4,9 +4,10 @@
 use super::Target;
 use serde_json::Value;
 use tipring::chance::Chance;
-use tipring::config::{self, Config};
+use tipring::config::{self, Config, MqttVersion};
 use tipring::events::cloud_event::{Digits, Recorder};
 use tipring::events::upstream::dialect::{self, Request};
+use tipring::events::upstream::mqtt::{Output, Session, packet};
 use tipring::events::upstream::retry_after;
 use tipring::events::{CallResult, CloudEvent, Direction, Event, Kind, Leg, Origin, Party};
 use tipring::now::Now;
@@ -16,6 +17,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "upstream_webitel", run: webitel, seeds: BODIES, dictionary: PIECES },
     Target { name: "upstream_ringme", run: ringme, seeds: PATHS, dictionary: PIECES },
     Target { name: "upstream_slack", run: slack, seeds: LINKS, dictionary: PIECES },
+    Target { name: "mqtt_packet", run: mqtt, seeds: PACKETS, dictionary: FIELDS },
     Target { name: "upstream_retry_after", run: wait, seeds: WAITS, dictionary: WORDS },
 ];
 
@@ -189,3 +191,57 @@ fn wait(octets: &[u8]) {
 const WAITS: &[&[u8]] = &[b"120", b"Sun, 06 Nov 1994 08:49:37 GMT", b"Sat, 29 Feb 9999 23:59:60 GMT"];
 const WORDS: &[&[u8]] =
     &[b" GMT", b"Sun, ", b"Feb", b"-9999", b"99999999999999999999", b"24:", b":60", b"+1"];
+
+/// What a broker sends is read or refused, with bounds on what is kept of it, and a session outlives it.
+fn mqtt(octets: &[u8]) {
+    for version in [MqttVersion::V5, MqttVersion::V311] {
+        let mut rest = octets;
+        while let Ok(Some((packet, used))) = packet::read(rest, version) {
+            assert!(used > 0 && used <= rest.len() && used <= packet::LARGEST, "{used}");
+            if let packet::Packet::Oversized { rest, .. } = packet {
+                assert!(rest <= packet::LARGEST_SKIPPED + packet::LARGEST, "{rest}");
+            }
+            rest = &rest[used..];
+        }
+        let (now, mqtt) = (Now::default(), config::Mqtt { version, ..config::Mqtt::default() });
+        let settings = config::Upstream { mqtt, ..config::Upstream::default() };
+        let mut session = Session::new(now, &settings, "TR-1", Chance::from_number(1));
+        session.hurry(now);
+        session.handle_opened(now);
+        session.handle_bytes(now, &[0x20, if version == MqttVersion::V5 { 3 } else { 2 }, 0, 0]);
+        if version == MqttVersion::V5 {
+            session.handle_bytes(now, &[0]);
+        }
+        assert!(session.is_up());
+        session.publish(now, 1, "a/event".to_owned(), b"{}".to_vec());
+        octets.chunks(7).for_each(|piece| session.handle_bytes(now, piece));
+        session.handle_lost(now, String::new(), String::new());
+        let (mut written, mut downs) = (0, 0);
+        while let Some(output) = session.poll_output() {
+            match output {
+                Output::Write(bytes) => written += bytes.len(),
+                Output::Down(trouble, _) => {
+                    downs += 1;
+                    assert!(trouble.what.chars().all(|it| !it.is_control()), "{}", trouble.what);
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(downs, 1, "a connection ends once");
+        assert!(written < 1000 + 4 * octets.len(), "{written} bytes for {}", octets.len());
+    }
+}
+
+const PACKETS: &[&[u8]] = &[
+    b"\x20\x02\x00\x00",
+    b"\x20\x10\x00\x00\x0d\x21\x00\x09\x27\x00\x00\x01\x00\x24\x01\x13\x00\x07",
+    b"\x40\x02\x00\x01",
+    b"\x40\x04\x00\x01\x97\x00",
+    b"\x32\x0a\x00\x03a/b\x00\x01\x00{}",
+    b"\x32\x80\x80\x02\x00\x03a/b\x00\x01",
+    b"\x90\x03\x00\x01\x80",
+    b"\xe0\x0b\x9d\x09\x1c\x00\x01b\x1f\x00\x02\x0a<",
+    b"\xd0\x00",
+];
+const FIELDS: &[&[u8]] =
+    &[b"\x21\x00\x01", b"\x1f\x00\x01x", b"\xff\xff\xff\x7f", b"\x26\x00\x01a\x00\x01b", b"\x00\x01"];

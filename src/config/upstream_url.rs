@@ -1,4 +1,4 @@
-//! URLs where other systems take HTTP requests.
+//! URLs where other systems take HTTP requests, and where brokers are.
 
 use super::network::{Host, url_parts};
 use super::reader::{At, Node, Setting};
@@ -10,9 +10,17 @@ const OPAQUE: usize = 22;
 /// Different characters in it, and digits as well as letters: words with hyphens have fewer.
 const VARIED: usize = 8;
 
-/// Where a system takes HTTP requests. Its path is shown to nobody: for many systems it is the only secret.
+/// A scheme, whether nobody on the way can read what it carries, and its usual port.
+type Scheme = (&'static str, bool, u16);
+
+const HTTP: &[Scheme] = &[("https", true, 443), ("http", false, 80)];
+const ALL: &[Scheme] =
+    &[("https", true, 443), ("http", false, 80), ("mqtts", true, 8883), ("mqtt", false, 1883)];
+
+/// Where a system takes HTTP requests, or where a broker is. Its path is shown to nobody: for many systems it is the only secret.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct HttpUrl {
+pub struct UpstreamUrl {
+    scheme: &'static str,
     secure: bool,
     authority: String,
     host: String,
@@ -20,8 +28,13 @@ pub struct HttpUrl {
     path: String,
 }
 
-impl HttpUrl {
+impl UpstreamUrl {
     pub(super) const FORM: &'static str = "a URL such as \"https://crm.example.com/hooks/tipring\"";
+
+    /// Whether a broker is there, and no web server.
+    pub fn is_broker(&self) -> bool {
+        self.scheme.starts_with("mqtt")
+    }
 
     /// Whether nobody on the way can read what it is sent.
     pub fn is_secure(&self) -> bool {
@@ -50,15 +63,13 @@ impl HttpUrl {
 
     /// The whole URL, secrets and all: for the store, and for whoever gave it.
     pub fn whole(&self) -> String {
-        let scheme = if self.secure { "https" } else { "http" };
-        format!("{scheme}://{}{}", self.authority, self.path)
+        format!("{}://{}{}", self.scheme, self.authority, self.path)
     }
 
     /// The URL without what may be secret.
     pub fn masked(&self) -> String {
-        let scheme = if self.secure { "https" } else { "http" };
         let rest = if self.path.len() > 1 { "/***" } else { "/" };
-        format!("{scheme}://{}{rest}", self.authority)
+        format!("{}://{}{rest}", self.scheme, self.authority)
     }
 
     /// Whether it is this machine itself.
@@ -67,26 +78,27 @@ impl HttpUrl {
         self.host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
     }
 
-    /// The URL in a text.
+    /// The URL of a web server in a text.
     ///
     /// # Errors
     /// What to write instead.
-    pub fn parse(text: &str) -> Result<HttpUrl, String> {
+    pub fn parse(text: &str) -> Result<UpstreamUrl, String> {
+        UpstreamUrl::of(text, HTTP)
+    }
+
+    fn of(text: &str, schemes: &[Scheme]) -> Result<UpstreamUrl, String> {
         if text.len() > LONGEST_URL {
             return Err(format!("write {LONGEST_URL} bytes at most"));
         }
         let form = || format!("write {}", Self::FORM);
         let (scheme, rest) = text.trim().split_once("://").ok_or_else(form)?;
-        let secure = match scheme.to_ascii_lowercase().as_str() {
-            "https" => true,
-            "http" => false,
-            _ => return Err(form()),
-        };
+        let known = schemes.iter().find(|(it, ..)| it.eq_ignore_ascii_case(scheme));
+        let (scheme, secure, usual) = *known.ok_or_else(form)?;
         let (authority, path) = url_parts(rest)?;
         let Host { host, port } = Host::parse(&authority)?;
         let path = path.unwrap_or_else(|| "/".to_owned());
-        let port = port.unwrap_or(if secure { 443 } else { 80 });
-        Ok(HttpUrl { secure, authority, host, port, path })
+        let port = port.unwrap_or(usual);
+        Ok(UpstreamUrl { scheme, secure, authority, host, port, path })
     }
 }
 
@@ -102,21 +114,21 @@ pub fn is_opaque(path: &str) -> bool {
     })
 }
 
-impl std::fmt::Debug for HttpUrl {
+impl std::fmt::Debug for UpstreamUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.masked())
     }
 }
 
-impl Setting for HttpUrl {
-    const EXPECTS: &'static str = HttpUrl::FORM;
+impl Setting for UpstreamUrl {
+    const EXPECTS: &'static str = UpstreamUrl::FORM;
 
     fn read(node: Node<'_>, at: &mut At<'_, '_>) -> Option<Self> {
         let Some(text) = node.text() else {
             at.wrong_type(node, Self::EXPECTS);
             return None;
         };
-        let parsed = HttpUrl::parse(text);
+        let parsed = UpstreamUrl::of(text, ALL);
         // The text is not repeated: what is nearly right may hold the right secret.
         parsed.map_err(|instead| at.wrong(node, ("is no URL that can be used".to_owned(), instead))).ok()
     }
@@ -143,8 +155,10 @@ mod tests {
             ("HTTPS://crm.example.com", "crm.example.com", 443, "/", "https://crm.example.com/"),
             ("http://127.0.0.1:8081?x", "127.0.0.1", 8081, "/?x", "http://127.0.0.1:8081/***"),
             ("http://[2001:db8::1]:81/", "2001:db8::1", 81, "/", "http://[2001:db8::1]:81/"),
+            ("mqtts://broker.example", "broker.example", 8883, "/", "mqtts://broker.example/"),
+            ("MQTT://broker.example:1884", "broker.example", 1884, "/", "mqtt://broker.example:1884/"),
         ] {
-            let url = HttpUrl::parse(text).unwrap();
+            let url = UpstreamUrl::of(text, ALL).unwrap();
             assert_eq!((url.host(), url.port(), url.path()), (host, port, path), "{text}");
             assert_eq!(url.masked(), masked);
             assert_eq!(format!("{url:?}"), masked);
@@ -152,13 +166,14 @@ mod tests {
         for (wrong, cure) in [
             ("crm.example.com/hook", "https://"),
             ("ftp://crm.example.com", "https://"),
+            ("mqtts://crm.example.com", "https://"),
             ("https://", "a host name"),
             ("https://user:word@crm.example.com/", "before the @"),
             ("https://crm.example.com/a b", "ASCII"),
             ("https://crm.example.com/a#b", "without #"),
             ("https://crm.example.com:0/", "a port from 1"),
         ] {
-            assert!(HttpUrl::parse(wrong).unwrap_err().contains(cure), "{wrong}");
+            assert!(UpstreamUrl::parse(wrong).unwrap_err().contains(cure), "{wrong}");
         }
     }
     #[test]
