@@ -43,7 +43,7 @@ pub use dialing::NumberRule;
 pub use finding::{Finding, Severity};
 pub use hours::Hours;
 pub use line::{AutoAnswer, CallerId, Line, Transports};
-pub use mqtt::Mqtt;
+pub use mqtt::{Commands, Mqtt};
 pub use nat::{Nat, StunServer, TurnServer, TurnTransport, TurnUrl, TurnUrls};
 pub use network::{Domain, Listen, Network, SipUri, Trusted};
 pub use number_plan::NumberPlan;
@@ -61,7 +61,8 @@ pub use values::{Address, PortRange, Size};
 pub use websocket::WebSocketUrl;
 pub use words::{
     Backend, Codec, Dtmf, HttpMethod, LetterCase, Level, MqttVersion, NatMode, NumberFormat, Policy,
-    RecordingFormat, Redaction, Role, Sender, SrtpKeys, Transport, UpstreamKind, When, WhenClosed,
+    RecordingFormat, Redaction, RemoteCommand, Role, Sender, SrtpKeys, Transport, UpstreamKind, When,
+    WhenClosed,
 };
 pub use zone::Zone;
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::reader::{Mistake, Scope, section, within};
 use super::secret::Secret;
-use super::words::MqttVersion;
+use super::upstream::check_signing_key;
+use super::words::{MqttVersion, RemoteCommand};
 
 /// Bytes of a topic tree, and of a name at a broker.
 const LONGEST_NAME: usize = 128;
@@ -29,6 +30,8 @@ section! {
         /// A connection is made at a random moment within this time after the start or a loss, so that the devices of a fleet
         /// do not come back together. Duration, to 10m.
         spread: Duration = default "\"5s\"", if within(Duration::ZERO, Duration::from_secs(600));
+        /// What may be commanded over the same connection. Without this table nothing may.
+        commands: Commands = default "{}";
     }
 }
 
@@ -41,6 +44,42 @@ impl Mqtt {
                 "add user: MQTT 3.1.1 has no other way",
             );
         }
+    }
+}
+
+section! {
+    /// `[upstream.mqtt.commands]`: what somebody at the broker may have this device do. `[limits]` holds for it.
+    pub struct Commands {
+        /// The commands: "call", "callback", "hangup", "answer", "reject", "hold", "resume", "transfer", "dtmf", "dnd",
+        /// "agent", "reload".
+        allow: Vec<RemoteCommand> = default "[]";
+        /// The key that commands must be signed with: whsec_ and 24 to 64 bytes in base64; or secret_file = the file that holds it.
+        secret: Secret = secret "\"whsec_c29tZSAzMiByYW5kb20gYnl0ZXMgaW4gYmFzZTY0\"";
+        /// true: whoever the broker lets write to the topics of commands is believed, without a signature.
+        trust_broker: bool = default "false";
+        /// A command that was sent longer ago is refused. Duration, 5s to 2m.
+        max_age: Duration = default "\"30s\"", if within(Duration::from_secs(5), Duration::from_secs(120));
+        /// So many are looked at in a minute, 1 to 60; more are thrown away.
+        per_minute: u32 = default "30", if within(1, 60);
+    }
+}
+
+impl Commands {
+    fn check(&self, scope: &mut Scope<'_, '_>) {
+        let signed = !self.secret.is_empty() || scope.has("secret") || scope.has("secret_file");
+        if !self.allow.is_empty() && !signed && !self.trust_broker {
+            let what = "allow lets commands in, and nobody is named who may give them";
+            scope.error(
+                "allow",
+                what,
+                "add secret or secret_file, or trust_broker = true if the broker's rights are enough",
+            );
+        }
+        if signed && self.trust_broker {
+            let what = "trust_broker is there beside secret";
+            scope.error("trust_broker", what, "remove one of the two");
+        }
+        check_signing_key(&self.secret, scope);
     }
 }
 

@@ -133,19 +133,12 @@ impl Upstream {
 
     fn check_secret(&self, scope: &mut Scope<'_, '_>) {
         let tried = scope.has("secret") || scope.has("secret_file");
-        let secret = self.secret.reveal();
         if self.secret.is_empty() && !tried {
             let what =
                 format!("upstream {} has no secret: nobody could tell its requests from others", self.name);
             scope.error("secret", what, "add secret or secret_file");
-        } else if !secret.is_empty() {
-            let key = secret.strip_prefix(SECRET_PREFIX).and_then(|it| BASE64_STANDARD.decode(it).ok());
-            if !key.is_some_and(|key| (24..=64).contains(&key.len())) {
-                let key = if scope.has("secret") { "secret" } else { "secret_file" };
-                let what = format!("{key} is not whsec_ and 24 to 64 bytes in base64");
-                scope.error(key, what, "make one with: echo whsec_$(openssl rand -base64 32)");
-            }
         }
+        check_signing_key(&self.secret, scope);
     }
 
     /// What can't be written into a header would be tried for ever.
@@ -202,6 +195,17 @@ impl Upstream {
             let what = "redact takes out what link has as a variable";
             scope.error("redact", what, "remove it there or here");
         }
+    }
+}
+
+/// Whether a secret that is given is a key of Standard Webhooks.
+pub(super) fn check_signing_key(secret: &Secret, scope: &mut Scope<'_, '_>) {
+    let secret = secret.reveal();
+    let key = secret.strip_prefix(SECRET_PREFIX).and_then(|it| BASE64_STANDARD.decode(it).ok());
+    if !secret.is_empty() && !key.is_some_and(|key| (24..=64).contains(&key.len())) {
+        let key = if scope.has("secret") { "secret" } else { "secret_file" };
+        let what = format!("{key} is not whsec_ and 24 to 64 bytes in base64");
+        scope.error(key, what, "make one with: echo whsec_$(openssl rand -base64 32)");
     }
 }
 

@@ -94,6 +94,22 @@ fn each_kind_of_upstream_has_its_own_keys() {
             head("mqtt"),
             "t.toml:4: upstream x is of kind \"mqtt\", and url is for another; write mqtts://HOST",
         ),
+        (
+            broker("[upstream.mqtt.commands]\nallow = [\"call\"]"),
+            "t.toml:7: allow lets commands in, and nobody is named who may give them; add secret or secret_file, or",
+        ),
+        (
+            broker(&format!("[upstream.mqtt.commands]\nallow = [\"call\"]\ntrust_broker = true\n{secret}")),
+            "t.toml:8: trust_broker is there beside secret; remove one of the two",
+        ),
+        (
+            broker("[upstream.mqtt.commands]\nallow = [\"lookup\"]\ntrust_broker = true"),
+            "t.toml:7: allow is \"lookup\": answering look-ups by command is not part of this version",
+        ),
+        (
+            broker("[upstream.mqtt.commands]\nallow = [\"call\"]\nsecret = \"whsec_short\""),
+            "t.toml:8: secret is not whsec_ and 24 to 64 bytes in base64",
+        ),
         (broker("topic = \"a//b\""), "t.toml:6: topic has an empty level; write levels with / between them"),
         (broker("topic = \"a/#\""), "t.toml:6: topic has a character that no topic has"),
         (broker("topic = \"a/$name\""), "t.toml:6: topic has a $ that does not begin $serial"),

@@ -289,6 +289,37 @@ words! {
 }
 
 words! {
+    /// What a broker may have the phone do.
+    pub enum RemoteCommand {
+        /// Call a number.
+        Call = "call",
+        /// Ring somebody, then somebody else, and join both.
+        Callback = "callback",
+        /// End a call, or refuse it.
+        HangUp = "hangup",
+        /// Answer a ringing call.
+        Answer = "answer",
+        /// Refuse a ringing call.
+        Reject = "reject",
+        /// Put a call on hold.
+        Hold = "hold",
+        /// Take it back.
+        Resume = "resume",
+        /// Give a call away.
+        Transfer = "transfer",
+        /// Send digits.
+        Dtmf = "dtmf",
+        /// Do-not-disturb.
+        Dnd = "dnd",
+        /// Whether the agent of a line is there.
+        Agent = "agent",
+        /// Load the configuration again.
+        Reload = "reload",
+    }
+    absent { "lookup" is "answering look-ups by command" }
+}
+
+words! {
     /// What an upstream is not told.
     pub enum Redaction {
         /// Telephone numbers, but for their end.

@@ -15,7 +15,7 @@ use serde_json::Value;
 #[path = "../../src/events/upstream/mqtt/paper_broker.rs"]
 mod paper;
 
-pub use paper::{Connect, Heard, Told};
+pub use paper::{Connect, Heard, Told, message};
 
 /// What is done with a packet.
 pub enum Reply {
@@ -36,6 +36,9 @@ struct Kept {
     /// What was taken, in order.
     got: Vec<Told>,
     retained: BTreeMap<String, Vec<u8>>,
+    subscribed: Vec<String>,
+    /// What the device is sent next.
+    mail: Vec<u8>,
 }
 
 pub struct Broker {
@@ -76,6 +79,8 @@ impl Broker {
                 connections.fetch_add(1, Ordering::Relaxed);
                 let stream = stream.expect("a visitor");
                 stream.set_nodelay(true).expect("no delay");
+                // It looks up from reading now and then, to see whether there is mail.
+                stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a limit");
                 let (kept, manner, tls) = (kept.clone(), manner.clone(), tls.clone());
                 std::thread::spawn(move || {
                     let stream: Box<dyn Stream> = match tls {
@@ -130,6 +135,20 @@ impl Broker {
         self.events().into_iter().map(|(number, _)| number).filter(|number| seen.insert(*number)).collect()
     }
 
+    /// Sends the device these bytes.
+    pub fn post(&self, bytes: Vec<u8>) {
+        self.kept.lock().expect("a lock").mail.extend(bytes);
+    }
+
+    pub fn listens(&self, topic: &str) -> bool {
+        self.kept.lock().expect("a lock").subscribed.iter().any(|it| it == topic)
+    }
+
+    /// What was answered to commands.
+    pub fn answers(&self) -> Vec<Value> {
+        self.got().iter().filter(|told| told.topic.ends_with("/response")).map(event).collect()
+    }
+
     pub fn retained(&self, topic: &str) -> Value {
         let kept = self.kept.lock().expect("a lock");
         kept.retained.get(topic).map_or(Value::Null, |text| serde_json::from_slice(text).expect("JSON"))
@@ -152,9 +171,14 @@ fn converse(mut stream: Box<dyn Stream>, kept: &Mutex<Kept>, manner: &Mutex<Mann
     let (mut five, mut will, mut unread, mut count) = (false, None, Vec::new(), 0);
     let mut chunk = [0; 4096];
     'connection: loop {
+        let mail = std::mem::take(&mut kept.lock().expect("a lock").mail);
+        if stream.write_all(&mail).and_then(|()| stream.flush()).is_err() {
+            break;
+        }
         match stream.read(&mut chunk) {
             Ok(0) => break,
             Ok(length) => unread.extend(&chunk[..length]),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
             Err(_) => break,
         }
         while let Some(heard) = paper::hear(&mut unread, five) {
@@ -199,7 +223,10 @@ fn take(kept: &mut Kept, heard: Heard, five: bool) -> Vec<u8> {
             kept.got.push(told);
             answer
         }
-        Heard::Subscribe { id, .. } => paper::granted(five, id, 1),
+        Heard::Subscribe { id, topic } => {
+            kept.subscribed.push(topic);
+            paper::granted(five, id, 1)
+        }
         Heard::Ping => paper::pong(),
         Heard::Acknowledged(_) | Heard::Disconnect(_) => Vec::new(),
     }

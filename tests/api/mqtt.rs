@@ -3,11 +3,12 @@
 use std::net::TcpListener;
 
 use serde_json::json;
-use tipring::events::{Event, Kind};
+use tipring::events::{Event, Kind, Origin};
+use tipring::phone::command::Command;
 
-use crate::broker::{Broker, Heard, Reply, event};
+use crate::broker::{Broker, Heard, Reply, event, message};
 use crate::leg;
-use crate::office::{Paper, until};
+use crate::office::{Asked, Paper, until};
 use crate::receiver::Receiver;
 use crate::tls::Pki;
 use crate::upstreams::{at, open, view};
@@ -207,4 +208,77 @@ fn people_test_pause_and_resume_a_broker() {
     let refused = at(&paper, &["upstream", "test", "broker"]);
     assert_eq!(refused.code, Some(1));
     assert!(refused.err.contains("not authorized; give it the right"), "{}", refused.err);
+}
+
+#[test]
+fn commands_come_back_over_the_connection_and_are_answered() {
+    for version in ["5", "3.1.1"] {
+        let broker = Broker::willing();
+        let mqtt = format!(
+            "version = \"{version}\"\n[upstream.mqtt.commands]\nallow = [\"call\", \"hangup\", \"dtmf\", \"callback\", \"reload\"]\n\
+             trust_broker = true"
+        );
+        let paper = open(&format!("mqtt-commands{version}"), &broker.table("broker", "", &mqtt));
+        until("it listens", || broker.listens("v1/acme/TR-1/command/+"));
+        // What was sent before the phone began is not believed.
+        let now = || {
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs_f64()
+        };
+        let command = |name: &str, id: &str, more: &str| {
+            let payload = format!("{{\"id\":\"{id}\",\"at\":{}{more}}}", now());
+            let message = message(
+                version == "5",
+                &format!("v1/acme/TR-1/command/{name}"),
+                payload.as_bytes(),
+                5,
+                false,
+                &[],
+            );
+            broker.post(message.clone());
+            broker.post(message);
+        };
+        let answer = |id: &str| {
+            until("it is answered", || broker.answers().iter().any(|it| it["id"] == id));
+            broker.answers().into_iter().find(|it| it["id"] == id).expect("an answer")
+        };
+        let some = |id: &str| Some(id.to_owned());
+        let asked = |paper: &Paper| -> Vec<Command> {
+            let all = paper.asked().into_iter().filter_map(|asked| match asked {
+                Asked::Command(Command::Status, _) => None,
+                Asked::Command(command, Origin::Upstream) => Some(command),
+                _ => None,
+            });
+            all.collect()
+        };
+        command("call", "k-1", ",\"to\":\"600\",\"line\":\"main\"");
+        let called = answer("k-1");
+        assert_eq!((&called["result"], &called["call"]), (&json!("done"), &json!("new1")));
+        assert!(!called.to_string().contains("600"), "no number is in an answer");
+        command("hangup", "k-2", ",\"call\":\"new1\"");
+        assert_eq!(answer("k-2")["result"], "done");
+        command("dtmf", "k-3", ",\"call\":\"c1\",\"digits\":\"1#\"");
+        assert_eq!(answer("k-3")["result"], "done");
+        assert_eq!(
+            asked(&paper),
+            [
+                Command::Call { to: "600".into(), line: some("main") },
+                Command::HangUp { call: some("new1") },
+                Command::Dtmf { call: some("c1"), digits: "1#".into() },
+            ],
+            "each of them once, though each came twice"
+        );
+        for (id, name, more, code) in [
+            ("r-1", "call", ",\"to\":\"barred\"", "refused"),
+            ("r-2", "call", "", "bad_request"),
+            ("r-3", "call", ",\"to\":\"1\",\"form\":\"2\"", "bad_request"),
+            ("r-4", "hangup", ",\"call\":\"gone\"", "no_such_call"),
+            ("r-5", "answer", "", "not_allowed"),
+            ("r-6", "reload", "", "config_rejected"),
+        ] {
+            command(name, id, more);
+            let answer = answer(id);
+            assert_eq!(answer["error"]["code"], code, "{answer}");
+            assert!(answer["error"]["hint"].as_str().is_some_and(|it| !it.is_empty()), "{answer}");
+        }
+    }
 }

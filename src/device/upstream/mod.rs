@@ -7,6 +7,7 @@
 mod broker;
 mod door;
 mod http;
+mod orders;
 mod subscriptions;
 
 use std::collections::VecDeque;
@@ -23,7 +24,7 @@ use crate::events::archive::{Archive, Standing};
 use crate::events::store::Write;
 use crate::events::upstream::desk::{Change, Tested, UpstreamError, Upstreams, View, Wish};
 use crate::events::upstream::dialect::Request;
-use crate::events::upstream::mqtt::Output;
+use crate::events::upstream::mqtt::{Order, Output};
 use crate::events::upstream::outcome::{Outcome, Verdict};
 use crate::events::upstream::subscription::{Subscriptions, is_subscribed};
 use crate::events::upstream::{Action, Upstream};
@@ -86,6 +87,7 @@ enum Came {
     Kept(Kept),
     Broker { key: u64, connection: u64, came: broker::Came },
     State { key: u64, snapshot: Box<Snapshot> },
+    Obeyed { key: u64, order: Box<Order>, outcome: serde_json::Map<String, serde_json::Value> },
 }
 
 /// What others have to take.
@@ -289,7 +291,8 @@ impl Dispatcher {
         | Came::Attempted { key, .. }
         | Came::Rests { key, .. }
         | Came::Broker { key, .. }
-        | Came::State { key, .. }) = &result
+        | Came::State { key, .. }
+        | Came::Obeyed { key, .. }) = &result
         else {
             return;
         };
@@ -308,6 +311,11 @@ impl Dispatcher {
             Came::Broker { connection, came, .. } => {
                 if let Some(broker) = running.broker.as_mut().filter(|it| it.connection == connection) {
                     broker.came(clock::now(), came);
+                }
+            }
+            Came::Obeyed { order, outcome, .. } => {
+                if let Some(broker) = &mut running.broker {
+                    broker.session.answer(clock::now(), &order, outcome);
                 }
             }
             Came::State { snapshot, .. } => {
@@ -359,7 +367,7 @@ impl Dispatcher {
     fn drain(&mut self) {
         let mut errands = Vec::new();
         for running in &mut self.running {
-            while let Some(action) = next(running, &self.results) {
+            while let Some(action) = next(running, &self.desk, &self.results) {
                 match action {
                     Action::Read { since, limit } => {
                         let (archive, results, key) =
@@ -412,15 +420,15 @@ fn door(settings: &config::Upstream, config: &Config) -> Arc<Door> {
 }
 
 /// What the upstream wants done next, once its broker wants nothing: what a broker says may let the upstream want more.
-fn next(running: &mut Running, results: &mpsc::Sender<Came>) -> Option<Action> {
+fn next(running: &mut Running, desk: &Desk, results: &mpsc::Sender<Came>) -> Option<Action> {
     while let Some(output) = running.broker.as_mut().and_then(|broker| broker.session.poll_output()) {
-        say(running, output, results);
+        say(running, output, desk, results);
     }
     running.upstream.poll_action()
 }
 
 /// Does what a session asks for.
-fn say(running: &mut Running, output: Output, results: &mpsc::Sender<Came>) {
+fn say(running: &mut Running, output: Output, desk: &Desk, results: &mpsc::Sender<Came>) {
     let now = clock::now();
     let (upstream, Some(broker)) = (&mut running.upstream, &mut running.broker) else { return };
     match output {
@@ -441,6 +449,14 @@ fn say(running: &mut Running, output: Output, results: &mpsc::Sender<Came>) {
         Output::Outcome(sequence, outcome) => upstream.handle_outcome(now, sequence, outcome),
         Output::Remark(what, cure) => {
             tracing::warn!(upstream = upstream.settings().name, "{what}; {cure}");
+        }
+        Output::Intruder => desk.intruder("upstream", upstream.settings().name.clone(), None),
+        Output::Order(order) => {
+            let (desk, results, key) = (desk.clone(), results.clone(), running.key);
+            running.tasks.spawn(async move {
+                let outcome = orders::obey(&desk, &order).await;
+                let _ = results.send(Came::Obeyed { key, order: Box::new(order), outcome }).await;
+            });
         }
     }
 }

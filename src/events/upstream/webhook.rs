@@ -5,8 +5,8 @@ use base64::prelude::BASE64_STANDARD;
 use ring::hmac;
 
 use super::dialect::{Dialect, Frozen, Request, authorization};
-use crate::config;
 use crate::config::upstream::SECRET_PREFIX;
+use crate::config::{self, Secret};
 use crate::events::CloudEvent;
 use crate::now::Now;
 
@@ -25,15 +25,11 @@ pub struct Webhook {
 impl Webhook {
     /// The kind `webhook` with these settings.
     pub fn new(settings: &config::Upstream, serial: &str) -> Webhook {
-        let secret = settings.secret.reveal();
-        let encoded = secret.strip_prefix(SECRET_PREFIX).unwrap_or(secret);
-        // The configuration is refused unless this can be read.
-        let key = BASE64_STANDARD.decode(encoded).unwrap_or_default();
         Webhook {
             serial: serial.to_owned(),
             target: settings.url.path().to_owned(),
             authorization: authorization(settings),
-            key: hmac::Key::new(hmac::HMAC_SHA256, &key),
+            key: key(&settings.secret),
         }
     }
 
@@ -44,6 +40,14 @@ impl Webhook {
         }
         format!("v1,{}", BASE64_STANDARD.encode(signed.sign()))
     }
+}
+
+/// The key in a secret of Standard Webhooks.
+pub(super) fn key(secret: &Secret) -> hmac::Key {
+    let secret = secret.reveal();
+    let encoded = secret.strip_prefix(SECRET_PREFIX).unwrap_or(secret);
+    // The configuration is refused unless this can be read.
+    hmac::Key::new(hmac::HMAC_SHA256, &BASE64_STANDARD.decode(encoded).unwrap_or_default())
 }
 
 impl Dialect for Webhook {
@@ -81,7 +85,6 @@ impl Dialect for Webhook {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
 
     /// The example that the specification of Standard Webhooks publishes for its reference implementations.
     #[test]

@@ -7,9 +7,11 @@
 //! ```
 //!
 //! [`packet`] reads what a broker sends and [`outgoing`] writes what it gets; [`reason`] says what its codes mean;
-//! [`session`] is the connection as a state machine in time and bytes; [`topics`] is the tree of one device. What is owed,
+//! [`session`] is the connection as a state machine in time and bytes; [`orders`] says which commands are carried out that come
+//! back over it; [`topics`] is the tree of one device. What is owed,
 //! in which order, and how long an event is tried is the business of [`Upstream`](super::Upstream), as for every kind.
 
+pub mod orders;
 pub mod outgoing;
 pub mod packet;
 #[cfg(test)]
@@ -26,6 +28,7 @@ use super::webhook::MOMENTARY;
 use crate::config;
 use crate::events::CloudEvent;
 use crate::now::Now;
+pub use orders::Order;
 pub use packet::Message;
 pub use properties::Properties;
 pub use session::{Output, Session};

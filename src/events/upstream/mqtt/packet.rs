@@ -175,6 +175,9 @@ fn greeting(fields: &mut Fields<'_>, version: MqttVersion) -> Result<Packet, Fau
     if flags > 1 || (flags == 1 && reason != 0) {
         return Err(Fault::Malformed("flags of a greeting that mean nothing"));
     }
+    // A broker that does not know MQTT 5 refuses it in the words of an older one.
+    let brief = reason != 0 && fields.bytes.is_empty();
+    let version = if brief { MqttVersion::V311 } else { version };
     let properties = properties_of(fields, version, properties::GREETING)?;
     Ok(Packet::Greeting { resumed: flags == 1, reason, properties })
 }

@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::orders::{Order, Orders, Ruling};
 use super::outgoing::{self, Hello, Publish};
 use super::packet::{self, Fault, Message, Packet};
 use super::properties::Properties;
@@ -38,7 +39,7 @@ const MOST_INHERITED: usize = 16;
 const MOST_WAITING: usize = 32;
 
 /// What the driver has to do.
-#[derive(PartialEq, Eq, Debug)]
+#[derive(PartialEq, Debug)]
 pub enum Output {
     /// Make a connection, and say so with [`Session::handle_opened`] or [`Session::handle_lost`].
     Open,
@@ -54,6 +55,10 @@ pub enum Output {
     Outcome(u64, Outcome),
     /// Something is not as it should be, though events are told: what, and what to do.
     Remark(String, String),
+    /// Carry this out, and say what came of it with [`Session::answer`].
+    Order(Order),
+    /// Somebody commands who is not believed.
+    Intruder,
 }
 
 /// Why there is no connection.
@@ -108,6 +113,7 @@ enum Phase {
 enum What {
     Event(u64),
     State,
+    Answer,
 }
 
 /// The connection to one broker.
@@ -135,6 +141,10 @@ pub struct Session {
     largest: usize,
     keep_alive: Duration,
     state: Option<Vec<u8>>,
+    /// What may be commanded, if anything may.
+    orders: Option<Orders>,
+    /// The id under which the topic of commands was asked for.
+    subscribing: Option<u16>,
     outputs: VecDeque<Output>,
 }
 
@@ -142,9 +152,12 @@ impl Session {
     /// A session with the broker that these settings name, of the device with this serial number.
     pub fn new(now: Now, upstream: &config::Upstream, serial: &str, chance: Chance) -> Session {
         let settings = upstream.mqtt.clone();
+        let topics = Topics::of(&settings, serial);
         let mut session = Session {
             client_id: settings.client_id.replace("$serial", serial),
-            topics: Topics::of(&settings, serial),
+            orders: Orders::new(now, &settings.commands, &topics),
+            subscribing: None,
+            topics,
             serial: serial.to_owned(),
             chance,
             phase: Phase::Ended,
@@ -296,6 +309,15 @@ impl Session {
         }
     }
 
+    /// What came of a command.
+    pub fn answer(&mut self, now: Now, order: &Order, outcome: serde_json::Map<String, serde_json::Value>) {
+        let answer = self.orders.as_mut().map(|orders| orders.answer(order, outcome));
+        // Without a connection nobody gets it; who asks again does.
+        if let Some(answer) = answer.filter(|_| self.is_up()) {
+            self.enqueue(now, What::Answer, answer);
+        }
+    }
+
     /// Connects now, if it is about to wait for that.
     pub fn hurry(&mut self, now: Now) {
         if let Phase::Resting(until) = &mut self.phase {
@@ -335,12 +357,20 @@ impl Session {
             Packet::Acknowledged { packet_id, reason, properties } => {
                 self.acknowledged(now, packet_id, reason, properties.sentence);
             }
-            Packet::Message(Message { packet_id, .. }) => self.acknowledge(now, packet_id),
+            Packet::Message(message) => self.commanded(now, message),
             Packet::Oversized { packet_id, rest } => {
                 self.skip = rest;
                 self.acknowledge(now, packet_id);
             }
-            Packet::Subscribed { .. } => {}
+            Packet::Subscribed { packet_id, reasons } => {
+                if self.subscribing.take_if(|id| *id == packet_id).is_some()
+                    && reasons.iter().any(|it| *it >= 0x80)
+                {
+                    let what = "the broker does not let this device listen for commands".to_owned();
+                    let cure = format!("give it the right to read {}", self.topics.commands());
+                    self.outputs.push_back(Output::Remark(what, cure));
+                }
+            }
             Packet::Pong => {
                 self.failures = 0;
                 if let Phase::Up { pong, .. } = &mut self.phase {
@@ -370,8 +400,33 @@ impl Session {
             self.keep_alive = Duration::from_secs(asked.into());
         }
         self.phase = Phase::Up { sent: now.mono_us, pong: None };
+        self.subscribe(now);
         self.send_state(now);
         self.outputs.push_back(Output::Up);
+    }
+
+    /// Asks for commands, where there may be some: each time, for the broker's rights may be others than before.
+    fn subscribe(&mut self, now: Now) {
+        if self.orders.is_some() {
+            let id = self.free_id();
+            self.subscribing = Some(id);
+            self.write(now, outgoing::subscribe(self.settings.version, &self.topics.commands(), id));
+        }
+    }
+
+    /// It is acknowledged before it is carried out: what is lost in between is asked for again by who misses the answer, and
+    /// nothing is done twice.
+    fn commanded(&mut self, now: Now, message: Message) {
+        self.acknowledge(now, message.packet_id);
+        match self.orders.as_mut().map(|orders| orders.rule(now, message)) {
+            Some(Ruling::Obey(order)) => self.outputs.push_back(Output::Order(order)),
+            Some(Ruling::Answer(answer)) => self.enqueue(now, What::Answer, answer),
+            Some(Ruling::Intruder(answer)) => {
+                self.outputs.push_back(Output::Intruder);
+                self.enqueue(now, What::Answer, answer);
+            }
+            Some(Ruling::Ignore) | None => {}
+        }
     }
 
     fn acknowledge(&mut self, now: Now, packet_id: Option<u16>) {
@@ -391,7 +446,7 @@ impl Session {
                 let (what, cure) = outcome.explain(config::UpstreamKind::Mqtt);
                 self.outputs.push_back(Output::Remark(format!("the state is not kept: {what}"), cure));
             }
-            What::State => {}
+            What::State | What::Answer => {}
         }
         self.flush(now);
     }
@@ -426,7 +481,7 @@ impl Session {
             let Some((what, publish)) = self.waiting.pop_front() else { return };
             let known = match what {
                 What::Event(sequence) => self.inherited.remove(&sequence),
-                What::State => None,
+                What::State | What::Answer => None,
             };
             let id = known.unwrap_or_else(|| self.free_id());
             let packet = outgoing::publish(self.settings.version, &publish, Some(id), known.is_some());
@@ -446,6 +501,7 @@ impl Session {
         loop {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
             let used = self.inherited.values().any(|id| *id == self.last_id);
+            let used = used || self.subscribing == Some(self.last_id);
             if !used && !self.flying.contains_key(&self.last_id) {
                 return self.last_id;
             }
@@ -471,10 +527,11 @@ impl Session {
             self.outputs.push_back(Output::Close);
         }
         self.waiting.clear();
+        self.subscribing = None;
         for (id, (_, what)) in std::mem::take(&mut self.flying) {
             match what {
                 What::Event(sequence) if sequence > 0 => drop(self.inherited.insert(sequence, id)),
-                What::Event(_) | What::State => {}
+                What::Event(_) | What::State | What::Answer => {}
             }
         }
         while self.inherited.len() > MOST_INHERITED {

@@ -30,6 +30,26 @@ impl Topics {
         format!("{}/{branch}/{}/event", self.tree, percent_encoded(name))
     }
 
+    /// Where commands are awaited, whatever they are called.
+    pub fn commands(&self) -> String {
+        format!("{}/command/+", self.tree)
+    }
+
+    /// The command that is meant by a topic, if it is one of commands.
+    pub fn command_in<'t>(&self, topic: &'t str) -> Option<&'t str> {
+        topic.strip_prefix(&self.tree)?.strip_prefix("/command/")
+    }
+
+    /// Where commands are answered that do not say where.
+    pub fn response(&self) -> String {
+        format!("{}/response", self.tree)
+    }
+
+    /// Whether a topic is in the tree of this device.
+    pub fn owns(&self, topic: &str) -> bool {
+        topic.strip_prefix(&self.tree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// Where the broker keeps how the device is.
     pub fn state(&self) -> String {
         format!("{}/state", self.tree)
