@@ -321,6 +321,11 @@ impl Phone {
         self.process.wait(Duration::from_secs(8))
     }
 
+    /// Takes its power away.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
     /// Takes its power away and starts it again with the same files.
     pub fn power_cut(&mut self) {
         self.process.kill();
