@@ -91,6 +91,9 @@ section! {
         /// their `did`. It is believed before P-Called-Party-ID, History-Info, Diversion and To, which are looked at in this
         /// order in any case.
         did_header: Option<String> = optional "\"X-DID\"", if valid_header;
+        /// The far end of a call may give it away: this device is asked to call somebody else in its place (REFER), and does so as
+        /// far as `[limits]` let it. false: it is refused (603), and the call goes on.
+        accept_transfer: bool = default "true";
         /// How the line gets through NATs.
         nat: Nat = default "{}";
     }

@@ -287,7 +287,7 @@ pub enum Kind {
         #[serde(flatten)]
         leg: Leg,
     },
-    /// `call.transferred`: the far end has the target instead of us; `call.ended` follows.
+    /// `call.transferred`: the far end has the target instead of us, or we have it instead of the far end; `call.ended` follows.
     #[serde(rename = "call.transferred")]
     CallTransferred {
         /// Who calls whom.
@@ -296,6 +296,12 @@ pub enum Kind {
         /// Who has the call now.
         #[serde(flatten)]
         transfer: Transfer,
+        /// Who gave it away.
+        #[cfg_attr(test, serde(default = "local"))]
+        by: Side,
+        /// The leg of this call that leads to the target, where the far end has given it away.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        next_leg: Option<String>,
     },
     /// `call.transfer_failed`: the target did not get the call, or nobody says so; it goes on here unless it ends.
     #[serde(rename = "call.transfer_failed")]
@@ -614,6 +620,12 @@ pub enum Kind {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         reason: Option<String>,
     },
+}
+
+/// Who gave a call away in events of a version that could only do it itself.
+#[cfg(test)]
+fn local() -> Side {
+    Side::Local
 }
 
 impl Kind {

@@ -46,6 +46,8 @@ pub enum Origin {
     Api,
     /// A person at the keys of the device.
     Keys,
+    /// The far end of a call, which gives it away to somebody else (REFER).
+    Refer,
     /// A program that speaks the manager protocol of Asterisk.
     Ami,
     /// A command of an upstream, over the connection that events are told over.

@@ -85,6 +85,8 @@ fn all_kinds() -> Vec<Kind> {
                 target: Party::numbered("102"),
                 with: Some(text()),
             },
+            by: Side::Remote,
+            next_leg: Some(text()),
         },
         Kind::TransferFailed {
             leg: leg(),

@@ -7,6 +7,7 @@ use super::auto_answer::Automatic;
 use super::diagnosis::Talk;
 use super::media_plan::DigitsBy;
 use super::paths::Restart;
+use super::referred::Errand;
 use super::rtcp_path::RtcpPath;
 use super::snapshot::CallView;
 use super::transfer::Asked;
@@ -168,6 +169,12 @@ pub(super) struct Call {
     pub transfer: Option<Asked>,
     /// The bridge that it is joined in with another leg, or will be: the person at the device has no part in it then.
     pub bridge: Option<u32>,
+    /// The far end has us call somebody else, who is listened to instead.
+    pub sent_on: bool,
+    /// The far end of another leg that this one was begun for.
+    pub errand: Option<Errand>,
+    /// More fields of its INVITE, should it be sent once more.
+    pub fields: Vec<(String, String)>,
     /// Digits that wait for the INFO before them to be answered.
     pub info_digits: VecDeque<char>,
     pub info_waits: bool,
@@ -198,10 +205,11 @@ impl Call {
         matches!(self.phase, Phase::Ringing { .. })
     }
 
-    /// Whether the far end is heard by somebody: in an early call, and in an active one that is not held.
+    /// Whether the far end is heard by somebody: in an early call, and in an active one that is not held and
+    /// whose far end has not sent us on.
     fn is_open(&self) -> bool {
         match self.phase {
-            Phase::Active { .. } => !self.held,
+            Phase::Active { .. } => !self.held && !self.sent_on,
             Phase::Dialing | Phase::Proceeding { .. } => true,
             Phase::Ringing { .. } | Phase::Ending { .. } => false,
         }
@@ -496,6 +504,9 @@ impl Call {
             recording: None,
             recorded: None,
             transfer: None,
+            sent_on: false,
+            errand: None,
+            fields: Vec::new(),
             bridge: None,
             info_digits: VecDeque::new(),
             info_waits: false,

@@ -97,7 +97,7 @@ impl Callback {
     }
 
     fn place(&self, leg: u8) -> Place {
-        Place { call: self.call.clone(), leg, bridge: self.bridge, callback: self.id.clone() }
+        Place { call: self.call.clone(), leg, bridge: self.bridge, callback: Some(self.id.clone()) }
     }
 
     fn due(&self) -> Option<u64> {

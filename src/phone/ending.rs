@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::call::{Call, Phase};
 use super::command::{Blame, Outcome, Refusal, Reply};
 use super::diagnosis::MOST_TALKS;
+use super::whole::EndedLeg;
 use super::{Output, Phone};
 use crate::events::store::{Entry, Write};
 use crate::events::{CallResult, Cause, Direction, EndedBy, Event, Kind, Leg};
@@ -101,6 +102,7 @@ impl Phone {
             return;
         }
         self.note_given_away(now, index, ended);
+        self.note_errand(now, index, ended);
         let call = &mut self.calls[index];
         let answered = call.answered();
         let (result, cause) = call.verdict.take().unwrap_or_else(|| verdict(call, ended));
@@ -168,13 +170,23 @@ impl Phone {
             let usage = self.guard.talked(now, &call.facts.line, talk_us);
             self.keep(Write::Usage(usage));
         }
-        let whole = self.tell_end(now, entry);
+        self.ended_legs.push(EndedLeg {
+            call: call.id.clone(),
+            leg: call.facts.clone(),
+            result,
+            began_us: call.began.mono_us,
+            answered_us: answered.map(|since| since.mono_us),
+            ended_us: at.mono_us,
+        });
+        self.tell_end(now, entry);
         // The other leg tells the end of both.
         if self.calls.iter().any(|other| other.id == call.id) {
             return;
         }
-        let closed = self.close_callback(now, &call.id).unwrap_or(whole);
-        self.tell(now, Event::of_call(&call.id, closed));
+        let whole = self.take_whole(&call.id);
+        if let Some(closed) = self.close_callback(now, &call.id).or(whole) {
+            self.tell(now, Event::of_call(&call.id, closed));
+        }
     }
 
     /// The whole story of a call that never got further than being refused.

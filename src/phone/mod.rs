@@ -12,6 +12,7 @@
 //!   `auto_answer` when nobody has to take it;
 //! * `agent` whether somebody is there for the calls of a line;
 //! * `party` who calls whom, as the PBX tells it;
+//! * `transfer` giving calls away, `referred` being given away, `whole` what several legs come to;
 //! * `callback` two that are rung one after the other and joined in a bridge;
 //! * `tones` what the person at the device hears besides the calls;
 //! * [`routing`] what becomes of a dialled number; `limits` the one guard that every call passes;
@@ -40,6 +41,7 @@ mod outgoing;
 mod party;
 mod paths;
 pub mod reach;
+mod referred;
 pub mod routing;
 mod rtcp_path;
 mod session;
@@ -47,6 +49,7 @@ pub mod snapshot;
 mod tones;
 pub mod trace;
 mod transfer;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -208,6 +211,8 @@ pub struct Phone {
     lines: Vec<Line>,
     calls: Vec<Call>,
     callbacks: Vec<callback::Callback>,
+    /// Legs that have ended of calls that have others.
+    ended_legs: Vec<whole::EndedLeg>,
     ports: VecDeque<(PortId, u16)>,
     guard: Guard,
     tracer: Tracer,
@@ -263,6 +268,7 @@ impl Phone {
             lines: Vec::new(),
             calls: Vec::new(),
             callbacks: Vec::new(),
+            ended_legs: Vec::new(),
             ports: VecDeque::new(),
             guard: Guard::new(&remembered.usage),
             tracer: Tracer::default(),

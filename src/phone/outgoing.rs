@@ -30,6 +30,8 @@ pub(super) struct Meant {
     account: AccountId,
     pub target: Uri,
     pub called: Called,
+    /// More fields of the INVITE.
+    pub fields: Vec<(String, String)>,
 }
 
 /// The place of a leg in a call that has several.
@@ -42,7 +44,7 @@ pub(super) struct Place {
     /// Where its audio goes, if not to the person at the device.
     pub bridge: Option<u32>,
     /// The callback that it is a part of.
-    pub callback: String,
+    pub callback: Option<String>,
 }
 
 impl Phone {
@@ -60,7 +62,7 @@ impl Phone {
         place: Option<Place>,
         origin: Origin,
     ) -> Result<usize, Refusal> {
-        let Meant { line: name, account, target, called } = meant;
+        let Meant { line: name, account, target, called, fields } = meant;
         let address = self.agent.local_address(account).ok_or_else(|| {
             Refusal::new(
                 Blame::Environment,
@@ -88,7 +90,7 @@ impl Phone {
             let server = self.agent.server(account).map(|(_, server)| server.ip());
             describe(&mut capability, &line.config, found, &RtcpPath::default(), server);
         }
-        let options = options(&line.config);
+        let options = InviteOptions { fields: fields.clone(), ..options(&line.config) };
         let mut negotiation = Negotiation::new(capability, self.chance.next_u64());
         let offer = negotiation.offer(&mut self.chance);
         let sip =
@@ -108,11 +110,12 @@ impl Phone {
         let mut call = Call::new(now, id, facts, sip, Phase::Dialing, path, negotiation);
         if let Some(place) = place {
             call.facts.leg_id = format!("{}-{}", place.call, place.leg);
-            call.facts.callback_id = Some(place.callback);
+            call.facts.callback_id = place.callback;
             call.bridge = place.bridge;
         }
         call.facts.sip_call_id = self.agent.sip_call_id(sip).map(str::to_owned);
         call.by = Some(account);
+        call.fields = fields;
         call.emergency = matches!(verdict, Verdict::Emergency { .. });
         let (id, facts) = (call.id.clone(), call.facts.clone());
         self.keep(Write::Call(Box::new(call.entry())));
@@ -140,11 +143,10 @@ impl Phone {
     }
 
     /// Whom somebody means that is to be called by the PBX, over a line that is in a call already.
-    pub(super) fn meant_on(&self, now: Now, to: &str, line: &str) -> Result<(Uri, Called), Refusal> {
+    pub(super) fn meant_on(&self, now: Now, to: &str, line: &str) -> Result<Meant, Refusal> {
         let to = checked(to)?;
         let decision = self.planned(now, to, Some(line))?;
-        let Meant { target, called, .. } = self.spelled(to, decision.as_ref(), self.known_line(line)?)?;
-        Ok((target, called))
+        self.spelled(to, decision.as_ref(), self.known_line(line)?)
     }
 
     /// What the number plan says; nothing of an address.
@@ -165,7 +167,13 @@ impl Phone {
         let domain = &line.config.domain;
         let target = sent.as_ref().map(|sent| Uri::Sip(address(sent, domain)));
         let called = Called { numbers: numbers(&dialled, to), sent: sent.map(|it| (it, name.clone())) };
-        Ok(Meant { account: line.way(&self.reach), line: name, target: target.unwrap_or(dialled), called })
+        Ok(Meant {
+            account: line.way(&self.reach),
+            line: name,
+            target: target.unwrap_or(dialled),
+            called,
+            fields: Vec::new(),
+        })
     }
 
     /// Whether the rules of this device let somebody be called over a line; a refusal is told.
@@ -281,6 +289,7 @@ impl Phone {
         let mut options = options(&line.config);
         let mut negotiation = Negotiation::new(capability, self.chance.next_u64());
         options.offer = Some(negotiation.offer(&mut self.chance));
+        options.fields.clone_from(&call.fields);
         let Ok(sip) = self.agent.invite(now, by, target, options) else { return false };
         let sip_call_id = self.agent.sip_call_id(sip).map(str::to_owned);
         let call = &mut self.calls[index];

@@ -41,6 +41,7 @@ impl Phone {
             CallEvent::Identity(identity) => self.identified(now, index, &identity),
             CallEvent::Info { content_type, body } => self.digits_by_info(now, index, &content_type, &body),
             CallEvent::InfoResult { .. } => self.next_info_digit(now, index),
+            CallEvent::Referred(asked) => self.referred(now, index, &asked),
             CallEvent::Transfer(news) => self.transfer_news(now, index, news),
             CallEvent::Ended(ended) => self.call_ended(now, index, &ended),
         }
@@ -86,6 +87,7 @@ impl Phone {
         }
         if ringing {
             self.tell(now, Event::of_call(&id, Kind::CallRinging { leg: facts.clone() }));
+            self.errand_rings(now, index);
         }
         if first_early {
             self.tell(now, Event::of_call(&id, Kind::CallEarly { leg: facts }));
@@ -140,6 +142,7 @@ impl Phone {
         let ring_us = now.mono_us.saturating_sub(call.began.mono_us);
         let entry = call.entry();
         let (id, leg, heard) = (call.id.clone(), call.facts.clone(), call.path.heard.is_some());
+        let leg_id = leg.leg_id.clone();
         let automatic = call.answered_by.map(str::to_owned);
         self.keep(Write::Call(Box::new(entry)));
         self.tell(now, Event::of_call(&id, Kind::CallAnswered { leg, ring_us, automatic }));
@@ -147,10 +150,11 @@ impl Phone {
             self.tell_media(now, index);
         }
         if self.config.recording.enabled {
-            let _ = self.record(now, Some(&id), super::command::RecordAction::Start);
+            let _ = self.record(now, Some(&leg_id), super::command::RecordAction::Start);
         }
         self.tell_address(now, index);
         self.callback_answered(now, index);
+        self.errand_answered(now, index);
     }
 
     fn far_end_offers(&mut self, now: Now, index: usize, dialog: &DialogKey, sdp: Option<&[u8]>) {

@@ -3,6 +3,8 @@
 
 use super::Phone;
 use super::command::{Blame, Destination, Outcome, Refusal, Reply};
+use super::outgoing::Meant;
+use crate::events;
 use crate::events::store::Write;
 use crate::events::{CallResult, Cause, Event, Kind, Leg, Origin, Party, Transfer, TransferWay};
 use crate::now::Now;
@@ -80,7 +82,7 @@ impl Phone {
         origin: Origin,
     ) -> Result<(Uri, Party), Refusal> {
         let line = self.calls[index].facts.line.clone();
-        let (uri, called) = self.meant_on(now, to, &line)?;
+        let Meant { target: uri, called, .. } = self.meant_on(now, to, &line)?;
         self.permitted(now, &line, &called, &uri, origin)?;
         let leg = self.outgoing_facts(&line, &called, &uri);
         let party = leg.called.clone();
@@ -161,7 +163,18 @@ impl Phone {
         let (id, leg) = (call.id.clone(), call.facts.clone());
         let cause = Cause::local(format!("transferred to {}", transfer.number()));
         let with = transfer.what.with.clone();
-        self.tell(now, Event::of_call(id, Kind::CallTransferred { leg, transfer: transfer.what }));
+        self.tell(
+            now,
+            Event::of_call(
+                id,
+                Kind::CallTransferred {
+                    leg,
+                    transfer: transfer.what,
+                    by: events::Side::Local,
+                    next_leg: None,
+                },
+            ),
+        );
         self.end_call(now, index, Some(cause));
         let other = |call: &super::call::Call| Some(&call.id) == with.as_ref() && !call.is_over();
         if let Some(other) = self.calls.iter().position(other) {

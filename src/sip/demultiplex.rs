@@ -246,6 +246,8 @@ impl UserAgent {
                     self.note_visit(account, flow);
                 }
             }
+            // Nobody has us call somebody who is not in a call with us.
+            method if *method == Method::REFER => self.refuse(now, transaction, Response::to(&request, 603)),
             // BYE, PRACK, UPDATE, INFO: there is no dialog that they could be for.
             _ => self.refuse(now, transaction, Response::to(&request, 481)),
         }

@@ -7,8 +7,8 @@ use crate::sip::message_summary;
 use crate::sip::method::Method;
 use crate::sip::uri::Uri;
 
-/// What is always served: the methods of a call, and NOTIFY.
-const ALWAYS: [Method; 9] = [
+/// What is always served: the methods of a call, REFER among them, and NOTIFY.
+const ALWAYS: [Method; 10] = [
     Method::INVITE,
     Method::ACK,
     Method::CANCEL,
@@ -18,6 +18,7 @@ const ALWAYS: [Method; 9] = [
     Method::UPDATE,
     Method::INFO,
     Method::NOTIFY,
+    Method::REFER,
 ];
 
 /// The value of Allow.

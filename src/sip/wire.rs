@@ -199,8 +199,9 @@ impl Wire {
         let Some(incoming) = self.incoming.get(&transaction) else {
             return;
         };
-        let makes_target = matches!(incoming.method, Method::INVITE | Method::UPDATE | Method::SUBSCRIBE)
-            && (101..300).contains(&response.status);
+        let makes_target =
+            matches!(incoming.method, Method::INVITE | Method::UPDATE | Method::SUBSCRIBE | Method::REFER)
+                && (101..300).contains(&response.status);
         if makes_target
             && response.head.to_tag().is_some()
             && !response.fields.has("Contact")

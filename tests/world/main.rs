@@ -31,6 +31,7 @@ mod parties;
 mod paths;
 mod providers;
 mod reach;
+mod referred;
 mod registering;
 mod rtcp;
 mod rules;

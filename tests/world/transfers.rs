@@ -1,6 +1,6 @@
 //! Calls that are given away (RFC 3515, 3891, 5589), towards a PBX that is played word by word.
 
-use tipring::events::{Kind, Transfer, TransferWay};
+use tipring::events::{Kind, Side, Transfer, TransferWay};
 use tipring::phone::command::{Command, Destination};
 use tipring::sip::message::{Message, Request};
 use tipring::sip::method::Method;
@@ -69,7 +69,12 @@ fn a_call_is_given_away_and_ends_here_once_the_target_has_it() {
     script.seconds(1);
     match script.phone().all("call.transferred")[..] {
         [
-            Kind::CallTransferred { transfer: Transfer { way: TransferWay::Blind, target, with: None }, leg },
+            Kind::CallTransferred {
+                transfer: Transfer { way: TransferWay::Blind, target, with: None },
+                leg,
+                by: Side::Local,
+                next_leg: None,
+            },
         ] => {
             assert_eq!(target.number.as_ref().map(|number| number.dialled.as_str()), Some("102"));
             assert_eq!(leg.line, "office");

@@ -362,6 +362,7 @@ impl Call {
             Ask::Target if response.status == 481 => self.give_up(now, Ending::PeerGone, 481, wire),
             Ask::Info => wire.event(self.id, CallEvent::InfoResult { status: response.status }),
             Ask::Refer => self.on_refer_response(response, wire),
+            Ask::Notify => self.on_notify_response(response),
             Ask::Prack | Ask::Bye | Ask::Target => {}
         }
     }
@@ -466,7 +467,7 @@ impl Call {
                 wire.event(self.id, CallEvent::InfoResult { status: if timed_out { 408 } else { 503 } })
             }
             Ask::Refer => self.on_refer_failure(failure, wire),
-            Ask::Prack | Ask::Bye | Ask::Target => {}
+            Ask::Prack | Ask::Bye | Ask::Target | Ask::Notify => {}
         }
     }
 

@@ -147,6 +147,7 @@ impl Call {
             self.close_open_requests(now, index, wire);
         }
         self.cancel_reinvite(now, wire);
+        self.forget_referrer(now, wire);
         self.stage = Stage::Over;
         self.timer.stop();
         self.glare.retry_at = None;

@@ -4,6 +4,8 @@ use crate::sip::call::identity::Identity;
 use crate::sip::message::Request;
 use crate::sip::name_addr::NameAddr;
 use crate::sip::reason::Reason;
+use crate::sip::replaces::Replaces;
+use crate::sip::uri::Uri;
 
 /// One (early) dialog of a call, by the peer's tag: a forked INVITE has several until one answers.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -115,8 +117,21 @@ pub enum CallEvent {
     },
     /// What came of the transfer that [`Call::refer`](super::Call::refer) asked for.
     Transfer(Transfer),
+    /// The peer asks us to call somebody else; answer with [`Call::reply_refer`](super::Call::reply_refer).
+    Referred(Box<Referred>),
     /// The call is over; nothing follows.
     Ended(Box<Ended>),
+}
+
+/// Whom the peer of a call asks us to call (RFC 3515).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Referred {
+    /// Whom, without what would go into the INVITE.
+    pub target: Uri,
+    /// The dialog of theirs that the new one takes the place of (RFC 3891).
+    pub replaces: Option<Replaces>,
+    /// Who wants it, as the peer says (RFC 3892).
+    pub by: Option<NameAddr>,
 }
 
 /// How far a transfer is that we asked for.

@@ -8,7 +8,7 @@
 //!
 //! - `caller`: our INVITE until it is answered · `callee`: theirs until we answered
 //! - `change`: what happens in a call that stands: re-INVITE, UPDATE, INFO, glare, refresh
-//! - [`transfer`]: REFER and what came of it · `ending`: the ways out · `leg`: one dialog · `reliable`, `session_timer`: small machines of their own
+//! - [`transfer`]: REFER and what came of it · `referred`: a REFER of the peer's · `ending`: the ways out · `leg`: one dialog · `reliable`, `session_timer`: small machines of their own
 //! - [`event`], [`settings`], [`identity`]: the words in which the room above and the call talk
 
 mod callee;
@@ -18,6 +18,7 @@ mod ending;
 pub mod event;
 pub mod identity;
 mod leg;
+mod referred;
 mod reliable;
 mod session_timer;
 pub mod settings;
@@ -26,7 +27,7 @@ pub mod transfer;
 #[cfg(test)]
 mod tests;
 
-pub use event::{By, CallEvent, Description, DialogKey, Ended, Ending, Incoming, Side, Transfer};
+pub use event::{By, CallEvent, Description, DialogKey, Ended, Ending, Incoming, Referred, Side, Transfer};
 pub use identity::Identity;
 pub use settings::{CallSettings, InviteOptions, Prack, SessionTimer};
 
@@ -50,7 +51,7 @@ const MAX_LEGS: usize = 32;
 const MAX_ASKS: usize = 32;
 
 /// What we can do inside a call, for Allow.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, INFO, OPTIONS, NOTIFY";
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, INFO, OPTIONS, NOTIFY, REFER";
 
 /// Why a command to a call was not carried out. Nothing was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -90,6 +91,7 @@ enum Ask {
     Bye,
     Info,
     Refer,
+    Notify,
 }
 
 /// An ACK we sent, for the 2xx that comes again.
@@ -117,6 +119,9 @@ pub struct Call {
     asks: Vec<(RequestId, usize, Ask)>,
     /// The transfer that we asked for, until it is known what came of it.
     referral: Option<transfer::Referral>,
+    /// What the peer has us do, until it has been told what came of it, and how often that has been before.
+    following: Option<referred::Following>,
+    refers: u32,
     acks: Vec<SentAck>,
     /// A 2xx of ours that waits for its ACK.
     unacknowledged: Option<Unacknowledged>,
@@ -153,6 +158,8 @@ impl Call {
             chosen: None,
             asks: Vec::new(),
             referral: None,
+            following: None,
+            refers: 0,
             acks: Vec::new(),
             unacknowledged: None,
             glare: Glare::default(),
@@ -252,6 +259,8 @@ impl Call {
             self.on_info(now, transaction, request, wire);
         } else if request.method == Method::NOTIFY {
             self.on_notify(now, transaction, request, wire);
+        } else if request.method == Method::REFER {
+            self.on_refer(now, index, transaction, request, wire);
         } else {
             let mut response = Response::to(request, 405);
             response.fields.push("Allow", ALLOW);

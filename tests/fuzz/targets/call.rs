@@ -250,6 +250,7 @@ impl Theatre {
             Method::CANCEL,
             Method::OPTIONS,
             Method::NOTIFY,
+            Method::REFER,
         ];
         let method = methods[usize::from(detail & 7) % methods.len()].clone();
         if method == Method::CANCEL {
@@ -292,6 +293,15 @@ impl Theatre {
             request.fields.push("Event", if detail & 64 != 0 { "message-summary" } else { "refer" });
             let told = ["Messages-Waiting: yes\r\n", "SIP/2.0 180 Ringing", "SIP/2.0 200 OK", "SIP/2.0 404"];
             request.set_body("application/simple-message-summary", told[detail as usize % told.len()]);
+        } else if request.method == Method::REFER {
+            let to = [
+                "<sip:c@x?Replaces=a%40b%3Bto-tag%3D1%3Bfrom-tag%3D2&X=%0d%0a>",
+                "tel:+4930123456",
+                "<sip:c@x;method=BYE>",
+                "\"",
+            ];
+            request.fields.push("Refer-To", to[usize::from(detail >> 6)]);
+            request.fields.push("Refer-Sub", if detail & 16 != 0 { "false" } else { "true" });
         } else if detail & 64 != 0 {
             request.fields.push("Require", "100rel");
             request.fields.push("Session-Expires", if detail & 128 != 0 { "50" } else { "90;refresher=uas" });
@@ -316,7 +326,12 @@ impl Theatre {
             6 => ua.reject(now, call, 486, None, &[]),
             7 => ua.hang_up(now, call, None),
             8 | 9 => ua.offer(now, call, SDP.to_vec()),
-            10..=12 => ua.reply_offer(now, call, Ok(SDP.to_vec())),
+            10 => ua.reply_offer(now, call, Ok(SDP.to_vec())),
+            11 => ua.reply_refer(now, call, if detail & 16 != 0 { Err(603) } else { Ok(()) }),
+            12 => {
+                ua.tell_referrer(now, call, if detail & 16 != 0 { 200 } else { 180 });
+                Ok(())
+            }
             13 => ua.reply_offer(now, call, Err(488)),
             14 => ua.refer(now, call, Uri::parse("sip:2001@pbx.example").expect("a URI")),
             _ => ua.info(now, call, "application/dtmf", b"5".to_vec()),

@@ -1,0 +1,111 @@
+//! The whole of a call that has several legs: what is told of it when the last one has ended.
+
+use super::Phone;
+use crate::events::{CallResult, Direction, Kind, Leg};
+
+/// A leg that has ended, as the whole remembers it. Times are in microseconds of the monotonic clock.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct EndedLeg {
+    pub call: String,
+    pub leg: Leg,
+    pub result: CallResult,
+    pub began_us: u64,
+    pub answered_us: Option<u64>,
+    pub ended_us: u64,
+}
+
+impl Phone {
+    /// The number that the next leg of a call has.
+    pub(super) fn next_leg(&self, call: &str) -> u8 {
+        let alive = self.calls.iter().filter(|it| it.id == call).count();
+        let ended = self.ended_legs.iter().filter(|it| it.call == call).count();
+        u8::try_from(alive + ended + 1).unwrap_or(u8::MAX)
+    }
+
+    /// The end of a call whose last leg has ended; its legs are forgotten.
+    pub(super) fn take_whole(&mut self, call: &str) -> Option<Kind> {
+        let (mut parts, others) =
+            std::mem::take(&mut self.ended_legs).into_iter().partition(|it| it.call == call);
+        self.ended_legs = others;
+        closed(&mut parts)
+    }
+}
+
+/// The whole is what its first leg began as; it was answered if any of them was, and talked in while any was answered.
+fn closed(parts: &mut [EndedLeg]) -> Option<Kind> {
+    parts.sort_by_key(|part| part.began_us);
+    let ended_us = parts.iter().map(|part| part.ended_us).max()?;
+    let first = parts.first()?;
+    let answered = parts.iter().find(|part| part.answered_us.is_some());
+    let result = answered.unwrap_or(first).result;
+    let mut talks: Vec<(u64, u64)> =
+        parts.iter().filter_map(|part| Some((part.answered_us?, part.ended_us))).collect();
+    talks.sort_unstable();
+    let (mut talk_us, mut until) = (0, 0);
+    for (from, to) in talks {
+        talk_us += to.saturating_sub(from.max(until));
+        until = until.max(to);
+    }
+    let Leg { line, direction, caller, called, did, .. } = first.leg.clone();
+    Some(Kind::CallClosed {
+        line,
+        missed: direction == Direction::In && result.is_missed(),
+        direction,
+        caller,
+        called,
+        did,
+        result,
+        legs: u32::try_from(parts.len()).unwrap_or(u32::MAX),
+        total_us: ended_us.saturating_sub(first.began_us),
+        talk_us,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::Party;
+
+    fn leg() -> Leg {
+        Leg {
+            leg_id: "c-1".into(),
+            sip_call_id: None,
+            line: "office".into(),
+            direction: Direction::In,
+            caller: Party::numbered("102"),
+            called: Party::numbered("101"),
+            did: None,
+            diverted: None,
+            connected: None,
+            callback_id: None,
+        }
+    }
+
+    fn part(times: (u64, Option<u64>, u64), result: CallResult) -> EndedLeg {
+        let (began_us, answered_us, ended_us) = times;
+        EndedLeg { call: "c".into(), leg: leg(), result, began_us, answered_us, ended_us }
+    }
+
+    #[test]
+    fn legs_that_overlap_are_talked_in_once() {
+        use CallResult::{Answered, Busy, Cancelled};
+        for (parts, expected) in [
+            (vec![part((5, None, 9), Cancelled)], (1, Cancelled, 4, 0)),
+            (vec![part((0, Some(2), 10), Answered), part((6, Some(8), 20), Answered)], (2, Answered, 20, 18)),
+            (
+                vec![part((12, Some(15), 20), Answered), part((0, Some(2), 10), Answered)],
+                (2, Answered, 20, 13),
+            ),
+            (vec![part((0, Some(2), 30), Answered), part((6, None, 8), Busy)], (2, Answered, 30, 28)),
+        ] {
+            let mut parts = parts;
+            match closed(&mut parts) {
+                Some(Kind::CallClosed { legs, result, total_us, talk_us, .. }) => {
+                    assert_eq!((legs, result, total_us, talk_us), expected);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(closed(&mut []), None);
+    }
+}
