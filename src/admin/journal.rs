@@ -1,19 +1,19 @@
 //! Past calls: searched, given as JSON or CSV, and erased when somebody asks for it.
 
-use std::path::PathBuf;
-
-use axum::Json;
+use axum::{Extension, Json};
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::access::{Caller, allows};
 use super::answer::{Answer, Problem};
 use super::request::{Asked, Named};
-use super::{App, now_utc_us};
+use super::{App, now_utc_us, recordings};
+use crate::config::Role;
 use crate::events::cloud_event::rfc3339;
-use crate::events::store::{Entry, Erase, JournalPage, Query};
+use crate::events::store::{Entry, Erase, Query};
 use crate::events::{CallResult, Direction, Party};
 
 /// Rows of a page, where nobody says how many.
@@ -30,6 +30,7 @@ pub(super) struct Search {
     line: Option<String>,
     cursor: Option<u64>,
     limit: Option<u32>,
+    links: Option<u64>,
 }
 
 impl Search {
@@ -93,19 +94,44 @@ fn moment(text: &str, now_utc_us: i64) -> Result<i64, Problem> {
     Err(Problem::wrong("`since` is no time", hint))
 }
 
-pub(super) async fn list(State(app): State<App>, headers: HeaderMap, Asked(search): Asked<Search>) -> Answer {
+pub(super) async fn list(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    Asked(search): Asked<Search>,
+) -> Answer {
+    let lifetime = search.links.map(recordings::lifetime).transpose()?;
+    if lifetime.is_some() && !allows(caller.role, Role::Operate) {
+        let hint = "ask without `links`, or with a token of the role operate";
+        let message = "links to recordings need the role operate";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", message, hint));
+    }
     let page = app.office.archive.journal(search.query()?).await?;
+    let link = |entry: &Entry| {
+        let (path, _) = recordings::new_link(&app, entry.recording_id.as_deref()?, lifetime?, None)?;
+        Some(path)
+    };
+    let rows: Vec<Row<'_>> = page.entries.iter().map(|entry| Row { entry, recording_link: link(entry) }).collect();
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if accept.split(',').any(|kind| kind.trim().starts_with("text/csv")) {
-        return Ok(csv_response(&page));
+        return Ok(csv_response(&rows, page.next));
     }
-    Ok(Json(json!({ "entries": page.entries, "next": page.next })).into_response())
+    Ok(Json(json!({ "entries": rows, "next": page.next })).into_response())
 }
 
-fn csv_response(page: &JournalPage) -> Response {
-    let mut response =
-        ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], csv(&page.entries)).into_response();
-    if let Some(next) = page.next {
+/// A leg as it is shown.
+#[derive(Serialize)]
+struct Row<'a> {
+    #[serde(flatten)]
+    entry: &'a Entry,
+    /// A path that opens its recording, where links were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recording_link: Option<String>,
+}
+
+fn csv_response(rows: &[Row<'_>], next: Option<u64>) -> Response {
+    let mut response = ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], csv(rows)).into_response();
+    if let Some(next) = next {
         response.headers_mut().insert("x-next-cursor", HeaderValue::from(next));
     }
     response
@@ -113,12 +139,12 @@ fn csv_response(page: &JournalPage) -> Response {
 
 /// The columns of the CSV.
 const COLUMNS: &str = "started,call_id,line,direction,caller,caller_name,called,called_name,result,\
-                       ring_s,talk_s,status,q850,cause,codec,mos,recording_id,did\r\n";
+                       ring_s,talk_s,status,q850,cause,codec,mos,recording_id,did,recording_link\r\n";
 
 /// Rows as RFC 4180 has them.
-fn csv(entries: &[Entry]) -> String {
+fn csv(rows: &[Row<'_>]) -> String {
     let mut text = COLUMNS.to_owned();
-    for entry in entries {
+    for Row { entry, recording_link } in rows {
         let leg = &entry.leg;
         let quality = entry.quality.as_ref();
         let cells = [
@@ -140,6 +166,7 @@ fn csv(entries: &[Entry]) -> String {
             quality.and_then(|it| it.mos).map(|it| format!("{it:.2}")).unwrap_or_default(),
             entry.recording_id.clone().unwrap_or_default(),
             leg.did.as_ref().map(|number| number.dialled.clone()).unwrap_or_default(),
+            recording_link.clone().unwrap_or_default(),
         ];
         let cells: Vec<String> = cells.iter().map(|cell| quoted(cell)).collect();
         text.push_str(&cells.join(","));
@@ -190,14 +217,10 @@ pub(super) async fn erase_call(State(app): State<App>, Named(id): Named) -> Answ
 async fn erased(app: &App, whose: Erase) -> Answer {
     let erased = app.office.archive.erase(whose, now_utc_us()).await?;
     let config = app.office.config.borrow().clone();
-    let folder = config.recording.folder.clone();
-    let folder = folder.map_or_else(|| PathBuf::from(&config.device.data).join("recordings"), PathBuf::from);
     let mut kept = Vec::new();
     for name in &erased.recordings {
         // The name comes from the store; a file of another folder is not what was asked for.
-        let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
-        let gone = plain.then(|| std::fs::remove_file(folder.join(format!("{name}.wav"))));
-        match gone {
+        match recordings::file(&config, name).map(std::fs::remove_file) {
             Some(Ok(())) => {}
             Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
             Some(Err(error)) => kept.push(format!("{name}: {error}")),
@@ -205,7 +228,7 @@ async fn erased(app: &App, whose: Erase) -> Answer {
         }
     }
     if !kept.is_empty() {
-        let hint = format!("delete it by hand in {}", folder.display());
+        let hint = format!("delete it by hand in {}", recordings::folder(&config).display());
         return Err(Problem::unavailable("recording_kept", kept.join("; "), hint));
     }
     let recordings = erased.recordings.len();

@@ -23,10 +23,12 @@ mod entrance;
 mod idempotency;
 mod journal;
 mod lines;
+mod links;
 mod listener;
 mod metrics;
 mod monitor;
 mod openapi;
+mod recordings;
 mod request;
 pub mod routes;
 mod settings;
@@ -74,6 +76,7 @@ struct Shared {
     streams: Arc<Semaphore>,
     attempts: attempts::Attempts,
     repeats: idempotency::Repeats,
+    links: links::Links,
     /// Requests answered.
     answered: AtomicU64,
     /// Requests refused for want of rights.
@@ -93,6 +96,7 @@ impl Shared {
             streams: Arc::new(Semaphore::new(STREAMS)),
             attempts: attempts::Attempts::default(),
             repeats: idempotency::Repeats::default(),
+            links: links::Links::new(),
             answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             closing,

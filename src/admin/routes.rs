@@ -8,8 +8,8 @@ use axum::routing::{delete, get, post};
 
 use super::answer::Problem;
 use super::{
-    App, access, calls, doctor, journal, lines, metrics, monitor, openapi, settings, stream, subscriptions,
-    trace, upstreams,
+    App, access, calls, doctor, journal, lines, metrics, monitor, openapi, recordings, settings, stream,
+    subscriptions, trace, upstreams,
 };
 use crate::config::Role;
 
@@ -142,6 +142,7 @@ pub const ROUTES: &[Route] = &[
             ("line", "name of the line"),
             ("cursor", "`next` of the page before"),
             ("limit", "rows, 1 to 1000; 100 without it"),
+            ("links", "seconds: links to the recordings that hold so long, for the role operate"),
         ],
         ..look("/api/v1/journal", "Past calls, newest first; Accept: text/csv gives CSV")
     },
@@ -152,6 +153,24 @@ pub const ROUTES: &[Route] = &[
         ..act("/api/v1/journal", "Erase rows, events and recordings of a call or a number")
     },
     Route { method: "DELETE", role: ADMIN, ..act("/api/v1/journal/{id}", "Erase all of one call") },
+    Route {
+        role: None,
+        query: &[
+            ("expires", "of a link: when it ends, in seconds since 1970"),
+            ("address", "of a link: the only address that may use it"),
+            ("signature", "of a link"),
+        ],
+        success: (200, "audio/wav"),
+        ..look("/api/v1/recordings/{id}", "A recording: by a link, or with the rights of the role operate")
+    },
+    Route {
+        body: &[
+            ("seconds", "integer", false, "how long it holds: 600 without it, 604800 (7 days) at most"),
+            ("address", "string", false, "the only IP address that may use it"),
+        ],
+        ..act("/api/v1/recordings/{id}/link", "A path to a recording that needs no token until it ends")
+    },
+    Route { method: "DELETE", role: ADMIN, ..act("/api/v1/recordings/{id}", "Delete a recording") },
     look("/api/v1/upstreams", "The systems that are told what happens, and what waits for them"),
     act("/api/v1/upstreams/{name}/test", "Send an upstream a test event and tell what it answers"),
     act("/api/v1/upstreams/{name}/pause", "Deliver nothing to an upstream until it is resumed; events wait"),
@@ -238,6 +257,8 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/route", post(lines::route))
         .route("/api/v1/journal", get(journal::list).delete(journal::erase))
         .route("/api/v1/journal/{id}", delete(journal::erase_call))
+        .route("/api/v1/recordings/{id}", get(recordings::get).delete(recordings::delete))
+        .route("/api/v1/recordings/{id}/link", post(recordings::link))
         .route("/api/v1/upstreams", get(upstreams::list))
         .route("/api/v1/upstreams/{name}/test", post(upstreams::test))
         .route("/api/v1/upstreams/{name}/pause", post(upstreams::pause))

@@ -314,7 +314,7 @@ impl Control {
             Wish::Intruder { interface, from, user } => {
                 self.phone.handle(clock::now(), Input::Intruder { interface, from, user });
             }
-            Wish::Upstream(kind) => self.phone.handle(clock::now(), Input::Upstream(kind)),
+            Wish::Tell(kind) => self.phone.handle(clock::now(), Input::Tell(kind)),
             Wish::Examine { lifetime, reply } => self.examine(lifetime, reply),
             Wish::Reload { reply } => {
                 let _ = reply.send(self.reload());

@@ -45,8 +45,8 @@ pub enum Wish {
         /// The name that was given.
         user: Option<String>,
     },
-    /// Something is to be told about an upstream.
-    Upstream(Box<Kind>),
+    /// Something that others did is to be told: about an upstream, a recording.
+    Tell(Box<Kind>),
     /// Look for what stands between this device and its PBX.
     Examine {
         /// Up to which age of an idle mapping its lifetime is looked for.
@@ -106,9 +106,9 @@ impl Desk {
         let _ = self.0.try_send(Wish::Intruder { interface: interface.to_owned(), from, user });
     }
 
-    /// Has the phone tell something about an upstream; false if it is so busy that it has to be asked again.
-    pub fn upstream(&self, kind: Box<Kind>) -> bool {
-        self.0.try_send(Wish::Upstream(kind)).is_ok()
+    /// Has the phone tell what others did; false if it is so busy that it has to be asked again.
+    pub fn tell(&self, kind: Box<Kind>) -> bool {
+        self.0.try_send(Wish::Tell(kind)).is_ok()
     }
 
     /// Asks the phone to end in order; false if it is so busy that it has to be asked again.

@@ -141,8 +141,8 @@ pub enum Input<'a> {
         /// The name that was given.
         user: Option<String>,
     },
-    /// Something is to be told about an upstream.
-    Upstream(Box<Kind>),
+    /// Something that others did is to be told: about an upstream, a recording.
+    Tell(Box<Kind>),
     /// The addresses of the machine have changed.
     NetworkChanged {
         /// All of them.
@@ -340,7 +340,7 @@ impl Phone {
                 let kind = Kind::AuthFailed { interface, from, user, line: None, text: None, attempts: 1 };
                 self.tell(now, Event::new(kind));
             }
-            Input::Upstream(kind) => self.tell(now, Event::new(*kind)),
+            Input::Tell(kind) => self.tell(now, Event::new(*kind)),
             Input::NetworkChanged { addresses } => {
                 let told = addresses.iter().map(ToString::to_string).collect();
                 self.addresses = addresses;

@@ -9,6 +9,7 @@ mod kills;
 mod mqtt;
 mod office;
 mod receiver;
+mod recordings;
 mod rights;
 mod ringme;
 mod stream;

@@ -40,7 +40,7 @@ pub enum Asked {
     Command(Command, tipring::events::Origin),
     Intruder { interface: String, user: Option<String> },
     Reload,
-    Upstream(Box<Kind>),
+    Tell(Box<Kind>),
     Examine(Option<Duration>),
 }
 
@@ -238,7 +238,7 @@ fn desk_thread(
                 Wish::Intruder { interface, user, .. } => {
                     asked.lock().expect("a lock").push(Asked::Intruder { interface, user });
                 }
-                Wish::Upstream(kind) => asked.lock().expect("a lock").push(Asked::Upstream(kind)),
+                Wish::Tell(kind) => asked.lock().expect("a lock").push(Asked::Tell(kind)),
                 Wish::Examine { lifetime, reply } => {
                     asked.lock().expect("a lock").push(Asked::Examine(lifetime));
                     let _ = reply.send(Ok(Box::new(Diagnosis::of(facts()))));

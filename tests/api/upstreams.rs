@@ -189,7 +189,7 @@ fn gone_stops_and_retry_after_waits_until_somebody_resumes() {
     let told = || {
         let asked = paper.asked();
         let words = asked.iter().filter_map(|asked| match asked {
-            Asked::Upstream(kind) => match &**kind {
+            Asked::Tell(kind) => match &**kind {
                 Kind::UpstreamSuspended { upstream, what, .. } => Some(format!("{upstream}: {what}")),
                 Kind::UpstreamResumed { upstream, .. } => Some(format!("{upstream} again")),
                 _ => None,

@@ -400,7 +400,7 @@ impl Dispatcher {
         let taken = self.later.is_empty()
             && match &errand {
                 Errand::Keep(write) => self.archive.keep(write.clone()),
-                Errand::Tell(kind) => self.desk.upstream(kind.clone()),
+                Errand::Tell(kind) => self.desk.tell(kind.clone()),
             };
         if !taken {
             if self.later.len() >= MOST_LATER {

@@ -1,0 +1,147 @@
+//! Links to recordings that need no token: they name one recording, end at a moment, and may hold for one address alone.
+//!
+//! A link is signed (HMAC-SHA-256) with a key that the program makes when it starts and keeps nowhere: who reads the disk
+//! can make none, and a restart ends them all.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use ring::hmac;
+use serde::Deserialize;
+
+/// The longest that a link may hold.
+pub(super) const LONGEST: Duration = Duration::from_secs(7 * 86_400);
+/// How long a link holds, where nobody says.
+pub(super) const USUAL: Duration = Duration::from_secs(600);
+
+/// Makes links, and knows them again; neither where the system gave no random bytes.
+#[derive(Debug)]
+pub(super) struct Links(Option<hmac::Key>);
+
+/// The query of a link; all of it is absent where somebody comes with a token instead.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Link {
+    /// When it ends, in seconds since 1970 UTC.
+    expires: Option<u64>,
+    /// The only address that may use it.
+    address: Option<IpAddr>,
+    /// Over all of it, in base64 for URLs.
+    signature: Option<String>,
+}
+
+/// Why a link opens nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Useless {
+    /// There is none.
+    Absent,
+    /// It was not made here, not since the last start, or was changed.
+    Forged,
+    /// Its time is over.
+    Expired,
+    /// It is another's.
+    Elsewhere,
+}
+
+impl Links {
+    /// Links of this run of the program.
+    pub(super) fn new() -> Links {
+        let mut key = [0; 32];
+        Links(getrandom::fill(&mut key).is_ok().then(|| hmac::Key::new(hmac::HMAC_SHA256, &key)))
+    }
+
+    /// The path of a link to the recording `id` that ends at `expires` (seconds since 1970 UTC).
+    pub(super) fn path(&self, id: &str, expires: u64, address: Option<IpAddr>) -> Option<String> {
+        let signature = hmac::sign(self.0.as_ref()?, text(id, expires, address).as_bytes());
+        let signature = BASE64_URL_SAFE_NO_PAD.encode(signature);
+        let address = address.map(|address| format!("&address={address}")).unwrap_or_default();
+        Some(format!("/api/v1/recordings/{id}?expires={expires}{address}&signature={signature}"))
+    }
+
+    /// Whether this link opens the recording `id` now, for somebody at `from` (absent at the local socket).
+    ///
+    /// # Errors
+    /// [`Useless`] says why not.
+    pub(super) fn check(
+        &self,
+        id: &str,
+        link: &Link,
+        from: Option<IpAddr>,
+        now_utc_s: u64,
+    ) -> Result<(), Useless> {
+        let Link { expires: Some(expires), address, signature: Some(signature) } = link else {
+            return Err(Useless::Absent);
+        };
+        let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).map_err(|_| Useless::Forged)?;
+        let key = self.0.as_ref().ok_or(Useless::Forged)?;
+        hmac::verify(key, text(id, *expires, *address).as_bytes(), &signature)
+            .map_err(|_| Useless::Forged)?;
+        if now_utc_s >= *expires {
+            return Err(Useless::Expired);
+        }
+        match (address, from) {
+            (Some(only), Some(from)) if from.to_canonical() != only.to_canonical() => Err(Useless::Elsewhere),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What is signed. No part can hold the line feed that parts them.
+fn text(id: &str, expires: u64, address: Option<IpAddr>) -> String {
+    let address = address.map(|address| address.to_string()).unwrap_or_default();
+    format!("{id}\n{expires}\n{address}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_795_000_000;
+
+    fn query(path: Option<String>) -> Link {
+        let uri: axum::http::Uri = path.expect("a link").parse().expect("a path");
+        axum::extract::Query::try_from_uri(&uri).expect("a query").0
+    }
+
+    #[test]
+    fn a_link_opens_its_recording_until_its_end() {
+        let links = Links::new();
+        let link = query(links.path("c1-1", NOW + 60, None));
+        let home = Some(IpAddr::from([192, 0, 2, 1]));
+        assert_eq!(links.check("c1-1", &link, home, NOW), Ok(()));
+        assert_eq!(links.check("c1-1", &link, home, NOW + 59), Ok(()));
+        assert_eq!(links.check("c1-1", &link, home, NOW + 60), Err(Useless::Expired));
+        assert_eq!(links.check("c1-2", &link, home, NOW), Err(Useless::Forged), "another recording");
+        let longer = Link { expires: Some(NOW + 61), ..link.clone() };
+        assert_eq!(links.check("c1-1", &longer, home, NOW), Err(Useless::Forged), "a later end");
+        let other = Links::new();
+        assert_eq!(other.check("c1-1", &link, home, NOW), Err(Useless::Forged), "after a restart");
+        assert_eq!(links.check("c1-1", &Link::default(), home, NOW), Err(Useless::Absent));
+    }
+
+    #[test]
+    fn a_link_for_one_address_opens_nothing_from_another() {
+        let links = Links::new();
+        let (mine, yours) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let link = query(links.path("c1-1", NOW + 60, Some(mine)));
+        assert_eq!(links.check("c1-1", &link, Some(mine), NOW), Ok(()));
+        let mapped = "::ffff:192.0.2.1".parse().ok();
+        assert_eq!(links.check("c1-1", &link, mapped, NOW), Ok(()), "the same, at a socket of IPv6");
+        assert_eq!(links.check("c1-1", &link, Some(yours), NOW), Err(Useless::Elsewhere));
+        let theirs = Link { address: Some(yours), ..link.clone() };
+        assert_eq!(links.check("c1-1", &theirs, Some(yours), NOW), Err(Useless::Forged));
+        let anybodys = Link { address: None, ..link };
+        assert_eq!(links.check("c1-1", &anybodys, Some(yours), NOW), Err(Useless::Forged));
+    }
+
+    #[test]
+    fn no_signature_is_no_panic() {
+        let links = Links::new();
+        for wrong in ["", "zz", "é", &"g".repeat(64), &"é".repeat(32), &"+1".repeat(32), &"0".repeat(63)] {
+            let link = Link { expires: Some(NOW + 9), address: None, signature: Some(wrong.to_owned()) };
+            assert_eq!(links.check("c1-1", &link, None, NOW), Err(Useless::Forged), "{wrong:?}");
+        }
+    }
+}
