@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -26,6 +26,8 @@ use crate::events::Origin;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Characters of a path with its query.
 const LONGEST_PATH: usize = 2048;
+/// A header that carries a token, for `/api/v2`.
+const WEBITEL_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
 /// Characters of a name in an event about somebody who was refused.
 const LONGEST_NAME: usize = 64;
 
@@ -236,8 +238,11 @@ fn identify(headers: &HeaderMap, peer: Peer, admin: &Admin) -> Result<Caller, St
         let role = if owner || uid == 0 { Role::Admin } else { Role::Operate };
         return Ok(Caller { name: format!("uid:{uid}"), role, origin });
     }
-    let shown = headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok()).unwrap_or_default();
-    let Some((scheme, shown)) = shown.split_once(' ') else {
+    let text = |name| headers.get(name).and_then(|it| it.to_str().ok());
+    let shown = text(header::AUTHORIZATION).unwrap_or_default().split_once(' ');
+    // Clients of Webitel show their token like this.
+    let shown = shown.or_else(|| Some(("bearer", text(WEBITEL_TOKEN)?)));
+    let Some((scheme, shown)) = shown else {
         return Err(Stranger { given: headers.contains_key(header::AUTHORIZATION), user: None });
     };
     let shown = shown.trim();

@@ -1,9 +1,9 @@
 //! Past calls: searched, given as JSON or CSV, and erased when somebody asks for it.
 
-use axum::{Extension, Json};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -111,7 +111,8 @@ pub(super) async fn list(
         let (path, _) = recordings::new_link(&app, entry.recording_id.as_deref()?, lifetime?, None)?;
         Some(path)
     };
-    let rows: Vec<Row<'_>> = page.entries.iter().map(|entry| Row { entry, recording_link: link(entry) }).collect();
+    let rows: Vec<Row<'_>> =
+        page.entries.iter().map(|entry| Row { entry, recording_link: link(entry) }).collect();
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if accept.split(',').any(|kind| kind.trim().starts_with("text/csv")) {
         return Ok(csv_response(&rows, page.next));

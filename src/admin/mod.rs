@@ -16,6 +16,7 @@ pub mod access;
 pub mod answer;
 mod attempts;
 mod calls;
+mod cdr;
 pub mod cli;
 mod connection;
 mod doctor;
@@ -77,6 +78,7 @@ struct Shared {
     attempts: attempts::Attempts,
     repeats: idempotency::Repeats,
     links: links::Links,
+    scrolls: cdr::Scrolls,
     /// Requests answered.
     answered: AtomicU64,
     /// Requests refused for want of rights.
@@ -97,6 +99,7 @@ impl Shared {
             attempts: attempts::Attempts::default(),
             repeats: idempotency::Repeats::default(),
             links: links::Links::new(),
+            scrolls: cdr::Scrolls::default(),
             answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             closing,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use axum::{Extension, Json};
 use futures_util::stream;
 use serde::Deserialize;
@@ -51,11 +51,7 @@ pub(super) struct LinkWish {
     address: Option<IpAddr>,
 }
 
-pub(super) async fn link(
-    State(app): State<App>,
-    Named(id): Named,
-    Told(wish): Told<LinkWish>,
-) -> Answer {
+pub(super) async fn link(State(app): State<App>, Named(id): Named, Told(wish): Told<LinkWish>) -> Answer {
     let lifetime = wish.seconds.map_or(Ok(links::USUAL), lifetime)?;
     complete(&app, &id).await?;
     let link = new_link(&app, &id, lifetime, wish.address);
@@ -136,7 +132,11 @@ fn refused(useless: Useless) -> Problem {
     let hint = "ask for a link with POST /api/v1/recordings/{id}/link, or send a token of the role operate";
     let (status, code, message) = match useless {
         Useless::Absent => (StatusCode::UNAUTHORIZED, "unauthorized", "a link or a token is needed"),
-        Useless::Forged => (StatusCode::FORBIDDEN, "wrong_link", "the link is not one of this device, or older than its last start"),
+        Useless::Forged => (
+            StatusCode::FORBIDDEN,
+            "wrong_link",
+            "the link is not one of this device, or older than its last start",
+        ),
         Useless::Expired => (StatusCode::GONE, "link_expired", "the link's time is over"),
         Useless::Elsewhere => (StatusCode::FORBIDDEN, "wrong_address", "the link is for another address"),
     };

@@ -8,8 +8,8 @@ use axum::routing::{delete, get, post};
 
 use super::answer::Problem;
 use super::{
-    App, access, calls, doctor, journal, lines, metrics, monitor, openapi, recordings, settings, stream,
-    subscriptions, trace, upstreams,
+    App, access, calls, cdr, doctor, journal, lines, metrics, monitor, openapi, recordings, settings,
+    stream, subscriptions, trace, upstreams,
 };
 use crate::config::Role;
 
@@ -147,6 +147,25 @@ pub const ROUTES: &[Route] = &[
         ..look("/api/v1/journal", "Past calls, newest first; Accept: text/csv gives CSV")
     },
     Route {
+        role: VIEW,
+        body: &[
+            (
+                "query",
+                "string",
+                false,
+                "in Lucene's language: destination_number:/PATTERN/ OR caller_id_number:NUMBER",
+            ),
+            ("filter", "array", false, "filters of Elasticsearch: term, terms, range, bool …"),
+            ("columns", "array", false, "fields that are wanted; all without it"),
+            ("limit", "integer", false, "records, 1 to 1000; 40 without it"),
+            ("sort", "object", false, "{\"created_time\": {\"order\": \"desc\"}}: there is no other order"),
+            ("index", "string", false, "of no meaning: there is one"),
+            ("scroll", "string", false, "1s to 10m: how long the next page may be asked for"),
+            ("scroll_id", "string", false, "`_scroll_id` of the page before, without a query"),
+        ],
+        ..act("/api/v2/cdr/text", "Past calls as Webitel's call detail records, searched as those are")
+    },
+    Route {
         method: "DELETE",
         role: ADMIN,
         query: &[("id", "of this call"), ("number", "of this number, in any spelling")],
@@ -256,6 +275,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/agents/{name}", post(lines::agent))
         .route("/api/v1/route", post(lines::route))
         .route("/api/v1/journal", get(journal::list).delete(journal::erase))
+        .route("/api/v2/cdr/text", post(cdr::search))
         .route("/api/v1/journal/{id}", delete(journal::erase_call))
         .route("/api/v1/recordings/{id}", get(recordings::get).delete(recordings::delete))
         .route("/api/v1/recordings/{id}/link", post(recordings::link))

@@ -2,7 +2,8 @@
 //!
 //! This room owns the names and fields that other systems see ([`catalogue`]), the words for why a call ended
 //! ([`cause`]), numbers as they were dialled and in E.164 ([`number`]), what waits in a mailbox ([`mailbox`]), whether an agent is there ([`agent`]), numbering and the CloudEvents form
-//! ([`cloud_event`]), what other systems are told and when ([`upstream`]), the SQL of the journal and the event log ([`store`]) over a
+//! ([`cloud_event`]), what other systems are told and when ([`upstream`]), how call
+//! detail records are searched ([`search`]), the SQL of the journal and the event log ([`store`]) over a
 //! connection that it is handed, and the newest events in memory ([`tail`]).
 //!
 //! It must not know SIP, audio or what a phone does: `phone/` says that something happened and why, and nobody else
@@ -16,6 +17,7 @@ pub mod cloud_event;
 pub mod leg;
 pub mod mailbox;
 pub mod number;
+pub mod search;
 pub mod store;
 pub mod tail;
 pub mod upstream;

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "these tests talk to real sockets")]
 
 mod broker;
+mod cdr;
 mod commands;
 mod dialects;
 mod kills;

@@ -92,6 +92,11 @@ fn media() {
 }
 
 #[test]
+fn search() {
+    replay(targets::search::TARGETS);
+}
+
+#[test]
 fn sip() {
     replay(targets::sip::TARGETS);
 }

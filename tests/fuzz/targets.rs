@@ -16,6 +16,8 @@ pub mod nat;
 pub mod rtp;
 #[path = "targets/sdp.rs"]
 pub mod sdp;
+#[path = "targets/search.rs"]
+pub mod search;
 #[path = "targets/sip.rs"]
 pub mod sip;
 #[path = "targets/subscription.rs"]
@@ -46,6 +48,7 @@ pub fn rooms() -> impl Iterator<Item = &'static [Target]> {
         nat::TARGETS,
         rtp::TARGETS,
         sdp::TARGETS,
+        search::TARGETS,
         sip::TARGETS,
         subscription::TARGETS,
         upstream::TARGETS,

@@ -111,6 +111,8 @@ pub struct Query {
 pub struct JournalPage {
     /// The legs.
     pub entries: Vec<Entry>,
+    /// For each leg the cursor that goes on after it.
+    pub rows: Vec<u64>,
     /// Where the next page begins; `None` at the end. Calls that come in between change nothing about it.
     pub next: Option<u64>,
 }
@@ -167,7 +169,7 @@ impl Store {
              ORDER BY {order} DESC"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
-        let rows = statement.query_map(
+        let found = statement.query_map(
             params![
                 number.as_ref().map(Number::key),
                 query.cursor.map_or(i64::MAX, whole),
@@ -179,22 +181,22 @@ impl Store {
             |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)),
         )?;
         // Rows are read one by one: several numbers may share a key.
-        let mut entries: Vec<Entry> = Vec::new();
-        let (mut last, mut next) = (None, None);
-        for row in rows {
+        let (mut entries, mut rows): (Vec<Entry>, Vec<u64>) = (Vec::new(), Vec::new());
+        let mut next = None;
+        for row in found {
             let (row, body) = row?;
             let entry = entry(&body)?;
             if number.as_ref().is_some_and(|number| !entry.involves(number)) {
                 continue;
             }
             if entries.len() == limit {
-                next = last;
+                next = rows.last().copied();
                 break;
             }
-            last = Some(natural(row));
+            rows.push(natural(row));
             entries.push(entry);
         }
-        Ok(JournalPage { entries, next })
+        Ok(JournalPage { entries, rows, next })
     }
 
     /// The legs of one call in the order in which they began.

@@ -5,6 +5,7 @@
 
 use serde::Deserialize;
 
+use crate::events::store::Entry;
 use crate::events::{CallResult, Cause, CloudEvent, Direction, Diverted, Number, Party};
 
 /// The data of an event, as far as dialects know it.
@@ -55,6 +56,30 @@ impl Facts {
     /// What this event says; nothing where it can't be read.
     pub fn of(event: &CloudEvent) -> Facts {
         serde_json::from_str(&event.data).unwrap_or_default()
+    }
+
+    /// What a row of the journal says of a leg that is over.
+    pub fn of_entry(entry: &Entry) -> Facts {
+        let leg = entry.leg.clone();
+        Facts {
+            leg_id: Some(leg.leg_id),
+            sip_call_id: leg.sip_call_id,
+            line: Some(leg.line),
+            direction: Some(leg.direction.as_str().to_owned()),
+            caller: leg.caller,
+            called: leg.called,
+            did: leg.did,
+            diverted: leg.diverted.map(|diverted| *diverted),
+            connected: leg.connected,
+            recording_id: entry.recording_id.clone(),
+            cause: entry.cause.clone(),
+            result: entry.result.map(|result| result.as_str().to_owned()),
+            total_us: entry.total_us,
+            ring_us: entry.ring_us,
+            talk_us: entry.talk_us,
+            hold_us: entry.hold_us,
+            ..Facts::default()
+        }
     }
 
     /// The direction of the call, seen from this device.

@@ -3,7 +3,7 @@
 //!
 //! Field names and units are Webitel's: seconds are whole, moments are microseconds but for `created_time`, causes have the
 //! names and numbers of FreeSWITCH. What this phone does not know is left out. The receiver knows a repetition by `uuid`, of
-//! which there is one document.
+//! which there is one document. The journal is searched in the same form.
 
 use serde_json::{Map, Value, json};
 
@@ -38,56 +38,6 @@ impl Webitel {
     fn frozen(&self, event: &CloudEvent, body: String) -> Frozen {
         Frozen { id: event.id.to_string(), target: self.target.clone(), body: body.into_bytes() }
     }
-
-    /// The document without what only its end tells.
-    fn document(&self, event: &CloudEvent, facts: &Facts) -> Map<String, Value> {
-        let mut fields = Fields::default();
-        fields.put("uuid", facts.leg_id.as_deref());
-        fields.put("parent_uuid", event.subject.as_deref());
-        fields.put("direction", facts.direction().map(direction));
-        fields.put("caller_id_name", facts.caller.name.as_deref());
-        fields.put("caller_id_number", number(&facts.caller));
-        fields.put("destination_number", number(&facts.called));
-        fields.put("rdnis", facts.diverted.as_ref().and_then(|it| number(&it.by)));
-        fields.put("domain_name", self.settings.domain.as_deref());
-        let own =
-            facts.sides().and_then(|(own, _)| own.number.as_ref()).map(|number| number.dialled.as_str());
-        fields.put("extension", own);
-        let presence =
-            own.zip(self.settings.domain.as_deref()).map(|(own, domain)| format!("{own}@{domain}"));
-        fields.put("presence_id", presence);
-        fields.put("gateway", facts.line.as_deref());
-        fields.0
-    }
-
-    /// The document of a leg that is over.
-    fn record(&self, event: &CloudEvent, facts: &Facts) -> Map<String, Value> {
-        let mut fields = Fields(self.document(event, facts));
-        let cause = facts.result().and_then(|result| hangup_cause(result, facts));
-        fields.put("hangup_cause", cause.and_then(|(name, _)| name));
-        fields.put("hangup_cause_q850", cause.map(|(_, number)| number));
-        fields.put("hangup_disposition", disposition(facts));
-        let seconds = |us: u64| us / 1_000_000;
-        fields.put("duration", Some(seconds(facts.total_us)));
-        fields.put("billsec", Some(seconds(facts.talk_us)));
-        fields.put("talksec", Some(seconds(facts.talk_us)));
-        fields.put("waitsec", Some(seconds(facts.ring_us)));
-        fields.put("holdsec", Some(seconds(facts.hold_us)));
-        fields.put("answersec", facts.was_answered().then(|| seconds(facts.ring_us)));
-        let mut times = Fields::default();
-        let begun = facts.begun_utc_us(event);
-        if begun >= CLOCK_WAS_SET {
-            fields.put("created_time", Some(begun / 1000));
-            times.put("created", Some(begun));
-            let answered = begun.saturating_add(i64::try_from(facts.ring_us).unwrap_or(0));
-            times.put("answered", facts.was_answered().then_some(answered));
-            times.put("hangup", Some(event.utc_us));
-        }
-        times.put("hold_accum", Some(facts.hold_us));
-        fields.put("callflow", Some(json!([{ "times": times.0 }])));
-        fields.put("variables", Some(variables(facts)));
-        fields.0
-    }
 }
 
 impl Dialect for Webitel {
@@ -117,7 +67,14 @@ impl Dialect for Webitel {
             _ => return None,
         };
         let ended = event.kind == "call.ended";
-        let fields = if ended { self.record(event, &facts) } else { self.document(event, &facts) };
+        let leg = Leg {
+            call_id: event.subject.as_deref(),
+            begun_utc_us: facts.begun_utc_us(event),
+            ended_utc_us: event.utc_us,
+            facts: &facts,
+            domain: self.settings.domain.as_deref(),
+        };
+        let fields = if ended { leg.record() } else { leg.document() };
         let body = match template {
             Some(template) => filled(template, fields, name, &facts),
             None => Value::Object(fields).to_string(),
@@ -137,6 +94,72 @@ impl Dialect for Webitel {
         fields.put("Event-Subclass", Some("tipring::test"));
         fields.put("domain_name", self.settings.domain.as_deref());
         self.frozen(event, Value::Object(fields.0).to_string())
+    }
+}
+
+/// A leg for a call detail record.
+pub struct Leg<'a> {
+    /// The call that it belongs to.
+    pub call_id: Option<&'a str>,
+    /// When it began, in microseconds since 1970 UTC.
+    pub begun_utc_us: i64,
+    /// When it ended; of no meaning before its end.
+    pub ended_utc_us: i64,
+    /// What is known of it.
+    pub facts: &'a Facts,
+    /// `domain_name` and the host of `presence_id`.
+    pub domain: Option<&'a str>,
+}
+
+impl Leg<'_> {
+    /// The document without what only its end tells.
+    fn document(&self) -> Map<String, Value> {
+        let facts = self.facts;
+        let mut fields = Fields::default();
+        fields.put("uuid", facts.leg_id.as_deref());
+        fields.put("parent_uuid", self.call_id);
+        fields.put("direction", facts.direction().map(direction));
+        fields.put("caller_id_name", facts.caller.name.as_deref());
+        fields.put("caller_id_number", number(&facts.caller));
+        fields.put("destination_number", number(&facts.called));
+        fields.put("rdnis", facts.diverted.as_ref().and_then(|it| number(&it.by)));
+        fields.put("domain_name", self.domain);
+        let own =
+            facts.sides().and_then(|(own, _)| own.number.as_ref()).map(|number| number.dialled.as_str());
+        fields.put("extension", own);
+        fields.put("presence_id", own.zip(self.domain).map(|(own, domain)| format!("{own}@{domain}")));
+        fields.put("gateway", facts.line.as_deref());
+        fields.0
+    }
+
+    /// The document of a leg that is over.
+    pub fn record(&self) -> Map<String, Value> {
+        let facts = self.facts;
+        let mut fields = Fields(self.document());
+        let cause = facts.result().and_then(|result| hangup_cause(result, facts));
+        fields.put("hangup_cause", cause.and_then(|(name, _)| name));
+        fields.put("hangup_cause_q850", cause.map(|(_, number)| number));
+        fields.put("hangup_disposition", disposition(facts));
+        let seconds = |us: u64| us / 1_000_000;
+        fields.put("duration", Some(seconds(facts.total_us)));
+        fields.put("billsec", Some(seconds(facts.talk_us)));
+        fields.put("talksec", Some(seconds(facts.talk_us)));
+        fields.put("waitsec", Some(seconds(facts.ring_us)));
+        fields.put("holdsec", Some(seconds(facts.hold_us)));
+        fields.put("answersec", facts.was_answered().then(|| seconds(facts.ring_us)));
+        let mut times = Fields::default();
+        let begun = self.begun_utc_us;
+        if begun >= CLOCK_WAS_SET {
+            fields.put("created_time", Some(begun / 1000));
+            times.put("created", Some(begun));
+            let answered = begun.saturating_add(i64::try_from(facts.ring_us).unwrap_or(0));
+            times.put("answered", facts.was_answered().then_some(answered));
+            times.put("hangup", Some(self.ended_utc_us));
+        }
+        times.put("hold_accum", Some(facts.hold_us));
+        fields.put("callflow", Some(json!([{ "times": times.0 }])));
+        fields.put("variables", Some(variables(facts)));
+        fields.0
     }
 }
 
