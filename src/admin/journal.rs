@@ -1,20 +1,21 @@
-//! Past calls: searched, given as JSON or CSV, and erased when somebody asks for it.
+//! Past calls: searched, given as JSON or CSV, added up, and erased when somebody asks for it.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::access::{Caller, allows};
 use super::answer::{Answer, Problem};
 use super::request::{Asked, Named};
 use super::{App, now_utc_us, recordings};
 use crate::config::Role;
-use crate::events::cloud_event::rfc3339;
+use crate::events::cdr::{self, Row, Shape};
+use crate::events::report::{By, Report, Sums};
 use crate::events::store::{Entry, Erase, Query};
-use crate::events::{CallResult, Direction, Party};
+use crate::events::{CallResult, Direction};
 
 /// Rows of a page, where nobody says how many.
 const PAGE: u32 = 100;
@@ -31,11 +32,15 @@ pub(super) struct Search {
     cursor: Option<u64>,
     limit: Option<u32>,
     links: Option<u64>,
+    until: Option<String>,
+    format: Option<String>,
 }
 
 impl Search {
     fn query(self) -> Result<Query, Problem> {
-        let since_utc_us = self.since.as_deref().map(|since| moment(since, now_utc_us())).transpose()?;
+        let moment = |text: Option<&str>, name| text.map(|text| moment(text, name, now_utc_us())).transpose();
+        let since_utc_us = moment(self.since.as_deref(), "since")?;
+        let until_utc_us = moment(self.until.as_deref(), "until")?;
         let direction = match self.direction.as_deref() {
             None => None,
             Some(word) => Some(
@@ -56,6 +61,7 @@ impl Search {
         }
         Ok(Query {
             since_utc_us,
+            until_utc_us,
             number: self.number,
             direction,
             result,
@@ -67,7 +73,7 @@ impl Search {
 }
 
 /// A moment as people write it: RFC 3339, a date (UTC), or an age such as `90s`, `15m`, `2h` or `7d`.
-fn moment(text: &str, now_utc_us: i64) -> Result<i64, Problem> {
+fn moment(text: &str, name: &str, now_utc_us: i64) -> Result<i64, Problem> {
     let text = text.trim();
     // A plus sign that was not encoded is a space in a query.
     let restored = text.replace(' ', "+");
@@ -91,7 +97,7 @@ fn moment(text: &str, now_utc_us: i64) -> Result<i64, Problem> {
         return Ok(now_utc_us.saturating_sub(i64::from(amount).saturating_mul(unit * 1_000_000)));
     }
     let hint = "write 2026-11-21T08:00:00Z, 2026-11-21, or an age such as 2h or 7d";
-    Err(Problem::wrong("`since` is no time", hint))
+    Err(Problem::wrong(format!("`{name}` is no time"), hint))
 }
 
 pub(super) async fn list(
@@ -100,6 +106,7 @@ pub(super) async fn list(
     headers: HeaderMap,
     Asked(search): Asked<Search>,
 ) -> Answer {
+    let shape = shape(search.format.as_deref(), &headers)?;
     let lifetime = search.links.map(recordings::lifetime).transpose()?;
     if lifetime.is_some() && !allows(caller.role, Role::Operate) {
         let hint = "ask without `links`, or with a token of the role operate";
@@ -111,18 +118,24 @@ pub(super) async fn list(
         let (path, _) = recordings::new_link(&app, entry.recording_id.as_deref()?, lifetime?, None)?;
         Some(path)
     };
-    let rows: Vec<Row<'_>> =
-        page.entries.iter().map(|entry| Row { entry, recording_link: link(entry) }).collect();
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    if accept.split(',').any(|kind| kind.trim().starts_with("text/csv")) {
-        return Ok(csv_response(&rows, page.next));
+    let rows: Vec<Shown<'_>> =
+        page.entries.iter().map(|entry| Shown { entry, recording_link: link(entry) }).collect();
+    if let Some(shape) = shape {
+        let config = app.office.config.borrow().clone();
+        let zone = &config.device.timezone;
+        let rows = rows.iter().map(|Shown { entry, recording_link }| Row {
+            entry,
+            recording_link: recording_link.as_deref(),
+            zone,
+        });
+        return Ok(csv(shape.render(rows), page.next));
     }
     Ok(Json(json!({ "entries": rows, "next": page.next })).into_response())
 }
 
 /// A leg as it is shown.
 #[derive(Serialize)]
-struct Row<'a> {
+struct Shown<'a> {
     #[serde(flatten)]
     entry: &'a Entry,
     /// A path that opens its recording, where links were asked for.
@@ -130,67 +143,71 @@ struct Row<'a> {
     recording_link: Option<String>,
 }
 
-fn csv_response(rows: &[Row<'_>], next: Option<u64>) -> Response {
-    let mut response = ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], csv(rows)).into_response();
+fn csv(text: String, next: Option<u64>) -> Response {
+    let mut response = ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], text).into_response();
     if let Some(next) = next {
         response.headers_mut().insert("x-next-cursor", HeaderValue::from(next));
     }
     response
 }
 
-/// The columns of the CSV.
-const COLUMNS: &str = "started,call_id,line,direction,caller,caller_name,called,called_name,result,\
-                       ring_s,talk_s,status,q850,cause,codec,mos,recording_id,did,recording_link\r\n";
-
-/// Rows as RFC 4180 has them.
-fn csv(rows: &[Row<'_>]) -> String {
-    let mut text = COLUMNS.to_owned();
-    for Row { entry, recording_link } in rows {
-        let leg = &entry.leg;
-        let quality = entry.quality.as_ref();
-        let cells = [
-            rfc3339(entry.started_utc_us),
-            entry.call_id.clone(),
-            leg.line.clone(),
-            leg.direction.as_str().to_owned(),
-            dialled(&leg.caller),
-            leg.caller.name.clone().unwrap_or_default(),
-            dialled(&leg.called),
-            leg.called.name.clone().unwrap_or_default(),
-            entry.result.map(CallResult::as_str).unwrap_or_default().to_owned(),
-            seconds(entry.ring_us),
-            seconds(entry.talk_us),
-            entry.cause.status.map(|it| it.to_string()).unwrap_or_default(),
-            entry.cause.q850.map(|it| it.to_string()).unwrap_or_default(),
-            entry.cause.text.clone().unwrap_or_default(),
-            quality.map(|it| it.codec.clone()).unwrap_or_default(),
-            quality.and_then(|it| it.mos).map(|it| format!("{it:.2}")).unwrap_or_default(),
-            entry.recording_id.clone().unwrap_or_default(),
-            leg.did.as_ref().map(|number| number.dialled.clone()).unwrap_or_default(),
-            recording_link.clone().unwrap_or_default(),
-        ];
-        let cells: Vec<String> = cells.iter().map(|cell| quoted(cell)).collect();
-        text.push_str(&cells.join(","));
-        text.push_str("\r\n");
+/// The shape of CSV that is wanted: by name, or by what the asker takes; `None` for JSON.
+fn shape(format: Option<&str>, headers: &HeaderMap) -> Result<Option<&'static Shape>, Problem> {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    match format {
+        Some("json") => Ok(None),
+        Some(name) => Shape::named(name).map(Some).ok_or_else(|| {
+            let names: Vec<&str> = cdr::SHAPES.iter().map(|shape| shape.name).collect();
+            Problem::wrong(format!("{name:?} is no format"), format!("write json, {}", names.join(", ")))
+        }),
+        None if accept.split(',').any(|kind| kind.trim().starts_with("text/csv")) => Ok(Shape::named("csv")),
+        None => Ok(None),
     }
-    text
 }
 
-fn dialled(party: &Party) -> String {
-    party.number.as_ref().map(|number| number.dialled.clone()).unwrap_or_default()
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    since: Option<String>,
+    until: Option<String>,
+    by: Option<String>,
+    line: Option<String>,
 }
 
-fn seconds(us: u64) -> String {
-    format!("{:.3}", us as f64 / 1e6)
+pub(super) async fn report(State(app): State<App>, Asked(wanted): Asked<Wanted>) -> Answer {
+    let by = match wanted.by.as_deref() {
+        None | Some("day") => By::Day,
+        Some("hour") => By::Hour,
+        Some("line") => By::Line,
+        Some(word) => return Err(Problem::wrong(format!("{word:?} is no row"), "write day, hour or line")),
+    };
+    let moment = |text: Option<&str>, name| text.map(|text| moment(text, name, now_utc_us())).transpose();
+    let mut query = Query {
+        since_utc_us: moment(wanted.since.as_deref(), "since")?,
+        until_utc_us: moment(wanted.until.as_deref(), "until")?,
+        line: wanted.line,
+        limit: LARGEST_PAGE,
+        ..Query::default()
+    };
+    let config = app.office.config.borrow().clone();
+    let mut report = Report::new(by);
+    // Page by page: the store has others to serve in between.
+    loop {
+        let page = app.office.archive.journal(query.clone()).await?;
+        page.entries.iter().for_each(|entry| report.add(entry, &config.device.timezone));
+        query.cursor = page.next;
+        if query.cursor.is_none() {
+            break;
+        }
+    }
+    let (rows, all) = report.finish();
+    let rows: Vec<Value> = rows.iter().map(|(key, sums)| labelled(key, sums)).collect();
+    Ok(Json(json!({ "rows": rows, "all": all })).into_response())
 }
 
-/// A cell. What a stranger names itself must not become a formula in a spreadsheet; a telephone number stays
-/// one.
-fn quoted(cell: &str) -> String {
-    let number = cell.strip_prefix('+').is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit()));
-    let formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']) && !number;
-    let cell = if formula { format!("'{cell}") } else { cell.to_owned() };
-    if cell.contains([',', '"', '\r', '\n']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
+fn labelled(key: &str, sums: &Sums) -> Value {
+    let mut row = serde_json::to_value(sums).unwrap_or_default();
+    row["key"] = key.into();
+    row
 }
 
 #[derive(Deserialize)]
@@ -244,7 +261,7 @@ mod tests {
     #[test]
     fn moments_are_read_as_people_write_them() {
         let now = 1_795_000_000_000_000;
-        let read = |text: &str| moment(text, now).ok();
+        let read = |text: &str| moment(text, "since", now).ok();
         assert_eq!(read("2026-11-21T08:00:00Z"), Some(1_795_248_000_000_000));
         assert_eq!(read("2026-11-21T10:00:00 02:00"), Some(1_795_248_000_000_000), "an unencoded plus");
         assert_eq!(read("2026-11-21"), Some(1_795_219_200_000_000));
@@ -253,13 +270,5 @@ mod tests {
         for wrong in ["", "d", "yesterday", "-1d", "5 days", "99999999999d", "ü"] {
             assert_eq!(read(wrong), None, "{wrong:?}");
         }
-    }
-
-    #[test]
-    fn a_cell_is_never_a_formula_and_never_breaks_a_row() {
-        assert_eq!(quoted("+74951234567"), "+74951234567");
-        assert_eq!(quoted("=HYPERLINK(\"x\")"), "\"'=HYPERLINK(\"\"x\"\")\"");
-        assert_eq!(quoted("+1+cmd|' /C calc'!A0"), "'+1+cmd|' /C calc'!A0");
-        assert_eq!(quoted("a,b\r\nc"), "\"a,b\r\nc\"");
     }
 }

@@ -8,8 +8,8 @@ use axum::routing::{delete, get, post};
 
 use super::answer::Problem;
 use super::{
-    App, access, calls, cdr, doctor, journal, lines, metrics, monitor, openapi, recordings, settings,
-    stream, subscriptions, trace, upstreams,
+    App, access, calls, cdr, doctor, journal, lines, metrics, monitor, openapi, recordings, settings, stream,
+    subscriptions, trace, upstreams,
 };
 use crate::config::Role;
 
@@ -136,15 +136,26 @@ pub const ROUTES: &[Route] = &[
     Route {
         query: &[
             ("since", "RFC 3339 time, date, or an age such as 2h or 7d"),
+            ("until", "before this time, written likewise"),
             ("number", "a number of either side, in any spelling"),
             ("direction", "in or out"),
             ("result", "answered, busy, no_answer …"),
             ("line", "name of the line"),
             ("cursor", "`next` of the page before"),
             ("limit", "rows, 1 to 1000; 100 without it"),
+            ("format", "json, or CSV in the columns of csv, asterisk or freeswitch"),
             ("links", "seconds: links to the recordings that hold so long, for the role operate"),
         ],
         ..look("/api/v1/journal", "Past calls, newest first; Accept: text/csv gives CSV")
+    },
+    Route {
+        query: &[
+            ("by", "rows: day (the default), hour (of the day) or line"),
+            ("since", "RFC 3339 time, date, or an age such as 2h or 7d"),
+            ("until", "before this time, written likewise"),
+            ("line", "name of the line"),
+        ],
+        ..look("/api/v1/journal/report", "How past calls add up: the answered share, averages, by day")
     },
     Route {
         role: VIEW,
@@ -275,6 +286,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/agents/{name}", post(lines::agent))
         .route("/api/v1/route", post(lines::route))
         .route("/api/v1/journal", get(journal::list).delete(journal::erase))
+        .route("/api/v1/journal/report", get(journal::report))
         .route("/api/v2/cdr/text", post(cdr::search))
         .route("/api/v1/journal/{id}", delete(journal::erase_call))
         .route("/api/v1/recordings/{id}", get(recordings::get).delete(recordings::delete))

@@ -1,10 +1,10 @@
 //! What happened, told once: the catalogue of events, how an event is rendered, and the store that keeps it.
 //!
 //! This room owns the names and fields that other systems see ([`catalogue`]), the words for why a call ended
-//! ([`cause`]), numbers as they were dialled and in E.164 ([`number`]), what waits in a mailbox ([`mailbox`]), whether an agent is there ([`agent`]), numbering and the CloudEvents form
-//! ([`cloud_event`]), what other systems are told and when ([`upstream`]), how call
-//! detail records are searched ([`search`]), the SQL of the journal and the event log ([`store`]) over a
-//! connection that it is handed, and the newest events in memory ([`tail`]).
+//! ([`cause`]), numbers as they were dialled and in E.164 ([`number`]), what waits in a mailbox ([`mailbox`]), whether an
+//! agent is there ([`agent`]), numbering and the CloudEvents form ([`cloud_event`]), what other systems are told and when
+//! ([`upstream`]), the SQL of the journal and the event log ([`store`]) over a connection that it is handed, the newest
+//! events in memory ([`tail`]), and how past calls are searched ([`search`]), written ([`cdr`]) and added up ([`report`]).
 //!
 //! It must not know SIP, audio or what a phone does: `phone/` says that something happened and why, and nobody else
 //! invents an event.
@@ -13,10 +13,12 @@ pub mod agent;
 pub mod archive;
 pub mod catalogue;
 pub mod cause;
+pub mod cdr;
 pub mod cloud_event;
 pub mod leg;
 pub mod mailbox;
 pub mod number;
+pub mod report;
 pub mod search;
 pub mod store;
 pub mod tail;

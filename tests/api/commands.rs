@@ -160,6 +160,18 @@ fn the_journal_and_one_call_are_shown() {
     );
     let csv = at(&paper, &["calls", "--csv", "--limit", "1"]).out;
     assert!(csv.starts_with("started,call_id,") && csv.contains(",p1,main,in,"), "{csv}");
+    let asterisk = at(&paper, &["calls", "--format", "asterisk", "--limit", "1"]).out;
+    assert!(asterisk.starts_with("\"\",\"") && asterisk.contains("\"BUSY\",\"DOCUMENTATION\""), "{asterisk}");
+    let wrong = at(&paper, &["calls", "--format", "xls"]);
+    assert_eq!(wrong.code, Some(2));
+    assert!(wrong.err.contains("write json, csv, asterisk, freeswitch"), "{}", wrong.err);
+    let report = at(&paper, &["calls", "report", "--by", "line"]).out;
+    assert!(
+        report.contains("MISSED") && report.lines().nth(1).is_some_and(|it| it.starts_with("main")),
+        "{report}"
+    );
+    let since = at(&paper, &["calls", "report", "--since", "2100-01-01"]).out;
+    assert_eq!(since, "no calls\n");
     let story = at(&paper, &["calls", "show", "p1"]).out;
     for part in ["SIP 486, Busy Here, by remote", "call.ringing", "│── REGISTER sip:pbx.example +auth ──▶│"]
     {

@@ -7,6 +7,7 @@
 pub mod client;
 pub mod doctor;
 mod follow;
+mod journal;
 pub mod ladder;
 pub mod pcap;
 mod show;
@@ -216,9 +217,15 @@ pub struct Search {
     /// Rows, 1 to 1000
     #[arg(long, value_name = "N")]
     limit: Option<u32>,
+    /// Before a time, written likewise
+    #[arg(long, value_name = "T")]
+    until: Option<String>,
     /// Print CSV
     #[arg(long)]
     csv: bool,
+    /// Print CSV in the columns of csv, asterisk or freeswitch
+    #[arg(long, value_name = "NAME", conflicts_with = "csv")]
+    format: Option<String>,
 }
 
 /// Below `tipring calls`.
@@ -228,6 +235,21 @@ pub enum CallsCommand {
     Show {
         /// The call
         id: String,
+    },
+    /// How calls add up: the answered share, averages
+    Report {
+        /// Rows: day, hour (of the day) or line
+        #[arg(long, value_name = "WHAT")]
+        by: Option<String>,
+        /// Since a time, a date, or an age such as 2h or 7d
+        #[arg(long, value_name = "T")]
+        since: Option<String>,
+        /// Before a time, written likewise
+        #[arg(long, value_name = "T")]
+        until: Option<String>,
+        /// Of one line
+        #[arg(long, value_name = "NAME")]
+        line: Option<String>,
     },
 }
 
@@ -446,6 +468,14 @@ async fn perform(command: Command, terminal: &Terminal) -> Result<(), CommandErr
             terminal.answer(&decided, || show::routes(&decided, terminal.paint))
         }
         Command::Calls { show: Some(CallsCommand::Show { id }), .. } => show_call(terminal, &id).await,
+        Command::Calls { show: Some(CallsCommand::Report { by, since, until, line }), .. } => {
+            let mut query = client::Query::default();
+            for (name, value) in [("by", by), ("since", since), ("until", until), ("line", line)] {
+                query.add(name, value);
+            }
+            let sums = client.get(&query.path("/api/v1/journal/report")).await?;
+            terminal.answer(&sums, || journal::report(&sums, terminal.paint))
+        }
         Command::Calls { show: None, search } => calls(terminal, search).await,
         Command::Events { follow, since } => follow::events(terminal, follow, since).await,
         Command::Trace { line, call, follow, pcap } => {
@@ -515,16 +545,19 @@ async fn upstream(terminal: &Terminal, action: UpstreamCommand) -> Result<(), Co
 async fn calls(terminal: &Terminal, search: Search) -> Result<(), CommandError> {
     let mut query = client::Query::default();
     query.add("since", search.since);
+    query.add("until", search.until);
     query.add("number", search.number);
     query.add("cursor", search.cursor.map(|it| it.to_string()));
     query.add("limit", search.limit.map(|it| it.to_string()));
+    let csv = search.csv || search.format.is_some();
+    query.add("format", search.format);
     let path = query.path("/api/v1/journal");
-    if search.csv {
+    if csv {
         let csv = terminal.client.get_text(&path, "text/csv").await?;
         return terminal.print(&csv);
     }
     let page = terminal.client.get(&path).await?;
-    terminal.answer(&page, || show::journal(&page, terminal.paint))
+    terminal.answer(&page, || journal::page(&page, terminal.paint))
 }
 
 async fn show_call(terminal: &Terminal, id: &str) -> Result<(), CommandError> {

@@ -1,4 +1,4 @@
-//! What people see of the state, of a call and of the journal.
+//! What people see of the state and of a call.
 
 use serde_json::Value;
 
@@ -8,10 +8,10 @@ use super::table::{Mood, Paint, Table, clean};
 const WORDS: [(&str, &str); 4] =
     [("muted", "muted"), ("held_by_peer", "held by peer"), ("silent", "silent"), ("srtp", "encrypted")];
 /// What is written where nothing is known.
-const NOTHING: &str = "-";
+pub(super) const NOTHING: &str = "-";
 
 /// A value as a cell.
-fn cell(value: &Value) -> String {
+pub(super) fn cell(value: &Value) -> String {
     match value {
         Value::Null => NOTHING.to_owned(),
         Value::String(text) if text.is_empty() => NOTHING.to_owned(),
@@ -295,11 +295,11 @@ pub(super) fn call(call: &Value) -> String {
     format!("{}\n", words.join("  "))
 }
 
-fn arrow(direction: &Value) -> &'static str {
+pub(super) fn arrow(direction: &Value) -> &'static str {
     if direction == "in" { "←" } else { "→" }
 }
 
-fn mos(value: &Value) -> (String, Option<Mood>) {
+pub(super) fn mos(value: &Value) -> (String, Option<Mood>) {
     let Some(mos) = value.as_f64() else { return (NOTHING.to_owned(), None) };
     let mood = match mos {
         mos if mos >= 3.6 => Mood::Good,
@@ -309,7 +309,7 @@ fn mos(value: &Value) -> (String, Option<Mood>) {
     (format!("{mos:.2}"), Some(mood))
 }
 
-fn result(value: &Value) -> (String, Option<Mood>) {
+pub(super) fn result(value: &Value) -> (String, Option<Mood>) {
     let mood = match value.as_str() {
         Some("answered" | "answered_elsewhere") => Mood::Good,
         Some("busy" | "no_answer" | "cancelled" | "rejected") => Mood::Fair,
@@ -317,35 +317,6 @@ fn result(value: &Value) -> (String, Option<Mood>) {
         None => Mood::Quiet,
     };
     (cell(value), Some(mood))
-}
-
-/// A page of the journal.
-pub(super) fn journal(page: &Value, paint: Paint) -> String {
-    let entries = page["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if entries.is_empty() {
-        return "no calls\n".to_owned();
-    }
-    let mut table =
-        Table::new(&["BEGAN (UTC)", "", "LINE", "NUMBER", "NAME", "RESULT", "TALKED", "MOS", "CALL"]);
-    for entry in entries {
-        let other = if entry["direction"] == "in" { &entry["caller"] } else { &entry["called"] };
-        table.row(vec![
-            (entry["started_utc_us"].as_i64().map_or_else(|| NOTHING.to_owned(), moment), None),
-            (arrow(&entry["direction"]).to_owned(), None),
-            (cell(&entry["line"]), None),
-            (cell(&other["dialled"]), None),
-            (cell(&other["name"]), None),
-            result(&entry["result"]),
-            (entry["talk_us"].as_u64().map_or_else(|| NOTHING.to_owned(), duration), None),
-            mos(&entry["quality"]["mos"]),
-            (cell(&entry["call_id"]), None),
-        ]);
-    }
-    let mut text = table.text(paint);
-    if let Some(next) = page["next"].as_u64() {
-        text.push_str(&format!("{}\n", paint.text(Mood::Quiet, &format!("more: --cursor {next}"))));
-    }
-    text
 }
 
 /// All of one call: its legs, why they ended, how they sounded, and what was told of it.
@@ -504,7 +475,7 @@ pub(super) fn duration(us: u64) -> String {
 }
 
 /// Date and time of day.
-fn moment(utc_us: i64) -> String {
+pub(super) fn moment(utc_us: i64) -> String {
     let text = crate::events::cloud_event::rfc3339(utc_us);
     text.get(..19).unwrap_or(&text).replace('T', " ")
 }

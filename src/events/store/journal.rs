@@ -92,6 +92,8 @@ impl Entry {
 pub struct Query {
     /// Legs that began at this time or later, in microseconds since 1970 UTC.
     pub since_utc_us: Option<i64>,
+    /// Legs that began before this time.
+    pub until_utc_us: Option<i64>,
     /// A number of either side, in any spelling.
     pub number: Option<String>,
     /// Seen from this device.
@@ -166,6 +168,7 @@ impl Store {
             "SELECT call.entry, call.body FROM {from}
              AND (?3 IS NULL OR call.started_us >= ?3) AND (?4 IS NULL OR call.direction = ?4)
              AND (?5 IS NULL OR call.result = ?5) AND (?6 IS NULL OR call.line = ?6)
+             AND (?7 IS NULL OR call.started_us < ?7)
              ORDER BY {order} DESC"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
@@ -176,7 +179,8 @@ impl Store {
                 query.since_utc_us,
                 query.direction.map(Direction::as_str),
                 query.result.map(CallResult::as_str),
-                query.line
+                query.line,
+                query.until_utc_us
             ],
             |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)),
         )?;

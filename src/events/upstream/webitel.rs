@@ -216,7 +216,7 @@ fn disposition(facts: &Facts) -> Option<&'static str> {
 
 /// The cause in FreeSWITCH's words, and its number: that of Q.850 where the network gave one. `None` where FreeSWITCH has no
 /// word for a result.
-fn hangup_cause(result: CallResult, facts: &Facts) -> Option<(Option<&'static str>, u16)> {
+pub fn hangup_cause(result: CallResult, facts: &Facts) -> Option<(Option<&'static str>, u16)> {
     let given = facts.cause.q850.map(u16::from);
     let incoming = facts.direction() == Some(Direction::In);
     let (name, number) = match (result, given, facts.cause.status) {

@@ -1,0 +1,275 @@
+//! Rows of the journal as CSV, in columns of our own and in those of the call detail records that other programs read.
+//!
+//! | shape | what reads it |
+//! |---|---|
+//! | `csv` | spreadsheets: a head, commas (RFC 4180), seconds with decimals, UTC |
+//! | `asterisk` | what reads `Master.csv` of Asterisk's `cdr_csv`: 18 columns without a head, local time, whole seconds |
+//! | `freeswitch` | what reads the `example` template of FreeSWITCH's `mod_cdr_csv`: 15 columns without a head, local time |
+//!
+//! Asterisk and FreeSWITCH know contexts, applications and account codes; a phone does not, and leaves them empty.
+
+use crate::config::zone::Zone;
+use crate::events::cloud_event::rfc3339;
+use crate::events::store::Entry;
+use crate::events::upstream::facts::{Facts, number};
+use crate::events::upstream::webitel::hangup_cause;
+use crate::events::{CallResult, Party};
+use crate::now::CLOCK_WAS_SET;
+
+/// A leg with what is shown beside it.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// The leg.
+    pub entry: &'a Entry,
+    /// A path that opens its recording.
+    pub recording_link: Option<&'a str>,
+    /// Whose local time it is.
+    pub zone: &'a Zone,
+}
+
+/// A form of CSV.
+#[derive(Debug)]
+pub struct Shape {
+    /// How it is asked for.
+    pub name: &'static str,
+    head: bool,
+    /// Whether texts stand in quotes in any case.
+    quotes: bool,
+    columns: &'static [Column],
+}
+
+type Column = (&'static str, fn(&Row<'_>) -> Cell);
+
+enum Cell {
+    Text(String),
+    /// What never is in quotes.
+    Number(u64),
+}
+
+/// All of them.
+pub const SHAPES: &[Shape] = &[
+    Shape { name: "csv", head: true, quotes: false, columns: OWN },
+    Shape { name: "asterisk", head: false, quotes: true, columns: ASTERISK },
+    Shape { name: "freeswitch", head: false, quotes: true, columns: FREESWITCH },
+];
+
+const OWN: &[Column] = &[
+    ("started", |row| text(&rfc3339(row.entry.started_utc_us))),
+    ("call_id", |row| text(&row.entry.call_id)),
+    ("line", |row| text(&row.entry.leg.line)),
+    ("direction", |row| text(row.entry.leg.direction.as_str())),
+    ("caller", |row| dialled(&row.entry.leg.caller)),
+    ("caller_name", |row| maybe(row.entry.leg.caller.name.as_deref())),
+    ("called", |row| dialled(&row.entry.leg.called)),
+    ("called_name", |row| maybe(row.entry.leg.called.name.as_deref())),
+    ("result", |row| maybe(row.entry.result.map(CallResult::as_str))),
+    ("ring_s", |row| decimal(row.entry.ring_us)),
+    ("talk_s", |row| decimal(row.entry.talk_us)),
+    ("status", |row| maybe(row.entry.cause.status.map(|it| it.to_string()).as_deref())),
+    ("q850", |row| maybe(row.entry.cause.q850.map(|it| it.to_string()).as_deref())),
+    ("cause", |row| maybe(row.entry.cause.text.as_deref())),
+    ("codec", |row| maybe(row.entry.quality.as_ref().map(|it| it.codec.as_str()))),
+    ("mos", |row| {
+        maybe(row.entry.quality.as_ref().and_then(|it| Some(format!("{:.2}", it.mos?))).as_deref())
+    }),
+    ("recording_id", |row| maybe(row.entry.recording_id.as_deref())),
+    ("did", |row| maybe(row.entry.leg.did.as_ref().map(|it| it.dialled.as_str()))),
+    ("recording_link", |row| maybe(row.recording_link)),
+];
+
+const ASTERISK: &[Column] = &[
+    ("accountcode", |_| maybe(None)),
+    ("src", |row| maybe(number(&row.entry.leg.caller))),
+    ("dst", |row| maybe(number(&row.entry.leg.called))),
+    ("dcontext", |_| maybe(None)),
+    ("clid", |row| {
+        let caller = &row.entry.leg.caller;
+        let number = number(caller).unwrap_or_default();
+        match &caller.name {
+            Some(name) => text(&format!("\"{name}\" <{number}>")),
+            None => text(number),
+        }
+    }),
+    ("channel", |row| text(&format!("SIP/{}-{}", row.entry.leg.line, row.entry.leg.leg_id))),
+    ("dstchannel", |_| maybe(None)),
+    ("lastapp", |_| maybe(None)),
+    ("lastdata", |_| maybe(None)),
+    ("start", |row| local(row, Some(row.entry.started_utc_us))),
+    ("answer", |row| local(row, row.entry.answered_utc_us)),
+    ("end", |row| local(row, row.entry.ended_utc_us)),
+    ("duration", |row| Cell::Number(row.entry.total_us / 1_000_000)),
+    ("billsec", |row| Cell::Number(row.entry.talk_us / 1_000_000)),
+    ("disposition", |row| maybe(row.entry.result.map(disposition))),
+    ("amaflags", |_| text("DOCUMENTATION")),
+    ("uniqueid", |row| text(&row.entry.leg.leg_id)),
+    ("userfield", |row| maybe(row.entry.recording_id.as_deref())),
+];
+
+const FREESWITCH: &[Column] = &[
+    ("caller_id_name", |row| maybe(row.entry.leg.caller.name.as_deref())),
+    ("caller_id_number", |row| maybe(number(&row.entry.leg.caller))),
+    ("destination_number", |row| maybe(number(&row.entry.leg.called))),
+    ("context", |_| maybe(None)),
+    ("start_stamp", |row| local(row, Some(row.entry.started_utc_us))),
+    ("answer_stamp", |row| local(row, row.entry.answered_utc_us)),
+    ("end_stamp", |row| local(row, row.entry.ended_utc_us)),
+    ("duration", |row| text(&(row.entry.total_us / 1_000_000).to_string())),
+    ("billsec", |row| text(&(row.entry.talk_us / 1_000_000).to_string())),
+    ("hangup_cause", |row| {
+        let cause = row.entry.result.and_then(|it| hangup_cause(it, &Facts::of_entry(row.entry)));
+        maybe(cause.and_then(|(name, _)| name))
+    }),
+    ("uuid", |row| text(&row.entry.leg.leg_id)),
+    ("bleg_uuid", |_| maybe(None)),
+    ("accountcode", |_| maybe(None)),
+    ("read_codec", |row| maybe(row.entry.quality.as_ref().map(|it| it.codec.as_str()))),
+    ("write_codec", |row| maybe(row.entry.quality.as_ref().map(|it| it.codec.as_str()))),
+];
+
+impl Shape {
+    /// The shape of this name.
+    pub fn named(name: &str) -> Option<&'static Shape> {
+        SHAPES.iter().find(|shape| shape.name == name)
+    }
+
+    /// Rows, each ended by CR and LF.
+    pub fn render<'a>(&self, rows: impl Iterator<Item = Row<'a>>) -> String {
+        let mut csv = String::new();
+        if self.head {
+            let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
+            csv.push_str(&names.join(","));
+            csv.push_str("\r\n");
+        }
+        for row in rows {
+            let cells: Vec<String> =
+                self.columns.iter().map(|(_, cell)| written(&cell(&row), self.quotes)).collect();
+            csv.push_str(&cells.join(","));
+            csv.push_str("\r\n");
+        }
+        csv
+    }
+}
+
+fn text(text: &str) -> Cell {
+    Cell::Text(text.to_owned())
+}
+
+fn maybe(value: Option<&str>) -> Cell {
+    text(value.unwrap_or_default())
+}
+
+fn dialled(party: &Party) -> Cell {
+    maybe(party.number.as_ref().map(|number| number.dialled.as_str()))
+}
+
+fn decimal(us: u64) -> Cell {
+    text(&format!("{:.3}", us as f64 / 1e6))
+}
+
+/// A moment in local time; empty where it is not known.
+fn local(row: &Row<'_>, utc_us: Option<i64>) -> Cell {
+    let known = utc_us.filter(|us| *us >= CLOCK_WAS_SET);
+    maybe(known.map(|us| row.zone.civil(us).strftime("%Y-%m-%d %H:%M:%S").to_string()).as_deref())
+}
+
+/// What Asterisk calls a result.
+fn disposition(result: CallResult) -> &'static str {
+    match result {
+        CallResult::Answered | CallResult::MediaLost => "ANSWERED",
+        CallResult::Busy | CallResult::Rejected => "BUSY",
+        CallResult::NoAnswer | CallResult::Cancelled | CallResult::AnsweredElsewhere => "NO ANSWER",
+        CallResult::Congestion => "CONGESTION",
+        CallResult::Barred
+        | CallResult::InvalidNumber
+        | CallResult::Unreachable
+        | CallResult::NoFunds
+        | CallResult::Failed => "FAILED",
+    }
+}
+
+/// A cell. What a stranger names itself must not become a formula in a spreadsheet; a telephone number stays one.
+fn written(cell: &Cell, quotes: bool) -> String {
+    let cell = match cell {
+        Cell::Number(number) => return number.to_string(),
+        Cell::Text(text) => text,
+    };
+    let number = cell.strip_prefix('+').is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit()));
+    let formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']) && !number;
+    let cell = if formula { format!("'{cell}") } else { cell.clone() };
+    if quotes || cell.contains([',', '"', '\r', '\n']) {
+        format!("\"{}\"", cell.replace('"', "\"\""))
+    } else {
+        cell
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::upstream::samples::{TODAY, leg};
+    use crate::events::{Cause, Direction};
+
+    fn entry() -> Entry {
+        let mut entry = Entry::begun("c1", leg(Direction::In), TODAY);
+        entry.result = Some(CallResult::Answered);
+        entry.cause = Cause::remote(200, "bye, \"friend\"");
+        entry.answered_utc_us = Some(TODAY + 4_000_000);
+        entry.ended_utc_us = Some(TODAY + 10_900_000);
+        (entry.total_us, entry.ring_us, entry.talk_us) = (10_900_000, 4_000_000, 6_900_000);
+        entry.recording_id = Some("c1-1".into());
+        entry
+    }
+
+    fn rendered(shape: &str, entry: &Entry) -> String {
+        let zone = Zone::default();
+        let row = Row { entry, recording_link: Some("/r?a=1"), zone: &zone };
+        Shape::named(shape).expect("a shape").render(std::iter::once(row))
+    }
+
+    #[test]
+    fn our_own_columns_have_a_head() {
+        let csv = rendered("csv", &entry());
+        assert_eq!(
+            csv,
+            "started,call_id,line,direction,caller,caller_name,called,called_name,result,ring_s,talk_s,status,q850,\
+             cause,codec,mos,recording_id,did,recording_link\r\n\
+             2026-11-20T00:00:00.000000Z,c1,office,in,'+7 495 123-45-67,Anna & Co,101,Reception,answered,4.000,6.900,200,,\
+             \"bye, \"\"friend\"\"\",,,c1-1,+74957654321,/r?a=1\r\n"
+        );
+    }
+
+    #[test]
+    fn the_columns_of_asterisk_are_those_of_its_master_csv() {
+        assert_eq!(
+            rendered("asterisk", &entry()),
+            "\"\",\"+74951234567\",\"101\",\"\",\"\"\"Anna & Co\"\" <+74951234567>\",\"SIP/office-c1-1\",\"\",\"\",\"\",\
+             \"2026-11-20 00:00:00\",\"2026-11-20 00:00:04\",\"2026-11-20 00:00:10\",10,6,\"ANSWERED\",\"DOCUMENTATION\",\
+             \"c1-1\",\"c1-1\"\r\n"
+        );
+        let mut missed = entry();
+        (missed.result, missed.answered_utc_us) = (Some(CallResult::Cancelled), None);
+        let row = rendered("asterisk", &missed);
+        assert!(
+            row.contains(",\"2026-11-20 00:00:00\",\"\",\"2026-11-20 00:00:10\",10,6,\"NO ANSWER\","),
+            "{row}"
+        );
+    }
+
+    #[test]
+    fn the_columns_of_freeswitch_are_those_of_its_example() {
+        assert_eq!(
+            rendered("freeswitch", &entry()),
+            "\"Anna & Co\",\"+74951234567\",\"101\",\"\",\"2026-11-20 00:00:00\",\"2026-11-20 00:00:04\",\
+             \"2026-11-20 00:00:10\",\"10\",\"6\",\"NORMAL_CLEARING\",\"c1-1\",\"\",\"\",\"\",\"\"\r\n"
+        );
+    }
+
+    #[test]
+    fn a_cell_is_never_a_formula_and_never_breaks_a_row() {
+        let quoted = |cell: &str| written(&text(cell), false);
+        assert_eq!(quoted("+74951234567"), "+74951234567");
+        assert_eq!(quoted("=HYPERLINK(\"x\")"), "\"'=HYPERLINK(\"\"x\"\")\"");
+        assert_eq!(quoted("+1+cmd|' /C calc'!A0"), "'+1+cmd|' /C calc'!A0");
+        assert_eq!(quoted("a,b\r\nc"), "\"a,b\r\nc\"");
+    }
+}
