@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -18,6 +18,8 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 use super::answer::Problem;
+use super::links::{Link, Useless};
+use super::recordings::now_utc_s;
 use super::{App, Shared, routes};
 use crate::config::{Admin, Role};
 use crate::events::Origin;
@@ -28,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LONGEST_PATH: usize = 2048;
 /// A header that carries a token, for `/api/v2`.
 const WEBITEL_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
+/// Where recordings are, which a link opens.
+const RECORDINGS: &str = "/api/v1/recordings/";
 /// Characters of a name in an event about somebody who was refused.
 const LONGEST_NAME: usize = 64;
 
@@ -90,6 +94,11 @@ async fn admit(app: &App, request: &mut Request) -> Result<(), Problem> {
     let caller = match identify(request.headers(), peer, &config.admin) {
         Ok(caller) => caller,
         Err(_) if open => Caller { name: String::new(), role: Role::View, origin: Origin::Api },
+        Err(Stranger { given: false, .. }) if request.uri().path().starts_with(RECORDINGS) => {
+            by_link(app, peer, request).inspect_err(|_| {
+                app.refused.fetch_add(1, Ordering::Relaxed);
+            })?
+        }
         Err(Stranger { given, user }) => {
             if given {
                 refused(app, peer, user).await;
@@ -130,6 +139,21 @@ async fn admit(app: &App, request: &mut Request) -> Result<(), Problem> {
     }
     request.extensions_mut().insert(caller);
     Ok(())
+}
+
+/// Whoever has a link to this recording, and may do nothing else with it than hear it.
+fn by_link(app: &Shared, peer: Peer, request: &Request) -> Result<Caller, Useless> {
+    let id = request.uri().path().strip_prefix(RECORDINGS).unwrap_or_default();
+    let from = match peer {
+        Peer::Local { .. } => None,
+        Peer::Remote(address) => Some(address.ip()),
+    };
+    let link = Query::<Link>::try_from_uri(request.uri()).map_err(|_| Useless::Absent)?;
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(Useless::Absent);
+    }
+    app.links.check(id, &link, from, now_utc_s())?;
+    Ok(Caller { name: "link".to_owned(), role: Role::Operate, origin: Origin::Api })
 }
 
 /// Tells of somebody who was refused, and makes them wait.

@@ -6,10 +6,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ring::hmac;
 use serde::Deserialize;
+
+use super::answer::Problem;
 
 /// The longest that a link may hold.
 pub(super) const LONGEST: Duration = Duration::from_secs(7 * 86_400);
@@ -35,7 +38,7 @@ pub(super) struct Link {
 /// Why a link opens nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Useless {
-    /// There is none.
+    /// There is none, or only a part of one.
     Absent,
     /// It was not made here, not since the last start, or was changed.
     Forged,
@@ -43,6 +46,23 @@ pub(super) enum Useless {
     Expired,
     /// It is another's.
     Elsewhere,
+}
+
+impl From<Useless> for Problem {
+    fn from(useless: Useless) -> Problem {
+        let hint =
+            "ask for a link with POST /api/v1/recordings/{id}/link, or send a token of the role operate";
+        let (status, code, message) = match useless {
+            Useless::Absent => (StatusCode::UNAUTHORIZED, "unauthorized", "a link or a token is needed"),
+            Useless::Forged => {
+                let message = "the link is not one of this device, or older than its last start";
+                (StatusCode::FORBIDDEN, "wrong_link", message)
+            }
+            Useless::Expired => (StatusCode::GONE, "link_expired", "the link's time is over"),
+            Useless::Elsewhere => (StatusCode::FORBIDDEN, "wrong_address", "the link is for another address"),
+        };
+        Problem::new(status, code, message, hint)
+    }
 }
 
 impl Links {

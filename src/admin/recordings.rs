@@ -1,4 +1,4 @@
-//! Recordings: heard by whoever may operate the phone or has a link, and deleted.
+//! Recordings: heard by whoever may operate the phone or has a [link](super::links), and deleted.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -6,29 +6,29 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
-use axum::{Extension, Json};
 use futures_util::stream;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::access::{Caller, Peer, allows};
 use super::answer::{Answer, Problem};
-use super::links::{self, Link, Useless};
-use super::request::{Asked, Named, Told};
+use super::links;
+use super::request::{Named, Told};
 use super::{App, now_utc_us};
-use crate::audio::wav;
-use crate::config::{Config, Role};
+use crate::config::Config;
 use crate::events::Kind;
 use crate::events::cloud_event::rfc3339;
 
 /// Bytes that are read from a file at once.
 const PIECE: usize = 64 * 1024;
-/// Where a WAV file says how much sound it holds (the `data` chunk's size); 0 until it is complete.
-const SOUND_SIZE: std::ops::Range<usize> = wav::HEADER - 4..wav::HEADER;
+/// Bytes before the sound in the WAV files that this program writes.
+const HEAD: usize = 44;
+/// Where they say how much sound there is (the `data` chunk's size); 0 until the file is complete.
+const SOUND_SIZE: std::ops::Range<usize> = HEAD - 4..HEAD;
 
 /// The file of a recording; `None` if this is no name of one.
 pub(super) fn file(config: &Config, id: &str) -> Option<PathBuf> {
@@ -83,24 +83,7 @@ pub(super) fn new_link(
     Some((path, rfc3339(us)))
 }
 
-pub(super) async fn get(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    Extension(peer): Extension<Peer>,
-    Named(id): Named,
-    Asked(link): Asked<Link>,
-    headers: HeaderMap,
-) -> Answer {
-    if caller.name.is_empty() || !allows(caller.role, Role::Operate) {
-        let from = match peer {
-            Peer::Local { .. } => None,
-            Peer::Remote(address) => Some(address.ip()),
-        };
-        if let Err(useless) = app.links.check(&id, &link, from, now_utc_s()) {
-            app.refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            return Err(refused(useless));
-        }
-    }
+pub(super) async fn get(State(app): State<App>, Named(id): Named, headers: HeaderMap) -> Answer {
     let (file, size) = complete(&app, &id).await?;
     let range = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
     let (status, first, last) = match range.map(|range| part(range, size)) {
@@ -128,21 +111,6 @@ pub(super) async fn get(
     Ok(response)
 }
 
-fn refused(useless: Useless) -> Problem {
-    let hint = "ask for a link with POST /api/v1/recordings/{id}/link, or send a token of the role operate";
-    let (status, code, message) = match useless {
-        Useless::Absent => (StatusCode::UNAUTHORIZED, "unauthorized", "a link or a token is needed"),
-        Useless::Forged => (
-            StatusCode::FORBIDDEN,
-            "wrong_link",
-            "the link is not one of this device, or older than its last start",
-        ),
-        Useless::Expired => (StatusCode::GONE, "link_expired", "the link's time is over"),
-        Useless::Elsewhere => (StatusCode::FORBIDDEN, "wrong_address", "the link is for another address"),
-    };
-    Problem::new(status, code, message, hint)
-}
-
 pub(super) async fn delete(State(app): State<App>, Named(id): Named) -> Answer {
     let config = app.office.config.borrow().clone();
     let path = file(&config, &id).ok_or_else(|| absent(&id))?;
@@ -168,7 +136,7 @@ async fn complete(app: &App, id: &str) -> Result<(File, u64), Problem> {
     let opened = tokio::task::spawn_blocking(move || {
         let mut file = File::open(path)?;
         let size = file.metadata()?.len();
-        let mut head = [0; wav::HEADER];
+        let mut head = [0; HEAD];
         file.read_exact(&mut head)?;
         Ok((file, size, head.get(SOUND_SIZE) == Some(&[0; 4]) && size > head.len() as u64))
     });
@@ -240,7 +208,7 @@ fn part(range: &str, size: u64) -> Part {
     }
 }
 
-fn now_utc_s() -> u64 {
+pub(super) fn now_utc_s() -> u64 {
     u64::try_from(now_utc_us() / 1_000_000).unwrap_or(0)
 }
 

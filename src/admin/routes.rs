@@ -184,14 +184,14 @@ pub const ROUTES: &[Route] = &[
     },
     Route { method: "DELETE", role: ADMIN, ..act("/api/v1/journal/{id}", "Erase all of one call") },
     Route {
-        role: None,
+        role: OPERATE,
         query: &[
             ("expires", "of a link: when it ends, in seconds since 1970"),
             ("address", "of a link: the only address that may use it"),
             ("signature", "of a link"),
         ],
         success: (200, "audio/wav"),
-        ..look("/api/v1/recordings/{id}", "A recording: by a link, or with the rights of the role operate")
+        ..look("/api/v1/recordings/{id}", "A recording; a link opens it without a token")
     },
     Route {
         body: &[

@@ -268,6 +268,7 @@ fn a_refused_configuration_tells_every_mistake() {
 fn planted_secrets_are_in_no_answer() {
     let paper = Paper::open("secrets");
     remember(&paper, "p1", "600", "Anna");
+    recordings::recording(&paper, "p1", true);
     let mut everything = String::new();
     for route in tipring::admin::routes::ROUTES {
         if route.method != "GET" || route.path.ends_with("/events") {

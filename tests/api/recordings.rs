@@ -11,7 +11,7 @@ use crate::leg;
 use crate::office::{Asked, PASSWORD, Paper, THEN, TOKEN};
 
 /// A WAV file whose sound is "0123456789" again and again, which reads as text.
-fn recording(paper: &Paper, id: &str, complete: bool) -> PathBuf {
+pub fn recording(paper: &Paper, id: &str, complete: bool) -> PathBuf {
     let folder = paper.folder.join("data/recordings");
     std::fs::create_dir_all(&folder).expect("a folder");
     let sound = "0123456789".repeat(20_000);
@@ -82,7 +82,7 @@ fn recordings_are_for_the_role_operate() {
         let fields = [("Host", "localhost"), ("Authorization", rights)];
         paper.remote("GET", "/api/v1/recordings/c1-1", &fields, "").status
     };
-    assert_eq!((get(&bearer), get(&basic)), (200, 401), "anna may only look");
+    assert_eq!((get(&bearer), get(&basic)), (200, 403), "anna may only look");
 
     let mut entry = Entry::begun("c1", leg("c1", "600", "Anna"), THEN);
     entry.recording_id = Some("c1-1".into());
@@ -98,7 +98,7 @@ fn recordings_are_for_the_role_operate() {
     assert_eq!(paper.remote("GET", &link, &[("Host", "localhost")], "").status, 200);
     let csv = look(&bearer, "text/csv").text;
     let row = csv.lines().nth(1).expect("a row");
-    assert!(row.contains(",c1-1,/api/v1/recordings/c1-1?expires="), "{row}");
+    assert!(row.contains(",c1-1,,/api/v1/recordings/c1-1?expires="), "{row}");
     let plain = paper.local("GET", "/api/v1/journal", None);
     assert!(!plain.text.contains("recording_link"), "nobody asked for it: {}", plain.text);
 }
