@@ -118,3 +118,29 @@ fn who_is_given_away_by_another_phone_sees_whom_to() {
     c.closed();
     asterisk.idle();
 }
+
+#[test]
+fn who_is_sent_on_by_the_pbx_calls_the_target_and_it_is_one_call() {
+    let Some((lab, mut asterisk, host)) = stage("REFER of the PBX") else { return };
+    let a = Setup::new("1001", PBX).line(CODEC).start(&lab, &host);
+    let call = a.call("640");
+    let new = a.wait_event_that("call.new", "of REFER", Duration::from_secs(10), |it| {
+        it["data"]["origin"] == "refer"
+    });
+    let next = format!("{call}-2");
+    assert_eq!((&new["subject"], &new["data"]["leg_id"]), (&json!(call), &json!(next)), "{new}");
+    let told = a.wait_event("call.transferred");
+    assert_eq!((&told["data"]["by"], &told["data"]["next_leg"]), (&json!("remote"), &json!(next)), "{told}");
+    let ended = a.wait_event("call.ended");
+    assert_eq!(ended["data"]["leg_id"], format!("{call}-1"), "{ended}");
+    sleep(Duration::from_secs(3));
+    a.act(&call, "hangup");
+    let closed = a.wait_event("call.closed");
+    assert_eq!(
+        (&closed["data"]["legs"], &closed["data"]["result"]),
+        (&json!(2), &json!("answered")),
+        "{closed}"
+    );
+    asterisk.idle();
+    assert!(a.heard().seconds_of(1004.0) > 2.0, "A heard {} s of the target", a.heard().seconds_of(1004.0));
+}
