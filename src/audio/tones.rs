@@ -17,6 +17,12 @@ static BEEP: [Step; 4] = [
     Step { hertz: BEEP_HERTZ, blend: Blend::Plain, ms: 100 },
     Step { hertz: 0, blend: Blend::Plain, ms: 0 },
 ];
+/// What tells whoever is recorded: the usual recording tone, once every 15 s.
+pub const RECORDING_HERTZ: u16 = 1400;
+static RECORDING: [Step; 2] = [
+    Step { hertz: RECORDING_HERTZ, blend: Blend::Plain, ms: 400 },
+    Step { hertz: 0, blend: Blend::Plain, ms: 14_600 },
+];
 /// Tones begin and end over this time, so that they don't click.
 const RAMP_MS: u32 = 4;
 
@@ -37,6 +43,8 @@ pub enum Tone {
     Ring,
     /// A call is about to be answered by itself: two short beeps within 250 ms, once; the same everywhere.
     Beep,
+    /// The call is being recorded: 1400 Hz for 400 ms, every 15 s; the same everywhere.
+    Recording,
 }
 
 /// A sine wave from a table.
@@ -117,6 +125,7 @@ impl TonePlayer {
             Tone::CallWaiting => (country.call_waiting, TONE_DBOV - 4.0),
             Tone::Ring => (country.ring_back, RING_DBOV),
             Tone::Beep => (&BEEP[..], TONE_DBOV),
+            Tone::Recording => (&RECORDING[..], TONE_DBOV),
         };
         let mut player = TonePlayer {
             tone,

@@ -222,6 +222,8 @@ section! {
     pub struct Recording {
         /// true: every call is recorded from its answer on.
         enabled: bool = default "false";
+        /// true: whoever is recorded hears a short tone (1400 Hz) at once and every 15 s, but not while it is paused.
+        beep: bool = default "false";
         /// Where recordings go; without it, the folder `recordings` beside the store.
         folder: Option<String> = optional "\"/var/lib/tipring/recordings\"";
         /// The form of the files: "wav".

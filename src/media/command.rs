@@ -105,6 +105,8 @@ pub enum Record {
         recording: RecordingId,
         /// Channels.
         layout: Layout,
+        /// Whether the far end hears [`Tone::Recording`] beside the room's sound while it is recorded.
+        beep: bool,
     },
     /// Leave out what follows.
     Pause,

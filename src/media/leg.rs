@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use super::adapter::Adapter;
 use super::agreement::session_plan;
 use super::command::{Dtmf, LegId, PortId, Record, Room};
 use super::engine::{Settings, push_event};
@@ -13,11 +14,11 @@ use super::receive::Receiving;
 use super::recording::{Recordings, Tap};
 use super::report::{PathCounts, Report};
 use super::send::{Sending, Wire};
+use super::tap::LegTap;
 use super::tone::Sounding;
 use super::transmit::{Component, Outbox};
 use super::watch::{Alarm, Watch};
 use crate::audio::dtmf::{DtmfDetector, DtmfEvent};
-use crate::audio::resample::Resampler;
 use crate::audio::tones::Tone;
 use crate::chance::Chance;
 use crate::now::{Now, earliest};
@@ -48,37 +49,6 @@ impl Outlet<'_> {
     fn tell(&mut self, event: Event) {
         push_event(self.events, event);
     }
-}
-
-/// A resampler that is made when two rates differ and kept while they stay.
-#[derive(Default)]
-struct Adapter {
-    resampler: Option<Resampler>,
-    output: Vec<i16>,
-}
-
-impl Adapter {
-    /// `pcm` at rate `to`.
-    fn adapt<'a>(&'a mut self, pcm: &'a [i16], from: u32, to: u32) -> &'a [i16] {
-        if from == to {
-            return pcm;
-        }
-        if !self.resampler.as_ref().is_some_and(|known| known.from() == from && known.to() == to) {
-            self.resampler = Resampler::new(from, to).ok();
-        }
-        self.output.clear();
-        if let Some(resampler) = &mut self.resampler {
-            resampler.process(pcm, &mut self.output);
-        }
-        &self.output
-    }
-}
-
-/// A recording of a leg and what brings both sides to its rate.
-struct LegTap {
-    tap: Tap,
-    near: Adapter,
-    far: Adapter,
 }
 
 /// Silence to send, as long as any period.
@@ -292,8 +262,8 @@ impl Leg {
                 }
             }
         }
-        if let Some(LegTap { tap, near, .. }) = &mut self.tap {
-            tap.near(near.adapt(&self.heard, rate, tap.rate()), out.recordings);
+        if let Some(tap) = &mut self.tap {
+            tap.near(&self.heard, rate, out.recordings);
         }
         rate
     }
@@ -346,8 +316,8 @@ impl Leg {
             self.tone.fill(&mut self.toned);
             pcm = &self.toned;
         }
-        if let Some(LegTap { tap, far, .. }) = &mut self.tap {
-            tap.far(far.adapt(pcm, wanted, tap.rate()), out.recordings);
+        if let Some(tap) = &mut self.tap {
+            pcm = tap.far(pcm, wanted, out.recordings);
         }
         let to = self.session.destination();
         let mut wire = Wire { now, session: &mut self.session, packets: out.packets, port: self.port, to };
@@ -381,17 +351,15 @@ impl Leg {
     /// Begins, interrupts or ends the recording.
     pub(super) fn record(&mut self, record: Record, out: &mut Outlet<'_>) {
         match record {
-            Record::Start { recording, layout } => {
+            Record::Start { recording, layout, beep } => {
                 self.stop_recording(out);
-                let rate = self.receiving.rate().max(self.speaking_rate(8000)).min(16_000);
-                self.tap = Some(LegTap {
-                    tap: Tap::start(recording, rate, layout, out.recordings),
-                    near: Adapter::default(),
-                    far: Adapter::default(),
-                });
+                let speaking = self.speaking_rate(8000);
+                let rate = self.receiving.rate().max(speaking).min(16_000);
+                let tap = Tap::start(recording, rate, layout, out.recordings);
+                self.tap = Some(LegTap::new(tap, beep.then_some(speaking)));
             }
             Record::Pause | Record::Resume => {
-                if let Some(LegTap { tap, .. }) = &mut self.tap {
+                if let Some(tap) = &mut self.tap {
                     tap.pause(record == Record::Pause);
                 }
             }
@@ -400,7 +368,7 @@ impl Leg {
     }
 
     fn stop_recording(&mut self, out: &mut Outlet<'_>) {
-        if let Some(LegTap { tap, .. }) = self.tap.take() {
+        if let Some(tap) = self.tap.take() {
             tap.finish(out.recordings);
         }
     }

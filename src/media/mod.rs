@@ -19,6 +19,7 @@
 //!
 //! This room must not know SIP, sockets, threads, files, sound devices, or what a call is.
 
+mod adapter;
 mod agreement;
 mod bridge;
 mod command;
@@ -40,6 +41,7 @@ mod receive;
 mod recording;
 mod report;
 mod send;
+mod tap;
 mod terminal;
 #[cfg(test)]
 mod tests;

@@ -99,6 +99,11 @@ impl Tap {
         self.rate
     }
 
+    /// Whether what comes is left out.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     /// Leaves out what comes until resumed.
     pub(super) fn pause(&mut self, paused: bool) {
         self.paused = paused;

@@ -369,7 +369,7 @@ fn a_leg_is_recorded_in_stereo_and_a_pause_leaves_out() {
     link.run_ms(5_000);
     let recording = RecordingId(5);
     let record = |record| Command::Record { leg: LEG, record };
-    link.order(0, record(Record::Start { recording, layout: Layout::Stereo }));
+    link.order(0, record(Record::Start { recording, layout: Layout::Stereo, beep: false }));
     let (mut left, mut right, mut chunk) = (Vec::new(), Vec::new(), Vec::new());
     let mut collect = |link: &mut Link| {
         let mut finished = false;
@@ -442,6 +442,38 @@ fn muted_is_silence_and_a_tone_replaces_the_room() {
     link.run_ms(4_000);
     let found = resemblance(&link, 1, 3);
     assert!(found.correlation > 0.95, "{found:?}");
+}
+
+#[test]
+fn who_is_recorded_hears_it_every_15_seconds() {
+    let mut link = talking(16, "PCMU", [8000, 8000], [0, 0]);
+    link.run_ms(1_000);
+    link.order(0, Command::Mute { leg: LEG, muted: true });
+    link.run_ms(1_000);
+    let record = |record| Command::Record { leg: LEG, record };
+    let recording = RecordingId(5);
+    let begun = link.ends[1].played.len();
+    link.order(0, record(Record::Start { recording, layout: Layout::Stereo, beep: true }));
+    link.run_ms(31_000);
+    link.order(0, record(Record::Pause));
+    link.run_ms(29_000);
+    // Ten milliseconds each: loud ones are the tone, as a muted leg sends nothing else.
+    let heard: Vec<usize> = link.ends[1].played[begun..]
+        .chunks(80)
+        .enumerate()
+        .filter(|(_, piece)| piece.iter().any(|sample| sample.unsigned_abs() > 1_000))
+        .map(|(at, _)| at)
+        .collect();
+    let beeps: Vec<usize> =
+        heard.iter().copied().filter(|at| *at == 0 || !heard.contains(&(at - 1))).collect();
+    assert_eq!(beeps.len(), 3, "at once, after 15 s and 30 s, not while it is paused: {beeps:?}");
+    assert!(beeps.windows(2).all(|pair| (1_480..=1_520).contains(&(pair[1] - pair[0]))), "{beeps:?}");
+    assert!((114..=126).contains(&heard.len()), "400 ms each: {}", heard.len());
+    link.order(0, record(Record::Resume));
+    link.order(0, Command::Mute { leg: LEG, muted: false });
+    link.run_ms(5_000);
+    let found = resemblance(&link, 1, 3);
+    assert!(found.found > 0.8, "it is heard beside what is said: {found:?}");
 }
 
 #[test]

@@ -199,7 +199,8 @@ impl Phone {
         self.recorded_lines.insert(id.clone(), self.calls[index].facts.line.clone());
         self.tell(now, Event::of_call(call_id, kind));
         self.outputs.push_back(Output::Recording { number, recording: id });
-        let record = Record::Start { recording: number, layout: Layout::Stereo };
+        let beep = self.config.recording.beep;
+        let record = Record::Start { recording: number, layout: Layout::Stereo, beep };
         self.outputs.push_back(Output::Media(Command::Record { leg, record }));
     }
 
