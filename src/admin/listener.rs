@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, watch};
 use super::access::Peer;
 use super::connection::Watched;
 use super::entrance::{Entrance, FromNetwork, HANDSHAKES};
-use super::{App, Office, Shared, routes};
+use super::{App, Office, Shared, ami, routes};
 use crate::config::Listen;
 
 /// Connections at one door.
@@ -52,11 +52,12 @@ pub async fn serve(office: Office, stop: impl Future<Output = ()>) {
             network(app.clone(), address, closing.clone()).await;
         }
     };
+    let manager = ami::serve(app.clone(), closing.clone());
     let end = async {
         stop.await;
         close.send_replace(true);
     };
-    tokio::join!(local, network, end);
+    tokio::join!(local, network, manager, end);
 }
 
 async fn local(app: App, path: PathBuf, closing: watch::Receiver<bool>) {
@@ -92,7 +93,7 @@ async fn network(app: App, address: SocketAddr, closing: watch::Receiver<bool>) 
 }
 
 /// Opens a door, however long that takes; `None` when the appliance ends before it succeeded.
-async fn opened<L>(
+pub(super) async fn opened<L>(
     app: &Shared,
     door: &str,
     cure: &str,

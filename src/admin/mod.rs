@@ -13,6 +13,7 @@
 )]
 
 pub mod access;
+pub mod ami;
 pub mod answer;
 mod attempts;
 mod calls;

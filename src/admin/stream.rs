@@ -130,7 +130,7 @@ impl Reader {
 }
 
 /// Waits for the end of the appliance.
-async fn ended(closing: &mut watch::Receiver<bool>) {
+pub(super) async fn ended(closing: &mut watch::Receiver<bool>) {
     let _ = closing.wait_for(|closing| *closing).await;
 }
 

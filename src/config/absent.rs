@@ -9,7 +9,6 @@ const ABSENT: &[(&str, &str, &str)] = &[
     ("", "provisioning", "provisioning"),
     ("upstream", "filter", "filtering events by their fields"),
     ("", "port", "GSM ports"),
-    ("", "ami", "the AMI listener"),
     ("", "update", "updating"),
     ("*", "board", "board descriptions"),
     ("*", "ussd", "USSD"),

@@ -8,6 +8,7 @@
 //! This room must not know anybody who uses the settings.
 
 mod absent;
+pub mod ami;
 pub mod blacklist;
 mod country;
 pub mod dialects;
@@ -38,6 +39,7 @@ mod websocket;
 pub mod words;
 pub mod zone;
 
+pub use ami::{Ami, AmiContext, AmiUser};
 pub use blacklist::Blacklist;
 pub use dialing::NumberRule;
 pub use finding::{Finding, Severity};
@@ -113,6 +115,8 @@ section! {
         admin: Admin = default "{}";
         /// Programs that have themselves told of an extension's events through the API, as at Ringme and Telphin.
         subscriptions: Subscriptions = default "{}";
+        /// The manager protocol of Asterisk, for programs that know a PBX by it.
+        ami: Ami = default "{}";
         /// A system that is told what happens. There may be several.
         upstream: Vec<Upstream> = default "[]";
     }
@@ -250,6 +254,7 @@ impl Config {
             ("recording", self.recording != new.recording),
             ("log", self.log != new.log),
             ("admin", self.admin != new.admin),
+            ("ami", self.ami != new.ami),
             ("upstream", self.upstream != new.upstream),
         ];
         Changes {

@@ -362,7 +362,7 @@ impl Token {
 }
 
 /// Somebody who can dial on the company's account must not be let in by a guess.
-fn strong_enough(secret: &Secret, key: &str, name: &str, scope: &mut Scope<'_, '_>) {
+pub(super) fn strong_enough(secret: &Secret, key: &str, name: &str, scope: &mut Scope<'_, '_>) {
     if secret.is_empty() {
         if !scope.has(key) && !scope.has(&format!("{key}_file")) {
             scope.error(

@@ -225,7 +225,7 @@ fn each_kind_of_mistake_has_its_cure() {
         ("[sip]\nports = \"1-2\"\n", "t.toml:2: ports is not a key of [sip]; it belongs in [rtp]"),
         ("[log]\nzzz = 1\n", "t.toml:2: zzz is not a key of [log]; the keys here are level"),
         ("[sticky]\n", "t.toml:1: sticky: sticky return is not part of this version; remove it"),
-        ("[ami]\n", "t.toml:1: ami: the AMI listener is not part of this version; remove it"),
+        ("[ami]\nlisten = '0.0.0.0:5038'\n", "nobody may connect; add allow"),
         (
             "[[route]]\nmatch = '^8'\nvia = \"gsm1\"\n[[line]]\nname = \"a\"\nuser = \"1\"\ndomain = \"d\"\npassword = \"x\"\n",
             "t.toml:3: there is no line gsm1; GSM ports are not part of this version; the lines are: a",

@@ -1,5 +1,7 @@
 //! What is fuzzed: one file per room, one function per parser.
 
+#[path = "targets/admin.rs"]
+pub mod admin;
 #[path = "targets/audio.rs"]
 pub mod audio;
 #[path = "targets/call.rs"]
@@ -40,6 +42,7 @@ pub struct Target {
 /// The targets of every room.
 pub fn rooms() -> impl Iterator<Item = &'static [Target]> {
     [
+        admin::TARGETS,
         audio::TARGETS,
         call::TARGETS,
         config::TARGETS,

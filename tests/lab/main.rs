@@ -28,6 +28,7 @@ mod speech;
 
 mod abuse;
 mod adversity;
+mod ami;
 mod appliance;
 mod callback;
 mod check;

@@ -40,7 +40,7 @@ mod owed;
 pub mod retry_after;
 pub mod ringme;
 #[cfg(test)]
-pub(super) mod samples;
+pub(crate) mod samples;
 pub mod slack;
 pub mod state;
 pub mod subscription;
