@@ -1,6 +1,7 @@
 //! The tables below `[[upstream]]` that only one kind of upstream has.
 
 use super::reader::{Mistake, Scope, section};
+use super::secret::Secret;
 use super::template::Template;
 use super::words::{HttpMethod, LetterCase, Sender};
 
@@ -227,6 +228,24 @@ impl Ringme {
         .filter_map(|(name, path)| Some((name, path.as_ref()?)))
     }
 
+    fn check(&self, _: &mut Scope<'_, '_>) {}
+}
+
+section! {
+    /// `[upstream.rostelecom]`: how the calls of this extension are told to what knows those of Rostelecom's virtual PBX.
+    pub struct Rostelecom {
+        /// The identification code that the CRM expects (X-Client-ID).
+        client_id: Option<String> = optional "\"000003C405E6525C64C184258C44EC99\"", if valid_word;
+        /// The key that requests are signed with (X-Client-Sign), as the CRM has it; or key_file = the file that holds it.
+        key: Secret = secret "\"00000716ABDA6D4DFF10F82BCBBFC532\"";
+        /// The domain of SIP addresses; without it that of the line.
+        domain: Option<String> = optional "\"example.ru\"", if valid_word;
+        /// The short number of this extension at its PBX; without it the user name of the line.
+        pin: Option<String> = optional "\"607\"", if valid_word;
+    }
+}
+
+impl Rostelecom {
     fn check(&self, _: &mut Scope<'_, '_>) {}
 }
 

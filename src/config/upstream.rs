@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::dialects::{ActionUrl, Ringme, Slack, Webitel};
+use super::dialects::{ActionUrl, Ringme, Rostelecom, Slack, Webitel};
 use super::line::valid_name;
 use super::mqtt::Mqtt;
 use super::reader::{Mistake, Scope, section, zero_or_within};
@@ -25,7 +25,7 @@ section! {
         /// How it is told: "webhook" (Standard Webhooks: each event as a CloudEvent in a POST of its own), "slack" (a message on
         /// each missed call), "action-url" (a GET with variables, as desk phones send it), "webitel" (hooks and
         /// call detail records of Webitel, FreeSWITCH's words), "ringme" (the events of an extension of Ringme, Telphin, VoipNow),
-        /// "mqtt" (each event as a CloudEvent in a message to a broker).
+        /// "rostelecom" (the call events of Rostelecom's virtual PBX, signed), "mqtt" (each event as a CloudEvent in a message to a broker).
         kind: UpstreamKind = required "\"webhook\"";
         /// Where it is told: https://HOST/PATH, or mqtts://HOST of a broker. It is shown without its path, which may be a secret.
         url: UpstreamUrl = required "\"https://crm.example.com/hooks/tipring\"";
@@ -59,6 +59,8 @@ section! {
         ringme: Ringme = default "{}";
         /// kind = "mqtt": how the broker is spoken to.
         mqtt: Mqtt = default "{}";
+        /// kind = "rostelecom": how the calls of this extension are told.
+        rostelecom: Rostelecom = default "{}";
     }
 }
 
@@ -74,6 +76,7 @@ const OF_KINDS: &[(&str, &[UpstreamKind])] = &[
     ("webitel", &[UpstreamKind::Webitel]),
     ("ringme", &[UpstreamKind::Ringme]),
     ("mqtt", &[UpstreamKind::Mqtt]),
+    ("rostelecom", &[UpstreamKind::Rostelecom]),
 ];
 
 impl Upstream {
@@ -119,6 +122,7 @@ impl Upstream {
             UpstreamKind::ActionUrl => self.check_actions(scope),
             UpstreamKind::Webitel | UpstreamKind::Mqtt => {}
             UpstreamKind::Ringme => self.check_targets(scope),
+            UpstreamKind::Rostelecom => self.check_signing(scope),
         }
         if !self.url.host().is_empty() && self.url.is_broker() != (self.kind == UpstreamKind::Mqtt) {
             let what = format!(
@@ -183,6 +187,14 @@ impl Upstream {
             let place = guessed.map_or("url".to_owned(), |(event, _)| event.replace('-', "_"));
             let what = format!("{place} can be guessed: whoever does sends events of his own there");
             scope.warn(key, what, "have 16 random bytes in its path: openssl rand -hex 16");
+        }
+    }
+
+    fn check_signing(&self, scope: &mut Scope<'_, '_>) {
+        if self.rostelecom.client_id.is_none() || self.rostelecom.key.is_empty() {
+            let what =
+                format!("upstream {} has no client_id or no key: the CRM would believe nothing", self.name);
+            scope.error("kind", what, "add [upstream.rostelecom] with client_id, and key or key_file");
         }
     }
 

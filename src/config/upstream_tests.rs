@@ -69,6 +69,7 @@ fn each_kind_of_upstream_has_its_own_keys() {
     let body = "[upstream.webitel]\non_disconnect = '{\"n\": $caller_id_number}'\n";
     let token = "h.example/ext-event/f2a8vdrfae0s1ku5d2rj3iximjf3twyz";
     let ringme = "[upstream.ringme]\ndial_in = \"/e/f2a8vdrfae0s1ku5d2rj3iximjf3twyz\"\n";
+    let rostelecom = "[upstream.rostelecom]\nclient_id = \"0C\"\nkey = \"0D\"\n";
     for right in [
         format!("{}{secret}", head("webhook")),
         format!("{}{secret}authorization_file = \"a\"\n", head("webhook")),
@@ -85,6 +86,8 @@ fn each_kind_of_upstream_has_its_own_keys() {
         format!("{}authorization = \"Basic YTpi\"\n", head("ringme")).replace("h.example", token),
         format!("{}{ringme}", head("ringme")),
         head("ringme").replace("https://h.example", "http://127.0.0.1:8081/guessed"),
+        format!("{}{rostelecom}", head("rostelecom")),
+        format!("{}{rostelecom}", head("rostelecom")).replace("key =", "key_file ="),
     ] {
         assert_eq!(findings(&right), Vec::<String>::new(), "{right}");
     }
@@ -190,6 +193,15 @@ fn each_kind_of_upstream_has_its_own_keys() {
         (
             format!("{}{ringme}", head("ringme")).replace("twyz", "$call_id"),
             "t.toml:6: dial_in has a variable in it; write the path as it is",
+        ),
+        (head("rostelecom"), "t.toml:3: upstream x has no client_id or no key"),
+        (
+            format!("{}{rostelecom}", head("rostelecom")).replace("client_id = \"0C\"\n", ""),
+            "t.toml:3: upstream x has no client_id or no key",
+        ),
+        (
+            format!("{}{rostelecom}", head("rostelecom")).replace("0C", "0C\\r\\n"),
+            "t.toml:6: client_id is no such name; write 1 to 128 visible ASCII",
         ),
         (
             format!("{}[upstream.ringme]\nextension = \"a b\"\n", head("ringme")),

@@ -232,9 +232,10 @@ words! {
         Mqtt = "mqtt",
         /// The events of an extension, as Ringme, Telphin and VoipNow send them.
         Ringme = "ringme",
+        /// The call events of Rostelecom's virtual PBX.
+        Rostelecom = "rostelecom",
     }
     absent {
-        "rostelecom" is "the Rostelecom dialect",
         "bitrix24" is "the Bitrix24 dialect"
     }
 }

@@ -13,6 +13,7 @@ mod receiver;
 mod recordings;
 mod rights;
 mod ringme;
+mod rostelecom;
 mod stream;
 mod tls;
 mod upstreams;

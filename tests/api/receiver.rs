@@ -1,6 +1,7 @@
 //! A system upstream, as its own code would be written: it takes requests over HTTP and looks at each as systems of its kind
 //! do, so that a webhook is believed only with the right signature.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -27,11 +28,18 @@ pub struct Got {
     pub text: String,
     pub target: String,
     pub authorization: Option<String>,
+    /// All header fields, by their names in lower case.
+    pub fields: BTreeMap<String, String>,
     /// The status that it was answered with; 0 for none.
     pub status: u16,
 }
 
 impl Got {
+    /// A header field; empty where there is none.
+    pub fn field(&self, name: &str) -> &str {
+        self.fields.get(name).map_or("", String::as_str)
+    }
+
     pub fn event(&self) -> Value {
         serde_json::from_str(&self.text).expect("JSON")
     }
@@ -222,7 +230,7 @@ fn converse(
 fn read(lines: &mut impl BufRead) -> Option<Got> {
     let mut first = String::new();
     lines.read_line(&mut first).ok().filter(|count| *count > 0)?;
-    let mut fields = std::collections::BTreeMap::new();
+    let mut fields = BTreeMap::new();
     loop {
         let mut line = String::new();
         lines.read_line(&mut line).ok()?;
@@ -244,6 +252,7 @@ fn read(lines: &mut impl BufRead) -> Option<Got> {
         text: String::from_utf8(body).expect("text"),
         authorization: fields.get("authorization").cloned(),
         status: 0,
+        fields,
     })
 }
 

@@ -8,6 +8,7 @@ use super::action_url::ActionUrl;
 use super::filter::wanted;
 use super::mqtt::Mqtt;
 use super::ringme::Ringme;
+use super::rostelecom::Rostelecom;
 use super::slack::{self, Slack};
 use super::webhook::Webhook;
 use super::webitel::Webitel;
@@ -89,6 +90,7 @@ pub fn of(settings: &config::Upstream, serial: &str) -> Box<dyn Dialect> {
         UpstreamKind::Webitel => Box::new(Webitel::new(settings)),
         UpstreamKind::Ringme => Box::new(Ringme::new(settings)),
         UpstreamKind::Mqtt => Box::new(Mqtt::new(settings, serial)),
+        UpstreamKind::Rostelecom => Box::new(Rostelecom::new(settings)),
     }
 }
 

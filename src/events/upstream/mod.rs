@@ -39,6 +39,7 @@ pub mod outcome;
 mod owed;
 pub mod retry_after;
 pub mod ringme;
+pub mod rostelecom;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod slack;

@@ -16,6 +16,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "upstream_action_url", run: action_url, seeds: PATHS, dictionary: PIECES },
     Target { name: "upstream_webitel", run: webitel, seeds: BODIES, dictionary: PIECES },
     Target { name: "upstream_ringme", run: ringme, seeds: PATHS, dictionary: PIECES },
+    Target { name: "upstream_rostelecom", run: rostelecom, seeds: PATHS, dictionary: PIECES },
     Target { name: "upstream_slack", run: slack, seeds: LINKS, dictionary: PIECES },
     Target { name: "mqtt_packet", run: mqtt, seeds: PACKETS, dictionary: FIELDS },
     Target { name: "upstream_retry_after", run: wait, seeds: WAITS, dictionary: WORDS },
@@ -93,6 +94,29 @@ fn ringme(octets: &[u8]) {
     assert_eq!(names.get(..expected.len()), Some(&expected[..]), "{form}");
     assert_eq!(form.matches('=').count(), names.len(), "{form}");
     assert!(form.len() < 20 * 3 * 256 && form.bytes().all(|octet| octet.is_ascii_graphic()), "{form}");
+}
+
+/// A caller is the user of an address, and nothing else of the body.
+fn rostelecom(octets: &[u8]) {
+    let (domain, caller) = halves(octets);
+    let text = format!(
+        "[[upstream]]\nname = \"x\"\nkind = \"rostelecom\"\nurl = \"https://h.example\"\n\
+         [upstream.rostelecom]\nclient_id = \"1\"\nkey = \"1\"\ndomain = {}\n",
+        Value::from(domain.as_str())
+    );
+    let Some(settings) = Config::parse(&text, "t.toml").ok().and_then(|mut it| it.upstream.pop()) else {
+        return;
+    };
+    let told = request(&settings, &recorded(Kind::CallNew { leg: leg(&caller), origin: Origin::Network }));
+    let body: Value = serde_json::from_slice(&told.body).expect("JSON");
+    assert_eq!((body.as_object().map(|it| it.len()), &body["state"]), (Some(10), &"new".into()));
+    let from = body["from_number"].as_str().expect("text");
+    let user =
+        from.strip_prefix("sip:").and_then(|it| it.strip_suffix(&format!("@{domain}"))).expect("an address");
+    assert!(
+        user.len() <= 3 * 256 && user.bytes().all(|it| it.is_ascii_graphic() && !b"@;:<>\"".contains(&it)),
+        "{from}"
+    );
 }
 
 /// A caller is text: no link, no mention, no other field, and of bounded length.
