@@ -30,6 +30,8 @@ pub struct Facts {
     pub diverted: Option<Diverted>,
     /// Who is really at the other end, once the PBX has told.
     pub connected: Option<Party>,
+    /// The callback that the leg is a part of.
+    pub callback_id: Option<String>,
     /// The recording of the leg.
     pub recording_id: Option<String>,
     /// The configuration key by which it was refused.

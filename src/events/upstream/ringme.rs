@@ -65,6 +65,7 @@ impl Ringme {
         if direction == Direction::In {
             form.put("RemoteNumber", facts.connected.as_ref().and_then(number));
         }
+        form.put("CallBackID", facts.callback_id.as_deref());
         form.put("Tag", facts.line.as_deref());
         if ended {
             form.put_number("Duration", Some(facts.total_us));
@@ -438,12 +439,13 @@ mod tests {
     }
 
     #[test]
-    fn whom_the_pbx_names_at_the_other_end_is_the_remote_number_of_an_incoming_call() {
+    fn whom_the_pbx_names_is_the_remote_number_of_an_incoming_call_and_a_callback_is_named_on_each_leg() {
         for (direction, expected) in [(Direction::In, Some("%2B74950000000")), (Direction::Out, None)] {
             let mut leg = leg(direction);
             leg.connected = Some(Party::numbered("+74950000000"));
+            leg.callback_id = Some("cb1".into());
             let (_, form) = sent(&settings(URL, ""), answered(&leg)).expect("it is told");
-            assert_eq!(value(&form, "RemoteNumber"), expected);
+            assert_eq!((value(&form, "RemoteNumber"), value(&form, "CallBackID")), (expected, Some("cb1")));
         }
     }
 }

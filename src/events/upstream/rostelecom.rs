@@ -242,8 +242,8 @@ mod tests {
 
     #[test]
     fn moments_are_those_of_moscow_with_three_decimals() {
-        assert_eq!(moscow(1_577_450_084_461_999), "2019-12-27 15:34:44.461");
-        assert_eq!(moscow(1_577_480_400_000_000), "2019-12-28 00:00:00.000", "another day than in London");
+        assert_eq!(moscow(1_577_836_800_461_999), "2020-01-01 03:00:00.461");
+        assert_eq!(moscow(1_577_912_400_000_000), "2020-01-02 00:00:00.000", "another day than in London");
         assert_eq!(moscow(1_000_000), "", "the clock was not set");
     }
 
