@@ -165,6 +165,8 @@ pub(super) struct Call {
     pub muted: bool,
     pub recording: Option<Recording>,
     pub recorded: Option<String>,
+    /// Whether it is recorded from its answer on, where the configuration does not decide that.
+    pub recorded_by_wish: Option<bool>,
     /// What the far end was asked to do with the call, until it is known what came of it.
     pub transfer: Option<Asked>,
     /// The bridge that it is joined in with another leg, or will be: the person at the device has no part in it then.
@@ -503,6 +505,7 @@ impl Call {
             muted: false,
             recording: None,
             recorded: None,
+            recorded_by_wish: None,
             transfer: None,
             sent_on: false,
             errand: None,

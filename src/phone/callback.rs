@@ -76,6 +76,9 @@ pub(super) struct Callback {
     to: Party,
     /// How the second one is called.
     second: command::End,
+    /// The legs of both; that of the second one is not there before it is called, that of the first one not where this
+    /// device is the first one. Others may take their places.
+    legs: [String; 2],
     stage: Stage,
     /// What the first one hears of us.
     tone: Option<Tone>,
@@ -83,17 +86,17 @@ pub(super) struct Callback {
     began: Now,
     joined: Option<Now>,
     parted: Option<Now>,
-    legs: u32,
 }
 
 impl Callback {
-    fn leg(&self, number: u8) -> String {
-        format!("{}-{number}", self.call)
+    /// The leg of who is called first.
+    fn first_leg(&self) -> String {
+        self.legs[0].clone()
     }
 
     /// The leg of who is called after the other one has answered.
     fn second_leg(&self) -> String {
-        self.leg(if self.bridge.is_some() { 2 } else { 1 })
+        self.legs[1].clone()
     }
 
     fn place(&self, leg: u8) -> Place {
@@ -108,7 +111,7 @@ impl Callback {
     }
 
     /// The end of the whole call, as it is told when the last leg has ended at `now`.
-    fn closed(&self, now: Now) -> Kind {
+    fn closed(&self, now: Now, legs: u32) -> Kind {
         let until = self.parted.unwrap_or(now);
         let talk_us = self.joined.map_or(0, |since| until.mono_us.saturating_sub(since.mono_us));
         Kind::CallClosed {
@@ -119,7 +122,7 @@ impl Callback {
             did: None,
             result: self.result.unwrap_or(CallResult::Failed),
             missed: false,
-            legs: self.legs,
+            legs,
             total_us: now.mono_us.saturating_sub(self.began.mono_us),
             talk_us,
         }
@@ -147,11 +150,14 @@ impl Phone {
             None => self.outgoing_facts(&second.line, &second.called, &second.target),
         };
         let ring_for = wish.ring_for.unwrap_or(FIRST_RINGS).min(FIRST_RINGS_MOST);
+        let call = self.chance.token(6);
+        let only = format!("{call}-1");
         let callback = Callback {
             request: wish.request.unwrap_or_else(|| id.clone()),
             id,
             origin,
-            call: self.chance.token(6),
+            legs: if first.is_some() { [only, String::new()] } else { [String::new(), only] },
+            call,
             bridge: first.is_some().then(|| self.number() as u32),
             line: began.line,
             from: if first.is_some() { began.called } else { began.caller },
@@ -166,7 +172,6 @@ impl Phone {
             began: now,
             joined: None,
             parted: None,
-            legs: 1,
         };
         self.begin(now, callback, first.unwrap_or(second))
     }
@@ -269,35 +274,57 @@ impl Phone {
         match self.callbacks[at].stage {
             Stage::First { .. } => self.ring_second(now, at),
             Stage::Second { .. } if leg == self.callbacks[at].second_leg() => self.join(now, at),
+            // Another one in the place of either.
+            Stage::Joined => self.tell_joined(now, at),
             _ => {}
         }
     }
 
+    /// A leg takes the place of another one.
+    pub(super) fn callback_leg_replaced(&mut self, call: &str, old: &str, new: &str) {
+        let Some(at) = self.callback_of(call) else { return };
+        let callback = &mut self.callbacks[at];
+        let [first, second] = &mut callback.legs;
+        if *first == *old {
+            new.clone_into(first);
+            // Whoever came hears nothing of us yet.
+            callback.tone = None;
+        } else if *second == *old {
+            new.clone_into(second);
+        }
+    }
+
     fn ring_second(&mut self, now: Now, at: usize) {
+        let number = self.next_leg(&self.callbacks[at].call);
         let callback = &mut self.callbacks[at];
         callback.stage = Stage::Second { until: now.deadline(SECOND_RINGS) };
-        let (second, place, origin) = (callback.second.clone(), callback.place(2), callback.origin);
+        callback.legs[1] = format!("{}-{number}", callback.call);
+        let (second, place, origin) = (callback.second.clone(), callback.place(number), callback.origin);
         let begun = self
             .meant(now, &second.number, second.line.as_deref())
             .and_then(|meant| self.dial_leg(now, meant, Some(place), origin));
-        match begun {
-            Ok(_) => self.callbacks[at].legs = 2,
-            Err(refusal) => self.release(now, at, result_of(&refusal), Cause::local(refusal.message)),
+        if let Err(refusal) = begun {
+            self.release(now, at, result_of(&refusal), Cause::local(refusal.message));
         }
     }
 
     fn join(&mut self, now: Now, at: usize) {
         let callback = &mut self.callbacks[at];
         (callback.stage, callback.joined) = (Stage::Joined, Some(now));
+        self.tell_joined(now, at);
+        self.tell_result(now, at, CallResult::Answered, Cause::default());
+    }
+
+    fn tell_joined(&mut self, now: Now, at: usize) {
+        let callback = &self.callbacks[at];
         let (call, bridged) = (callback.call.clone(), callback.bridge.is_some());
-        let legs = [callback.leg(1), callback.leg(2)];
+        let legs = callback.legs.clone();
         for (own, other) in [(0, 1), (1, 0)] {
             if let Some(index) = self.leg(&legs[own]).filter(|_| bridged) {
                 let leg = self.calls[index].facts.clone();
                 self.tell(now, Event::of_call(&call, Kind::CallBridged { leg, with: legs[other].clone() }));
             }
         }
-        self.tell_result(now, at, CallResult::Answered, Cause::default());
     }
 
     /// The second one did not come to the call: the first one hears so for a while.
@@ -312,8 +339,13 @@ impl Phone {
         let Phase::Ending { result, cause, .. } = &call.phase else { return };
         let (result, cause, leg) = (*result, cause.clone(), call.facts.leg_id.clone());
         let Some(at) = self.callback_of(&call.id) else { return };
-        let second = leg == self.callbacks[at].second_leg();
-        let other = self.callbacks[at].leg(if leg.ends_with("-1") { 2 } else { 1 });
+        let [first_leg, second_leg] = self.callbacks[at].legs.clone();
+        let second = leg == second_leg;
+        if !second && leg != first_leg {
+            // Another one has its place.
+            return;
+        }
+        let other = if second { first_leg } else { second_leg };
         match self.callbacks[at].stage {
             Stage::Second { .. } if second && self.callbacks[at].bridge.is_some() => {
                 self.release(now, at, result, cause);
@@ -371,7 +403,7 @@ impl Phone {
             match callback.stage {
                 Stage::First { .. } | Stage::Second { .. } => {
                     let first = matches!(callback.stage, Stage::First { .. });
-                    let leg = if first { callback.leg(1) } else { callback.second_leg() };
+                    let leg = if first { callback.first_leg() } else { callback.second_leg() };
                     // What it leads to comes with its end.
                     callback.stage = match callback.stage {
                         Stage::First { .. } => Stage::First { until: u64::MAX },
@@ -381,7 +413,7 @@ impl Phone {
                 }
                 Stage::Released { result, .. } => {
                     callback.stage = Stage::Over;
-                    let leg = callback.leg(1);
+                    let leg = callback.first_leg();
                     self.let_go(now, &leg, result);
                 }
                 Stage::Joined | Stage::Over => {}
@@ -416,13 +448,13 @@ impl Phone {
             let tone = match callback.stage {
                 _ if callback.bridge.is_none() => None,
                 Stage::Second { .. } => {
-                    let second = self.leg(&callback.leg(2)).map(|index| &self.calls[index].path);
+                    let second = self.leg(&callback.legs[1]).map(|index| &self.calls[index].path);
                     second.is_none_or(|path| path.heard.is_none()).then_some(Tone::RingBack)
                 }
                 Stage::Released { result, .. } => Some(after(result)),
                 Stage::First { .. } | Stage::Joined | Stage::Over => None,
             };
-            let first = callback.leg(1);
+            let first = callback.first_leg();
             if std::mem::replace(&mut self.callbacks[at].tone, tone) == tone {
                 continue;
             }
@@ -450,9 +482,9 @@ impl Phone {
     }
 
     /// The end of a whole call whose last leg has ended, if it was a callback.
-    pub(super) fn close_callback(&mut self, now: Now, call: &str) -> Option<Kind> {
+    pub(super) fn close_callback(&mut self, now: Now, call: &str, legs: u32) -> Option<Kind> {
         let at = self.callback_of(call)?;
-        Some(self.callbacks.remove(at).closed(now))
+        Some(self.callbacks.remove(at).closed(now, legs))
     }
 
     fn callback_of(&self, call: &str) -> Option<usize> {

@@ -183,10 +183,9 @@ impl Phone {
         if self.calls.iter().any(|other| other.id == call.id) {
             return;
         }
-        let whole = self.take_whole(&call.id);
-        if let Some(closed) = self.close_callback(now, &call.id).or(whole) {
-            self.tell(now, Event::of_call(&call.id, closed));
-        }
+        let Some((legs, whole)) = self.take_whole(&call.id) else { return };
+        let closed = self.close_callback(now, &call.id, legs).unwrap_or(whole);
+        self.tell(now, Event::of_call(&call.id, closed));
     }
 
     /// The whole story of a call that never got further than being refused.

@@ -187,21 +187,33 @@ impl Phone {
         let call = &mut self.calls[index];
         let id = format!("{}-{}", call.id, number.0);
         call.recording = Some(Recording { number, id: id.clone(), paused: false });
-        let (call_id, leg) = (call.id.clone(), call.path.leg);
+        let call_id = call.id.clone();
         let kind = Kind::RecordingStarted {
             recording_id: id.clone(),
             leg_id: call.facts.leg_id.clone(),
             line: call.facts.line.clone(),
         };
-        if self.recorded_lines.len() >= MOST_RECORDED {
-            self.recorded_lines.pop_first();
+        if self.recorded_legs.len() >= MOST_RECORDED {
+            self.recorded_legs.pop_first();
         }
-        self.recorded_lines.insert(id.clone(), self.calls[index].facts.line.clone());
+        let facts = &self.calls[index].facts;
+        self.recorded_legs.insert(id.clone(), (facts.leg_id.clone(), facts.line.clone()));
         self.tell(now, Event::of_call(call_id, kind));
         self.outputs.push_back(Output::Recording { number, recording: id });
+        self.record_leg(index);
+    }
+
+    /// Tells the engine that a call is recorded, as soon as its leg is open.
+    pub(super) fn record_leg(&mut self, index: usize) {
+        let call = &self.calls[index];
+        let Some(recording) = call.recording.as_ref().filter(|_| call.path.plan.is_some()) else { return };
+        let (leg, paused) = (call.path.leg, recording.paused);
         let beep = self.config.recording.beep;
-        let record = Record::Start { recording: number, layout: Layout::Stereo, beep };
+        let record = Record::Start { recording: recording.number, layout: Layout::Stereo, beep };
         self.outputs.push_back(Output::Media(Command::Record { leg, record }));
+        if paused {
+            self.outputs.push_back(Output::Media(Command::Record { leg, record: Record::Pause }));
+        }
     }
 
     fn pause_recording(&mut self, now: Now, index: usize, paused: bool) {
@@ -223,14 +235,10 @@ impl Phone {
     pub(super) fn recording_ready(&mut self, now: Now, recording: &str, duration_us: u64, bytes: u64) {
         // The call's name is in front of the recording's own number; the call may be over by now.
         let call = recording.rsplit_once('-').map_or(recording, |(call, _)| call).to_owned();
-        let line = self.recorded_lines.remove(recording);
-        let kind = Kind::RecordingReady {
-            recording_id: recording.to_owned(),
-            leg_id: format!("{call}-1"),
-            line: line.unwrap_or_default(),
-            duration_us,
-            bytes,
-        };
+        let (leg_id, line) =
+            self.recorded_legs.remove(recording).unwrap_or_else(|| (format!("{call}-1"), String::new()));
+        let kind =
+            Kind::RecordingReady { recording_id: recording.to_owned(), leg_id, line, duration_us, bytes };
         self.tell(now, Event::of_call(call, kind));
     }
 }

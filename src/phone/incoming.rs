@@ -15,7 +15,7 @@ use crate::sip::call::Incoming;
 use crate::sip::fields::FieldValue;
 use crate::sip::handle::{AccountId, CallId};
 use crate::sip::reason::Reason;
-use crate::sip::sdp::Negotiation;
+use crate::sip::sdp::{self, Negotiation};
 
 /// Why a call does not ring.
 struct Refused {
@@ -25,6 +25,22 @@ struct Refused {
     text: String,
 }
 
+/// What a call that comes in is to be talked over.
+pub(super) struct Prepared {
+    pub path: Path,
+    pub negotiation: Negotiation,
+    /// Whether RTCP goes over the port of the audio, as far as an offer says so.
+    pub shares_port: bool,
+}
+
+/// Why there is nothing to talk over.
+pub(super) enum Unfit {
+    /// No port, or no address of ours towards the PBX.
+    NoPort,
+    /// The offer can't be answered.
+    NoMedia(sdp::Refusal),
+}
+
 impl Phone {
     pub(super) fn handle_incoming(&mut self, now: Now, sip: CallId, account: AccountId, incoming: &Incoming) {
         let Some(line) = self.line_of_account(account) else {
@@ -32,69 +48,44 @@ impl Phone {
             return;
         };
         let name = line.config.name.clone();
+        if let Some(predecessor) = incoming.predecessor {
+            return self.replace(now, sip, account, incoming, predecessor);
+        }
         let facts = self.incoming_facts(&name, incoming);
-        let refused = self.refuse_incoming(now, &name, &facts.caller);
-        let address = self.agent.local_address(account);
         let id = self.chance.token(6);
         let new = Kind::CallNew {
             leg: Leg { leg_id: format!("{id}-1"), ..facts.clone() },
             origin: Origin::Network,
         };
-        let port = match (&refused, address) {
-            (None, Some(address)) => self.take_port(&name, address),
-            _ => None,
-        };
-        let place = match (refused, address, port) {
-            (None, Some(address), Some(port)) => Ok((address, port)),
-            (refused, ..) => Err(refused.unwrap_or_else(|| Refused {
-                status: 480,
-                rule: "rtp.ports",
-                result: CallResult::Congestion,
-                text: "no RTP port is free".into(),
-            })),
-        };
-        let (address, Taken { port, number, found }) = match place {
-            Ok(place) => place,
-            Err(refused) => {
+        if let Some(refused) = self.refuse_incoming(now, &name, &facts.caller) {
+            self.tell(now, Event::of_call(&id, new));
+            self.refuse(now, sip, id, facts, refused);
+            return;
+        }
+        let prepared = match self.prepare(&name, account, incoming) {
+            Ok(prepared) => prepared,
+            Err(Unfit::NoPort) => {
                 self.tell(now, Event::of_call(&id, new));
+                let (rule, text) = ("rtp.ports", "no RTP port is free".into());
+                let refused = Refused { status: 480, rule, result: CallResult::Congestion, text };
                 self.refuse(now, sip, id, facts, refused);
                 return;
             }
+            Err(Unfit::NoMedia(refusal)) => {
+                self.reject_offer(now, sip, &refusal);
+                self.tell(now, Event::of_call(&id, new));
+                let cause = Cause { status: Some(refusal.status()), ..Cause::local(refusal.to_string()) };
+                self.close_story(now, &id, facts, CallResult::Failed, cause);
+                return;
+            }
         };
-        let Some(line) = self.line(&name) else { return };
-        let mut capability = capability(&line.config, &self.config.rtp, address, number, self.fingerprint);
-        if let Some(found) = &found {
-            let server = self.agent.server(account).map(|(_, server)| server.ip());
-            describe(&mut capability, &line.config, found, &RtcpPath::default(), server);
-        }
-        let negotiation = Negotiation::new(capability, self.chance.next_u64());
-        // An offer that can't be answered is refused before anybody is disturbed.
-        let tried = incoming.offer.as_ref().map(|offer| negotiation.clone().answer(offer, &mut self.chance));
-        let mut shares_port = true;
-        if let Some(Ok((_, agreed))) = &tried {
-            shares_port = agreed.rtcp_mux;
-            self.permit_early(port, agreed);
-        }
-        if let Some(Err(refusal)) = tried {
-            self.give_back(port, number);
-            let warning = format!("{} tipring \"{refusal}\"", refusal.warning());
-            let _ = self.agent.reject(now, sip, refusal.status(), None, &[("Warning".into(), warning)]);
-            self.tell(now, Event::of_call(&id, new));
-            let cause = Cause { status: Some(refusal.status()), ..Cause::local(refusal.to_string()) };
-            self.close_story(now, &id, facts, CallResult::Failed, cause);
-            return;
-        }
         let automatic = self.will_answer_by_itself(now, &name, &incoming.request.fields);
         let at_once = automatic.as_ref().is_some_and(|automatic| automatic.due() <= now.mono_us);
-        let path = Path { found, ..Path::new(LegId(self.number()), port, number) };
+        let Prepared { path, negotiation, shares_port } = prepared;
         let mut call = Call::new(now, id, facts, sip, Phase::Ringing { automatic }, path, negotiation);
         call.offer.clone_from(&incoming.offer);
         let (id, facts) = (call.id.clone(), call.facts.clone());
-        self.keep(Write::Call(Box::new(call.entry())));
-        self.calls.push(call);
-        if !shares_port {
-            self.gather_rtcp(self.calls.len() - 1);
-        }
+        self.begin_incoming(call, shares_port);
         self.tell(now, Event::of_call(&id, new));
         if at_once {
             self.go_on_by_itself(now, self.calls.len() - 1);
@@ -104,6 +95,53 @@ impl Phone {
         }
         let _ = self.agent.ring(now, sip, 180, None);
         self.tell(now, Event::of_call(&id, Kind::CallRinging { leg: facts }));
+    }
+
+    /// A port for a call that comes in, and what can be said of it; an offer that can't be answered is found out before
+    /// anybody is disturbed.
+    pub(super) fn prepare(
+        &mut self,
+        name: &str,
+        account: AccountId,
+        incoming: &Incoming,
+    ) -> Result<Prepared, Unfit> {
+        let address = self.agent.local_address(account).ok_or(Unfit::NoPort)?;
+        let Taken { port, number, found } = self.take_port(name, address).ok_or(Unfit::NoPort)?;
+        let Some(line) = self.line(name) else { return Err(Unfit::NoPort) };
+        let mut capability = capability(&line.config, &self.config.rtp, address, number, self.fingerprint);
+        if let Some(found) = &found {
+            let server = self.agent.server(account).map(|(_, server)| server.ip());
+            describe(&mut capability, &line.config, found, &RtcpPath::default(), server);
+        }
+        let negotiation = Negotiation::new(capability, self.chance.next_u64());
+        let mut shares_port = true;
+        match incoming.offer.as_ref().map(|offer| negotiation.clone().answer(offer, &mut self.chance)) {
+            None => {}
+            Some(Ok((_, agreed))) => {
+                shares_port = agreed.rtcp_mux;
+                self.permit_early(port, &agreed);
+            }
+            Some(Err(refusal)) => {
+                self.give_back(port, number);
+                return Err(Unfit::NoMedia(refusal));
+            }
+        }
+        let path = Path { found, ..Path::new(LegId(self.number()), port, number) };
+        Ok(Prepared { path, negotiation, shares_port })
+    }
+
+    pub(super) fn reject_offer(&mut self, now: Now, sip: CallId, refusal: &sdp::Refusal) {
+        let warning = format!("{} tipring \"{refusal}\"", refusal.warning());
+        let _ = self.agent.reject(now, sip, refusal.status(), None, &[("Warning".into(), warning)]);
+    }
+
+    /// A call that comes in is one of ours from now on.
+    pub(super) fn begin_incoming(&mut self, call: Call, shares_port: bool) {
+        self.keep(Write::Call(Box::new(call.entry())));
+        self.calls.push(call);
+        if !shares_port {
+            self.gather_rtcp(self.calls.len() - 1);
+        }
     }
 
     /// Whether a rule of the configuration keeps a call from ringing.
@@ -167,6 +205,12 @@ impl Phone {
     pub(super) fn answer(&mut self, now: Now, id: Option<&str>) -> Outcome {
         let index = self.find(id, "ringing", Call::is_ringing_here)?;
         self.quiet_others(now);
+        self.take(now, index)?;
+        Ok(Reply::Call(Box::new(self.calls[index].view(now))))
+    }
+
+    /// Answers a call, and has its audio begin.
+    pub(super) fn take(&mut self, now: Now, index: usize) -> Result<(), Refusal> {
         let call = &mut self.calls[index];
         let sdp = match call.offer.take() {
             Some(offer) => call
@@ -197,7 +241,7 @@ impl Phone {
             self.agree(now, index, &agreed);
         }
         self.answered(now, index);
-        Ok(Reply::Call(Box::new(self.calls[index].view(now))))
+        Ok(())
     }
 
     pub(super) fn reject(&mut self, now: Now, id: Option<&str>, status: u16) -> Outcome {

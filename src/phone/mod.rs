@@ -12,7 +12,7 @@
 //!   `auto_answer` when nobody has to take it;
 //! * `agent` whether somebody is there for the calls of a line;
 //! * `party` who calls whom, as the PBX tells it;
-//! * `transfer` giving calls away, `referred` being given away, `whole` what several legs come to;
+//! * `transfer` giving calls away, `referred` being given away, `replaced` somebody else in the place of the far end, `whole` what several legs come to;
 //! * `callback` two that are rung one after the other and joined in a bridge;
 //! * `tones` what the person at the device hears besides the calls;
 //! * [`routing`] what becomes of a dialled number; `limits` the one guard that every call passes;
@@ -42,6 +42,7 @@ mod party;
 mod paths;
 pub mod reach;
 mod referred;
+mod replaced;
 pub mod routing;
 mod rtcp_path;
 mod session;
@@ -226,8 +227,8 @@ pub struct Phone {
     talks: VecDeque<diagnosis::Talk>,
     started: Now,
     parts: BTreeMap<&'static str, (String, String)>,
-    /// The line of each recording whose file is not ready yet: its call may be over by then.
-    recorded_lines: BTreeMap<String, String>,
+    /// Leg and line of each recording whose file is not ready yet: its call may be over by then.
+    recorded_legs: BTreeMap<String, (String, String)>,
     /// Parts that have said whether they work.
     heard_of: BTreeSet<&'static str>,
     tones: tones::Told,
@@ -280,7 +281,7 @@ impl Phone {
             talks: VecDeque::new(),
             started: now,
             parts: BTreeMap::new(),
-            recorded_lines: BTreeMap::new(),
+            recorded_legs: BTreeMap::new(),
             heard_of: BTreeSet::new(),
             tones: tones::Told::default(),
             postponed: None,

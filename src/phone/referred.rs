@@ -64,7 +64,7 @@ impl Phone {
     }
 
     /// The leg that the far end of this one has us begin.
-    fn errand_of(&self, leg_id: &str) -> Option<usize> {
+    pub(super) fn errand_of(&self, leg_id: &str) -> Option<usize> {
         let is_it = |call: &Call| call.errand.as_ref().is_some_and(|errand| errand.asked_by == leg_id);
         self.calls.iter().position(|call| is_it(call) && !call.is_over())
     }
@@ -87,7 +87,8 @@ impl Phone {
     pub(super) fn errand_answered(&mut self, now: Now, index: usize) {
         let Some(referrer) = self.referrer_of(index) else { return };
         self.tell_given_away(now, referrer, index);
-        let number = self.calls[index].facts.called.number.clone().unwrap_or_default().dialled;
+        let target = self.calls[index].facts.called_or_calling();
+        let number = target.number.clone().unwrap_or_default().dialled;
         let call = &mut self.calls[referrer];
         let text = Some(format!("the far end transferred it to {number}"));
         let cause = Cause { text, by: Some(EndedBy::Remote), ..Cause::default() };
@@ -127,7 +128,7 @@ impl Phone {
     fn given_to(&self, index: usize) -> Transfer {
         let call = &self.calls[index];
         let way = call.errand.as_ref().map_or(TransferWay::Blind, |errand| errand.way);
-        Transfer { way, target: call.facts.called.clone(), with: None }
+        Transfer { way, target: call.facts.called_or_calling().clone(), with: None }
     }
 
     fn tell_given_away(&mut self, now: Now, referrer: usize, index: usize) {

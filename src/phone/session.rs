@@ -149,7 +149,7 @@ impl Phone {
         if heard {
             self.tell_media(now, index);
         }
-        if self.config.recording.enabled {
+        if self.calls[index].recorded_by_wish.unwrap_or(self.config.recording.enabled) {
             let _ = self.record(now, Some(&leg_id), super::command::RecordAction::Start);
         }
         self.tell_address(now, index);
@@ -259,6 +259,11 @@ impl Phone {
         if !opened {
             let port = call.path.port;
             self.outputs.push_back(Output::Media(Command::Open { leg, port, plan }));
+            if call.muted {
+                self.outputs.push_back(Output::Media(Command::Mute { leg, muted: true }));
+            }
+            // One whose caller let us offer was answered, and its recording begun, before.
+            self.record_leg(index);
         } else if changed {
             self.outputs.push_back(Output::Media(Command::Update { leg, plan }));
         }

@@ -22,12 +22,12 @@ impl Phone {
         u8::try_from(alive + ended + 1).unwrap_or(u8::MAX)
     }
 
-    /// The end of a call whose last leg has ended; its legs are forgotten.
-    pub(super) fn take_whole(&mut self, call: &str) -> Option<Kind> {
+    /// How many legs a call had whose last one has ended, and its end; its legs are forgotten.
+    pub(super) fn take_whole(&mut self, call: &str) -> Option<(u32, Kind)> {
         let (mut parts, others) =
             std::mem::take(&mut self.ended_legs).into_iter().partition(|it| it.call == call);
         self.ended_legs = others;
-        closed(&mut parts)
+        Some((u32::try_from(parts.len()).unwrap_or(u32::MAX), closed(&mut parts)?))
     }
 }
 

@@ -179,7 +179,7 @@ impl Default for Settings {
             timing: Timing::default(),
             limits: Limits::default(),
             serves: Vec::new(),
-            supported: vec!["100rel", "timer", "norefersub"],
+            supported: vec!["100rel", "timer", "norefersub", "replaces"],
             trace: false,
         }
     }

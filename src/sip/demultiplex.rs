@@ -270,10 +270,13 @@ impl UserAgent {
             self.refuse(now, transaction, response);
             return;
         }
+        let predecessor = match self.predecessor(account, request) {
+            Ok(predecessor) => predecessor,
+            Err(status) => return self.refuse(now, transaction, Response::to(request, status)),
+        };
         let id = CallId(self.next_call);
         self.next_call += 1;
-        let tag = self.wire.new_tag();
-        let call = Call::incoming(now, id, account, tag, transaction, request, &mut self.wire);
+        let call = Call::incoming(now, id, account, predecessor, transaction, request, &mut self.wire);
         self.invites.insert(transaction, id);
         self.keep_call(id, call);
     }

@@ -1,10 +1,12 @@
 //! What the user agent answers by itself (RFC 3261 §8.2, §11): OPTIONS, and requests that can't be served.
 
 use crate::sip::account::Settings;
+use crate::sip::fields::FieldValue;
 use crate::sip::media_type;
 use crate::sip::message::{Request, Response};
 use crate::sip::message_summary;
 use crate::sip::method::Method;
+use crate::sip::replaces::Replaces;
 use crate::sip::uri::Uri;
 
 /// What is always served: the methods of a call, REFER among them, and NOTIFY.
@@ -50,7 +52,17 @@ pub fn refuse(settings: &Settings, request: &Request) -> Option<Response> {
         response.fields.push("Unsupported", unsupported.join(", "));
         return Some(response);
     }
-    refuse_body(request)
+    refuse_replaces(request).or_else(|| refuse_body(request))
+}
+
+/// A Replaces that says nothing clear: in another request than INVITE, twice, or beside Join (RFC 3891 §3).
+fn refuse_replaces(request: &Request) -> Option<Response> {
+    let count = request.fields.count(Replaces::NAME);
+    let clear = request.method == Method::INVITE
+        && count == 1
+        && !request.fields.has("Join")
+        && request.fields.typed::<Replaces>().is_ok();
+    (count > 0 && !clear).then(|| Response::with_reason(request, 400, "Bad Replaces"))
 }
 
 /// Bodies that must be understood and are not (RFC 3261 §8.2.3), and answers that the peer could not (§20.1).

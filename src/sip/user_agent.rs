@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::chance::Chance;
 use crate::now::{Now, earliest};
 use crate::sip::account::{Account, Settings};
+use crate::sip::call::replaced::EndedDialogs;
 use crate::sip::call::{Call, CallError, InviteOptions};
 use crate::sip::dialog::Sequence;
 use crate::sip::exchange::{Owner, Way};
@@ -35,6 +36,8 @@ pub struct UserAgent {
     pub(crate) dialogs: HashMap<(String, String), CallId>,
     /// INVITEs of theirs that are not answered yet, for CANCEL.
     pub(crate) invites: HashMap<TransactionId, CallId>,
+    /// The dialogs that ended last: who wants to replace one is told that it has ended.
+    pub(crate) ended: EndedDialogs,
     next_account: u64,
     pub(crate) next_call: u64,
     stopping: Option<u64>,
@@ -55,6 +58,7 @@ impl UserAgent {
             calls: BTreeMap::new(),
             dialogs: HashMap::new(),
             invites: HashMap::new(),
+            ended: EndedDialogs::default(),
             next_account: 1,
             next_call: 1,
             stopping: None,
@@ -481,6 +485,7 @@ impl UserAgent {
             self.calls.iter().filter(|(_, call)| call.is_over()).map(|(id, _)| *id).collect();
         for id in over {
             if let Some(call) = self.calls.remove(&id) {
+                self.ended.keep(&call);
                 self.dialogs.remove(&(call.call_id().to_owned(), call.local_tag().to_owned()));
                 self.invites.retain(|_, of| *of != id);
             }

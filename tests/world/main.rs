@@ -33,6 +33,7 @@ mod providers;
 mod reach;
 mod referred;
 mod registering;
+mod replaced;
 mod rtcp;
 mod rules;
 mod secrets;

@@ -25,8 +25,9 @@ fn take<T>(script: &mut Script, fits: impl Fn(&Message) -> Option<T>) -> Option<
     script.sip.remove(at).and_then(|(_, message)| fits(&message))
 }
 
+/// The phone says this within a moment, whatever else it says then.
 #[track_caller]
-fn says(script: &mut Script, method: Method) -> Request {
+pub fn says(script: &mut Script, method: Method) -> Request {
     let is_it = |message: &Message| match message {
         Message::Request(request) if request.method == method => Some(request.clone()),
         _ => None,
@@ -34,8 +35,9 @@ fn says(script: &mut Script, method: Method) -> Request {
     take(script, is_it).unwrap_or_else(|| panic!("{method} expected, not {:?}", script.sip))
 }
 
+/// The same of an answer.
 #[track_caller]
-fn replies(script: &mut Script, status: u16) -> Response {
+pub fn replies(script: &mut Script, status: u16) -> Response {
     let is_it = |message: &Message| match message {
         Message::Response(response) if response.status == status => Some(response.clone()),
         _ => None,
@@ -71,10 +73,10 @@ fn given_away(fields: &[(&str, &str)]) -> (Script, Peer, Request) {
 }
 
 /// Which leg it is, or how many there were, and what became of it.
-type End<T> = (T, CallResult);
+pub type End<T> = (T, CallResult);
 
 /// How each leg ended, and the whole.
-fn ends(script: &Script) -> (Vec<End<String>>, Vec<End<u32>>) {
+pub fn ends(script: &Script) -> (Vec<End<String>>, Vec<End<u32>>) {
     let legs = script.phone().all("call.ended").into_iter().map(|kind| match kind {
         Kind::CallEnded { leg, result, .. } => {
             (leg.leg_id.rsplit('-').next().expect("a number").to_owned(), *result)

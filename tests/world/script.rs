@@ -52,6 +52,8 @@ pub struct Script {
     pub world: World,
     pub sip: VecDeque<(SocketAddr, Message)>,
     pub rtp: Vec<Datagram>,
+    /// Where the phone listens: as in its first call, until a test says otherwise.
+    pub port: u16,
     pbx: &'static str,
 }
 
@@ -74,7 +76,7 @@ impl Script {
         world.names.add_address("pbx.example", at(pbx).ip());
         let phone = phone.parse().expect("an address");
         world.add_phone_at(phone, config("1001", &format!("register = false\n{line}"), tables), 0.0);
-        let mut script = Script { world, sip: VecDeque::new(), rtp: Vec::new(), pbx };
+        let mut script = Script { world, sip: VecDeque::new(), rtp: Vec::new(), port: 10_002, pbx };
         script.millis(100);
         script
     }
@@ -110,10 +112,10 @@ impl Script {
         }
     }
 
-    /// Media from anywhere to the port that the phone named last.
+    /// Media from anywhere to the port that the phone listens on.
     pub fn sends(&mut self, from: SocketAddr, packet: Vec<u8>) {
         let now_us = self.world.now().mono_us;
-        let to = SocketAddr::new(self.phone().address, 10_002);
+        let to = SocketAddr::new(self.phone().address, self.port);
         self.world.network.send(now_us, from, to, packet);
     }
 
@@ -231,7 +233,7 @@ fn text(message: Option<Message>) -> String {
 /// The other side of a dialog.
 #[derive(Clone)]
 pub struct Peer {
-    call_id: String,
+    pub call_id: String,
     pub local: NameAddr,
     pub remote: NameAddr,
     pub target: Uri,

@@ -48,19 +48,20 @@ pub(super) struct Unacknowledged {
 }
 
 impl Call {
-    /// Takes a new INVITE: tells it with [`CallEvent::Incoming`] or refuses it (400, 415, 420, 422).
+    /// Takes a new INVITE, which may take the place of `predecessor`: tells it with [`CallEvent::Incoming`] or refuses it
+    /// (400, 415, 420, 422).
     pub fn incoming(
         now: Now,
         id: CallId,
         account: AccountId,
-        tag: String,
+        predecessor: Option<CallId>,
         transaction: TransactionId,
         request: &Request,
         wire: &mut Wire,
     ) -> Call {
         let settings = wire.account(account).map_or_else(CallSettings::default, |line| line.calls.clone());
         let call_id = request.head.call_id.clone();
-        let mut call = Call::new(id, account, settings, call_id, tag, Stage::Ringing);
+        let mut call = Call::new(id, account, settings, call_id, wire.new_tag(), Stage::Ringing);
         let Some(dialog) = Dialog::from_request(request, &call.local_tag) else {
             call.refuse_first(now, transaction, Response::with_reason(request, 400, "Missing Contact"), wire);
             return call;
@@ -98,7 +99,7 @@ impl Call {
             held_answer: None,
             expires_at: expires.map(|seconds| now.deadline(Duration::from_secs(u64::from(seconds)))),
         });
-        let incoming = Incoming { identity, offer, request: Box::new(request.clone()) };
+        let incoming = Incoming { identity, offer, request: Box::new(request.clone()), predecessor };
         wire.event(id, CallEvent::Incoming(Box::new(incoming)));
         call
     }
@@ -168,9 +169,7 @@ impl Call {
                 carries = Carries::Offer;
             }
         }
-        if !supported.is_empty() {
-            response.fields.push("Supported", supported);
-        }
+        response.fields.push("Supported", supported);
         response.fields.push("Allow", ALLOW);
         let transaction = incoming.transaction;
         if !is_reliable {

@@ -1,6 +1,7 @@
 //! What a call tells the room above.
 
 use crate::sip::call::identity::Identity;
+use crate::sip::handle::CallId;
 use crate::sip::message::Request;
 use crate::sip::name_addr::NameAddr;
 use crate::sip::reason::Reason;
@@ -41,6 +42,8 @@ pub struct Incoming {
     /// The INVITE, for every header that matters to the room above (To, P-Called-Party-ID, Diversion,
     /// Alert-Info …).
     pub request: Box<Request>,
+    /// The call of ours that this one is to take the place of (RFC 3891): answer this one at once, then hang that one up.
+    pub predecessor: Option<CallId>,
 }
 
 /// Something happened in a call. Exactly one [`Ended`](CallEvent::Ended) comes, as the last.

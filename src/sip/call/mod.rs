@@ -8,7 +8,7 @@
 //!
 //! - `caller`: our INVITE until it is answered · `callee`: theirs until we answered
 //! - `change`: what happens in a call that stands: re-INVITE, UPDATE, INFO, glare, refresh
-//! - [`transfer`]: REFER and what came of it · `referred`: a REFER of the peer's · `ending`: the ways out · `leg`: one dialog · `reliable`, `session_timer`: small machines of their own
+//! - [`transfer`]: REFER and what came of it · `referred`: a REFER of the peer's · `replaced`: which call an INVITE takes the place of · `ending`: the ways out · `leg`: one dialog · `reliable`, `session_timer`: small machines of their own
 //! - [`event`], [`settings`], [`identity`]: the words in which the room above and the call talk
 
 mod callee;
@@ -20,6 +20,7 @@ pub mod identity;
 mod leg;
 mod referred;
 mod reliable;
+pub(crate) mod replaced;
 mod session_timer;
 pub mod settings;
 pub mod transfer;
@@ -329,14 +330,12 @@ impl Call {
         if self.timer.is_offered() {
             tags.push("timer");
         }
+        tags.push("replaces");
         tags.join(", ")
     }
 
     fn say_supported(&self, fields: &mut Fields) {
-        let supported = self.supported();
-        if !supported.is_empty() {
-            fields.set("Supported", supported);
-        }
+        fields.set("Supported", self.supported());
     }
 
     /// Sends a request inside a dialog and remembers what it is for.

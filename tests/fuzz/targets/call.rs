@@ -230,6 +230,17 @@ impl Theatre {
         self.dressed(Request::new(method, target, from, to, &call_id, self.cseq))
     }
 
+    /// A dialog of the user agent, as whoever wants the place of its peer names it.
+    fn named(&self) -> Option<String> {
+        let ours = self
+            .requests
+            .last()
+            .map(|it| (&it.head.call_id, it.head.from_tag(), it.head.to_tag().or(Some("a"))));
+        let theirs = self.responses.last().map(|it| (&it.head.call_id, it.head.to_tag(), it.head.from_tag()));
+        let (call_id, local, remote) = ours.or(theirs)?;
+        Some(format!("{call_id};to-tag={};from-tag={}", local?, remote?))
+    }
+
     fn dressed(&self, mut request: Request) -> Request {
         let address: std::net::SocketAddr = PEER.parse().expect("an address");
         request.head.via.push(Via::new("UDP", address, &format!("z9hG4bK{}", self.cseq)));
@@ -307,6 +318,9 @@ impl Theatre {
             request.fields.push("Session-Expires", if detail & 128 != 0 { "50" } else { "90;refresher=uas" });
         }
         if request.method == Method::INVITE {
+            if let Some(named) = self.named().filter(|_| detail & 128 != 0) {
+                request.fields.push("Replaces", named);
+            }
             self.invites.push(request.clone());
         }
         self.hears(request.into());
@@ -346,6 +360,8 @@ const SCRIPTS: &[&[u8]] = &[
     b"\x01\x03\x20\x06\x00\x06\x03\x02\x00\x03\x2a\x06\x0a\x07\x40\x03\x0b",
     // They call with 100rel, reliable progress, PRACK, late offer.
     b"\x06\x03\x40\x06\x01\x02\x01\x06\x03\x02\x01\x03\x09\x06\x0a\x02\x00\x03\x0d\x07\xff",
+    // They call, we answer; somebody takes the place of the peer and is answered, the first call is hung up.
+    b"\x01\x03\x20\x06\x03\x02\x00\x03\xa0\x06\x43\x02\x00\x06\x07",
     // Forks, CANCEL races.
     b"\x05\x05\x01\x00\x21\x00\x11\x06\x07\x00\x03\x00\x13\x07\x50\x00\x43\x00\x53",
 ];

@@ -20,7 +20,7 @@ fn a_call_from_invite_to_bye() {
     let mut world = World::plain();
     let (invite, peer) = world.calls_with_offer();
     assert_eq!(invite.head.from.display.as_deref(), Some("Alice"));
-    assert_eq!(invite.fields.tokens("Supported"), ["100rel", "timer"]);
+    assert_eq!(invite.fields.tokens("Supported"), ["100rel", "timer", "replaces"]);
     assert!(invite.fields.has_token("Allow", "UPDATE") && invite.fields.has("Contact"));
     assert_eq!(invite.body, sdp(1000));
     world.hears(peer.response(&invite, 100));
@@ -118,7 +118,7 @@ fn reliable_provisional_responses_are_acknowledged_in_order() {
 fn prack_by_setting() {
     let mut world = World::new(CallSettings { prack: Prack::Off, ..CallSettings::default() });
     let (invite, peer) = world.calls_with_offer();
-    assert_eq!(invite.fields.tokens("Supported"), ["timer"]);
+    assert_eq!(invite.fields.tokens("Supported"), ["timer", "replaces"]);
     world.hears(peer.reliable(&invite, 183, 7, Some(sdp(2000))));
     world.is_silent();
     let mut world = World::new(CallSettings { prack: Prack::Required, ..CallSettings::default() });

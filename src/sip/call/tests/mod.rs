@@ -6,6 +6,7 @@ mod caller_tests;
 mod change_tests;
 mod flow_tests;
 mod pair_tests;
+mod replaced_tests;
 mod timer_tests;
 
 use crate::chance::Chance;
