@@ -1,4 +1,4 @@
-//! Calls that are given away, through Asterisk: what the other phone hears afterwards tells who has the call.
+//! Calls that are given away, through Asterisk and through a proxy: what the other phone hears afterwards tells who has the call.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::asterisk::Asterisk;
 use crate::friendly::{PBX, stage};
+use crate::kamailio::Kamailio;
 use crate::netns::Lab;
 use crate::phone::{Phone, Setup};
 use crate::sound::{Wav, sine};
@@ -143,4 +144,50 @@ fn who_is_sent_on_by_the_pbx_calls_the_target_and_it_is_one_call() {
     );
     asterisk.idle();
     assert!(a.heard().seconds_of(1004.0) > 2.0, "A heard {} s of the target", a.heard().seconds_of(1004.0));
+}
+
+/// By a proxy, which does not know what a call is: the target itself gets the INVITE that names its call.
+#[test]
+fn the_target_behind_a_proxy_hears_whoever_comes_in_the_place_of_the_other_one() {
+    const PROXY: &str = "203.0.113.20";
+    let Some(lab) = Lab::new("INVITE with Replaces", &["kamailio", "ss"]) else { return };
+    let _kamailio = Kamailio::start(&lab, "kamailio", 20);
+    let start = |account: &str, host: u8, hertz: f64, automatic: bool| {
+        let phone = Setup::new(account, PROXY)
+            .line(CODEC)
+            .line("max_calls = 2")
+            .line(&format!("auto_answer = {automatic}"))
+            .line(&format!(r#"outbound_proxy = "sip:{PROXY}:5060""#))
+            .speaks(Wav::new(16000, sine(hertz, 16000, 2.0, 8000)))
+            .start(&lab, &lab.host(account, host));
+        phone.wait_event("line.registered");
+        phone
+    };
+    let (b, c) = (start("1002", 51, 660.0, true), start("1003", 52, 880.0, true));
+    let a = start("1001", 50, 440.0, false);
+    let first = a.call("1002");
+    a.wait_event("call.media");
+    a.act(&first, "hold");
+    a.wait_event("call.held");
+    let second = a.call("1003");
+    a.wait_event("call.media");
+    sleep(Duration::from_secs(1));
+    transfer(&a, &first, &json!({ "call": second }));
+    a.wait_event("call.transferred");
+    a.wait_event("call.closed");
+    a.wait_event("call.closed");
+    let told = c.wait_event("call.transferred");
+    let call = told["subject"].as_str().expect("the call's id").to_owned();
+    let next = format!("{call}-2");
+    assert_eq!((&told["data"]["by"], &told["data"]["next_leg"]), (&json!("remote"), &json!(next)), "{told}");
+    assert_eq!(told["data"]["target"]["dialled"], "1002", "{told}");
+    sleep(Duration::from_secs(3));
+    c.act(&call, "hangup");
+    let closed = c.closed();
+    assert_eq!((&closed["legs"], &closed["result"]), (&json!(2), &json!("answered")), "{closed}");
+    b.closed();
+    let (at_b, at_c) = (b.heard(), c.heard());
+    assert!(at_b.seconds_of(880.0) > 2.0, "B heard {} s of C", at_b.seconds_of(880.0));
+    assert!(at_c.seconds_of(660.0) > 2.0, "C heard {} s of B", at_c.seconds_of(660.0));
+    assert!(at_c.seconds_of(440.0) > 0.5, "C heard A before");
 }
