@@ -42,6 +42,7 @@ pub mod ringme;
 pub mod rostelecom;
 #[cfg(test)]
 pub(crate) mod samples;
+mod schedule;
 pub mod slack;
 pub mod state;
 pub mod subscription;
@@ -56,7 +57,7 @@ use crate::config;
 use crate::config::UpstreamKind;
 use crate::events::cloud_event::{CloudEvent, identity, rfc3339};
 use crate::events::{Kind, Suspension};
-use crate::now::{CLOCK_WAS_SET, Now, earliest, micros};
+use crate::now::{CLOCK_WAS_SET, Now, micros};
 use desk::{Change, UpstreamError, View};
 use dialect::{Dialect, Request};
 use filter::Filter;
@@ -66,10 +67,6 @@ use state::{Condition, State};
 
 /// Events that are in memory at most.
 const PAGE: usize = 64;
-/// Below this many another page is read.
-const FEW: usize = PAGE / 2;
-/// Requests under way while all is well.
-const WINDOW: usize = 4;
 /// Refusals of an event, each time with others taken since, after which it is put aside.
 const REFUSALS: u32 = 6;
 /// Failures of an event, each time with others taken since, from which on they say nothing about the upstream.
@@ -351,20 +348,6 @@ impl Upstream {
         self.actions.pop_front()
     }
 
-    /// When [`Upstream::handle_timeout`] is due.
-    pub fn poll_timeout(&self) -> Option<u64> {
-        let mut due = self.keep_at;
-        if self.condition == Condition::Active && self.replay.is_none() {
-            if self.wants_to_read() {
-                due = earliest(due, Some(self.read_at));
-            }
-            if self.under_way() < self.window() && !self.away {
-                due = earliest(due, self.next_attempt());
-            }
-        }
-        due
-    }
-
     /// How it is.
     pub fn view(&self, now: Now) -> View {
         let (low, waiting) = (self.state().low(), self.owed.len());
@@ -560,93 +543,6 @@ impl Upstream {
 
     fn keep_soon(&mut self, now: Now) {
         self.keep_at.get_or_insert(now.deadline(KEPT_WITHIN));
-    }
-
-    /// Orders everything that is due.
-    fn settle(&mut self, now: Now) {
-        if let Some(since) = self.replay.filter(|_| self.under_way() == 0) {
-            self.replay = None;
-            self.owed.clear();
-            self.recalled.clear();
-            (self.seen, self.position, self.reading) = (since, since, false);
-            (self.failures, self.retry_at) = (0, None);
-            self.keep_at = Some(now.mono_us);
-        }
-        if self.condition == Condition::Active && self.replay.is_none() {
-            self.drop_late(now);
-            if self.wants_to_read() && self.read_at <= now.mono_us {
-                self.reading = true;
-                let limit = u32::try_from(PAGE - self.owed.len()).unwrap_or(1);
-                self.actions.push_back(Action::Read { since: self.position, limit });
-            }
-            while let Some(index) = self.due(now) {
-                let Some(owed) = self.owed.get_mut(index) else { break };
-                owed.in_flight = true;
-                let request = self.dialect.request(&owed.frozen, now);
-                self.actions.push_back(Action::Send { sequence: owed.sequence, request });
-            }
-        }
-        if self.keep_at.is_some_and(|at| at <= now.mono_us) {
-            self.close();
-        }
-    }
-
-    /// Forgets what pops up on a screen and is too old for that.
-    fn drop_late(&mut self, now: Now) {
-        let before = self.owed.len();
-        let mut owed = std::mem::take(&mut self.owed);
-        owed.retain(|owed| owed.in_flight || !self.is_late(now, &owed.kind, owed.utc_us));
-        self.owed = owed;
-        let dropped = before - self.owed.len();
-        if dropped > 0 {
-            self.expired += dropped as u64;
-            self.keep_soon(now);
-        }
-    }
-
-    /// When the next request may go out, if there is one to send.
-    fn next_attempt(&self) -> Option<u64> {
-        let next = self.heads().filter_map(|index| self.owed.get(index)).map(|owed| owed.at).min();
-        next.map(|at| at.max(self.retry_at.unwrap_or(0)))
-    }
-
-    fn wants_to_read(&self) -> bool {
-        // While nothing is taken, only what has not been tried yet could show that something is.
-        let tried = |index: usize| self.owed.get(index).is_some_and(|owed| owed.failed);
-        let worth = self.failures == 0 || self.heads().all(tried);
-        worth && self.owed.len() < FEW && !self.reading && self.position < self.newest
-    }
-
-    fn under_way(&self) -> usize {
-        self.owed.iter().filter(|owed| owed.in_flight).count()
-    }
-
-    fn window(&self) -> usize {
-        if self.failures > 0 { 1 } else { WINDOW }
-    }
-
-    /// The events that may be next: the first of each subject, unless it is under way.
-    fn heads(&self) -> impl Iterator<Item = usize> {
-        let mut subjects: Vec<Option<&str>> = Vec::new();
-        self.owed.iter().enumerate().filter_map(move |(index, owed)| {
-            let subject = owed.subject.as_deref();
-            if subjects.contains(&subject) {
-                return None;
-            }
-            subjects.push(subject);
-            (!owed.in_flight).then_some(index)
-        })
-    }
-
-    /// The event to send now: the one that was tried least, so that one that never succeeds keeps no other waiting.
-    fn due(&self, now: Now) -> Option<usize> {
-        if self.away || self.under_way() >= self.window() || self.retry_at.is_some_and(|at| at > now.mono_us)
-        {
-            return None;
-        }
-        let owed = |index: &usize| self.owed.get(*index);
-        let ready = self.heads().filter(|index| owed(index).is_some_and(|owed| owed.at <= now.mono_us));
-        ready.min_by_key(|index| owed(index).map(|owed| (owed.tries, owed.sequence)))
     }
 }
 

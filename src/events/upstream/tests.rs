@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::schedule::WINDOW;
 use super::*;
 use crate::config::{Redaction, Secret};
+use crate::now::earliest;
 
 /// 2026-11-20T00:00:00Z
 const TODAY: i64 = 1_795_132_800_000_000;
