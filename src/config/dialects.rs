@@ -200,6 +200,10 @@ section! {
         answer: Option<Template> = optional "\"/ext-event/rfae0s1ku5d2rj3iximjf3twyzf2a8vd\"", if valid_target;
         /// It is over.
         hangup: Option<Template> = optional "\"/ext-event/imjf3twyzf2a8vdrfae0s1ku5d2rj3ix\"", if valid_target;
+        /// The agent of this extension is there for calls.
+        available: Option<Template> = optional "\"/ext-event/ku5d2rj3iximjf3twyzf2a8vdrfae0s1\"", if valid_target;
+        /// The agent is not there.
+        logged_out: Option<Template> = optional "\"/ext-event/twyzf2a8vdrfae0s1ku5d2rj3iximjf3\"", if valid_target;
     }
 }
 
@@ -211,6 +215,8 @@ impl Ringme {
             "dial-out" => &mut self.dial_out,
             "answer" => &mut self.answer,
             "hangup" => &mut self.hangup,
+            "available" => &mut self.available,
+            "logged_out" => &mut self.logged_out,
             _ => return,
         };
         *place = Some(path);
@@ -223,6 +229,8 @@ impl Ringme {
             ("dial-out", &self.dial_out),
             ("answer", &self.answer),
             ("hangup", &self.hangup),
+            ("available", &self.available),
+            ("logged_out", &self.logged_out),
         ]
         .into_iter()
         .filter_map(|(name, path)| Some((name, path.as_ref()?)))

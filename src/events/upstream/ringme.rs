@@ -1,7 +1,8 @@
 //! Ringme (Telphin, VoipNow): what happens on an extension as the form that those PBXs send for it.
 //!
 //! Names are theirs, `Transfered` with one r among them; moments and durations are microseconds. Each leg is told by itself:
-//! `dial-in` or `dial-out`, `answer`, and one `hangup` with its `SubCallID`. What this phone does not know is left out.
+//! `dial-in` or `dial-out`, `answer`, and one `hangup` with its `SubCallID`. An agent is `available` or `logged_out`. What this
+//! phone does not know is left out.
 
 use super::dialect::{Dialect, Frozen, Request, authorization};
 use super::facts::{Facts, host, number, spelled};
@@ -78,6 +79,19 @@ impl Ringme {
         form
     }
 
+    /// Whether the agent is there: who, and since when.
+    fn agent_form(&self, event: &CloudEvent, facts: &Facts, state: &str) -> Form {
+        let mut form = Form::default();
+        form.put("EventType", Some(state));
+        form.put_number("EventTime", moment(event));
+        form.put("agent_status", Some(state));
+        form.put("agent_type", Some("local"));
+        form.put("agent_id", self.settings.extension_id.as_deref());
+        form.put("extension_name", self.settings.extension.as_deref());
+        form.put("Tag", facts.line.as_deref());
+        form
+    }
+
     /// Who of both sides is an extension: this one always, the other one where its number looks like one.
     fn extensions(&self, form: &mut Form, facts: &Facts, direction: Direction) {
         let Some((own, remote)) = facts.sides() else { return };
@@ -137,10 +151,20 @@ fn name(kind: &str, direction: Direction) -> Option<&'static str> {
     })
 }
 
+/// What an agent is after an event, in the word that is the event's name, too.
+fn agent_state(kind: &str) -> Option<&'static str> {
+    match kind {
+        "agent.available" => Some("available"),
+        "agent.logged_out" => Some("logged_out"),
+        _ => None,
+    }
+}
+
 impl Dialect for Ringme {
     fn speaks_of(&self, kind: &str) -> bool {
         let spoken = |direction| name(kind, direction).is_some_and(|name| self.target(name).is_some());
-        spoken(Direction::In) || spoken(Direction::Out)
+        let agent = agent_state(kind).is_some_and(|name| self.target(name).is_some());
+        agent || spoken(Direction::In) || spoken(Direction::Out)
     }
 
     fn pops_up(&self, kind: &str) -> bool {
@@ -149,6 +173,9 @@ impl Dialect for Ringme {
 
     fn render(&self, event: &CloudEvent) -> Option<Frozen> {
         let facts = Facts::of(event);
+        if let Some(state) = agent_state(&event.kind) {
+            return Some(self.frozen(event, self.target(state)?, self.agent_form(event, &facts, state)));
+        }
         let direction = facts.direction()?;
         let name = name(&event.kind, direction)?;
         let target = self.target(name)?;
@@ -299,6 +326,43 @@ mod tests {
             .filter_map(|field| field.split_once('='))
             .find(|(it, _)| *it == name)
             .map(|(_, it)| it)
+    }
+
+    #[test]
+    fn an_agent_is_told_of_when_it_comes_and_goes() {
+        let state = |line: &str| line.to_owned();
+        let (_, form) =
+            sent(&settings(URL, WHOLE), Kind::AgentAvailable { line: state("office") }).expect("told");
+        assert_eq!(
+            form,
+            format!(
+                "EventType=available&EventTime={TODAY}&agent_status=available&agent_type=local&agent_id=1138241\
+                 &extension_name=13596*106&Tag=office"
+            )
+        );
+        let gone = || Kind::AgentLoggedOut { line: state("office") };
+        let (_, form) = sent(&settings(URL, ""), gone()).expect("told");
+        assert_eq!(
+            form,
+            format!(
+                "EventType=logged_out&EventTime={TODAY}&agent_status=logged_out&agent_type=local&Tag=office"
+            )
+        );
+        let (target, _) = sent(
+            &settings("https://crm.example", "logged_out = \"/gone/ku5d2rj3iximjf3twyzf2a8vdrfae0s1\""),
+            gone(),
+        )
+        .expect("told");
+        assert_eq!(target, "/gone/ku5d2rj3iximjf3twyzf2a8vdrfae0s1");
+        assert_eq!(
+            sent(
+                &settings("https://crm.example", "hangup = \"/h/ku5d2rj3iximjf3twyzf2a8vdrfae0s1\""),
+                gone()
+            ),
+            None,
+            "it has no URL"
+        );
+        assert_eq!(sent(&settings(URL, "sender = \"queue\""), gone()), None, "a queue is no agent");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::config::upstream_url::is_opaque;
 use crate::config::{self, Config, HttpMethod, Line, Template, UpstreamKind, UpstreamUrl, dialects};
 
 /// The events that can be subscribed to.
-pub const EVENTS: &[&str] = &["dial-in", "dial-out", "answer", "hangup"];
+pub const EVENTS: &[&str] = &["dial-in", "dial-out", "answer", "hangup", "available", "logged_out"];
 /// What the name of a subscription's upstream begins with; no name in a configuration has a colon.
 const NAME: &str = "subscription:";
 /// Random bytes in a URL that is proposed.
