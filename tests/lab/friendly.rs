@@ -78,7 +78,7 @@ pub fn wide_band(account: &str, codec: &str) {
 
     let call = phone.call("605");
     let media = phone.wait_event("call.answered");
-    seconds(3.0);
+    seconds(4.0);
     phone.hang_up(&call);
     asterisk.idle();
     let there = asterisk.recording("record.wav16");
