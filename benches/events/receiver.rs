@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver as Inbox, Sender, channel};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Four kinds of upstreams, as they are configured but for name and URL. Who takes them here does not look at signatures.
-pub const KINDS: [&str; 4] = [
+/// Six kinds of upstreams, as they are configured but for name and URL. Who takes them here does not look at signatures.
+pub const KINDS: [&str; 6] = [
     "kind = \"webhook\"\nsecret = \"whsec_cGxhbnRlZC1zZWNyZXQtb2YtYS1jdXN0b21lcg==\"\nevents = [\"*\"]",
     "kind = \"slack\"\n[upstream.slack]\nlink = \"https://crm.example.com/search?number=$number\"",
     "kind = \"action-url\"\n[upstream.action_url]\nincoming_call = \"/?event=ring&from=$remote_number&name=$display_remote\"\n\
@@ -14,6 +14,9 @@ pub const KINDS: [&str; 4] = [
      missed_call = \"/?event=missed&from=$remote_number\"\nhold = \"/?event=hold\"\nunhold = \"/?event=unhold\"",
     "kind = \"webitel\"\n[upstream.webitel]\ndomain = \"example.webitel.com\"\n\
      channel_answer = '{\"event\": ${event}, \"call\": ${uuid}}'",
+    "kind = \"ringme\"\n[upstream.ringme]\nextension = \"13596*106\"\nextension_id = \"1138241\"",
+    "kind = \"rostelecom\"\n[upstream.rostelecom]\nclient_id = \"000003C405E6525C64C184258C44EC99\"\n\
+     key = \"00000716ABDA6D4DFF10F82BCBBFC532\"",
 ];
 
 /// One delivery.

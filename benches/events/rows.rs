@@ -148,7 +148,7 @@ pub fn deliveries(bench: &Bench) -> Result<Vec<Row>, String> {
     let rate = moments.len() as f64 / lasted;
     Ok(vec![Row {
         what: format!(
-            "{} deliveries to {UPSTREAMS} upstreams of four kinds, one core for the program",
+            "{} deliveries to {UPSTREAMS} upstreams of six kinds, one core for the program",
             moments.len()
         ),
         ours: format!(
