@@ -16,6 +16,7 @@ use super::idempotency::{Kept, Standing};
 use super::monitor::snapshot;
 use super::request::{About, Nothing, Told, body};
 use super::{App, now_utc_us};
+use crate::events::support_log;
 use crate::phone::command::{Callback, Command, Destination, End, RecordAction, Reply};
 
 /// What stands for the one call that can only be meant.
@@ -146,6 +147,18 @@ pub(super) async fn show(About { app, caller, name: id }: About) -> Answer {
         shown.insert("asked_utc_us".into(), now_utc_us().into());
     }
     Ok(Json(shown).into_response())
+}
+
+/// One call as supporters read it.
+pub(super) async fn log(About { app, name: id, .. }: About) -> Answer {
+    let events = app.office.archive.events_of_call(id.clone()).await?;
+    if events.is_empty() {
+        let hint = "GET /api/v1/journal lists the calls of the past";
+        let message = format!("nothing is kept of a call {id}");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no_such_call", message, hint));
+    }
+    let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    Ok((kind, support_log::render(&events)).into_response())
 }
 
 pub(super) async fn answer(about: About, _: Told<Nothing>) -> Answer {

@@ -73,6 +73,10 @@ pub const ROUTES: &[Route] = &[
         ..act("/api/v1/calls", "Call somebody; with an Idempotency-Key a repetition does not dial again")
     },
     look("/api/v1/calls/{id}", "One call: its state, its rows in the journal and its events"),
+    Route {
+        success: (200, "text/plain"),
+        ..look("/api/v1/calls/{id}/log", "One call as a session log of Voximplant, for support")
+    },
     Route { method: "DELETE", ..act("/api/v1/calls/{id}", "End a call, or refuse it if it still rings") },
     act(
         "/api/v1/calls/{id}/answer",
@@ -268,6 +272,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/events", get(stream::events))
         .route("/api/v1/calls", get(calls::list).post(calls::dial))
         .route("/api/v1/calls/{id}", get(calls::show).delete(calls::hang_up))
+        .route("/api/v1/calls/{id}/log", get(calls::log))
         .route("/api/v1/calls/{id}/answer", post(calls::answer))
         .route("/api/v1/calls/{id}/hangup", post(calls::hang_up))
         .route("/api/v1/calls/{id}/reject", post(calls::reject))

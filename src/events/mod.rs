@@ -4,7 +4,8 @@
 //! ([`cause`]), numbers as they were dialled and in E.164 ([`number`]), what waits in a mailbox ([`mailbox`]), whether an
 //! agent is there ([`agent`]), numbering and the CloudEvents form ([`cloud_event`]), what other systems are told and when
 //! ([`upstream`]), the SQL of the journal and the event log ([`store`]) over a connection that it is handed, the newest
-//! events in memory ([`tail`]), and how past calls are searched ([`search`]), written ([`cdr`]) and added up ([`report`]).
+//! events in memory ([`tail`]), and how past calls are searched ([`search`]), written ([`cdr`], [`support_log`]) and added up
+//! ([`report`]).
 //!
 //! It must not know SIP, audio or what a phone does: `phone/` says that something happened and why, and nobody else
 //! invents an event.
@@ -21,6 +22,7 @@ pub mod number;
 pub mod report;
 pub mod search;
 pub mod store;
+pub mod support_log;
 pub mod tail;
 pub mod upstream;
 

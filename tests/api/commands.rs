@@ -177,6 +177,9 @@ fn the_journal_and_one_call_are_shown() {
     {
         assert!(story.replace('─', "").contains(&part.replace('─', "")), "{part} is not in {story}");
     }
+    let log = at(&paper, &["calls", "show", "p1", "--log"]).out;
+    assert_eq!(log, "2026-11-21 08:00:00 Executing JS command: Ring with params [{id = p1-1 ; } ;  ]\n");
+    assert_eq!(at(&paper, &["calls", "show", "nobody", "--log"]).code, Some(1));
     assert_eq!(at(&paper, &["calls", "show", "nobody"]).code, Some(1));
     assert_eq!(at(&paper, &["calls", "--since", "yesterday"]).code, Some(2));
 }

@@ -7,7 +7,7 @@
 pub mod client;
 pub mod doctor;
 mod follow;
-mod journal;
+pub mod journal;
 pub mod ladder;
 pub mod pcap;
 mod show;
@@ -165,9 +165,9 @@ pub enum Command {
     #[command(args_conflicts_with_subcommands = true)]
     Calls {
         #[command(subcommand)]
-        show: Option<CallsCommand>,
+        show: Option<journal::CallsCommand>,
         #[command(flatten)]
-        search: Search,
+        search: journal::Search,
     },
     /// What happened, as events
     Events {
@@ -200,57 +200,6 @@ pub enum Command {
     },
     /// Read the configuration again; with a mistake in it the old one stays
     Reload,
-}
-
-/// What `tipring calls` looks for.
-#[derive(Debug, Default, clap::Args)]
-pub struct Search {
-    /// Since a time, a date, or an age such as 2h or 7d
-    #[arg(long, value_name = "T")]
-    since: Option<String>,
-    /// With this number on either side
-    #[arg(long, value_name = "N")]
-    number: Option<String>,
-    /// The page that a page before named
-    #[arg(long, value_name = "C")]
-    cursor: Option<u64>,
-    /// Rows, 1 to 1000
-    #[arg(long, value_name = "N")]
-    limit: Option<u32>,
-    /// Before a time, written likewise
-    #[arg(long, value_name = "T")]
-    until: Option<String>,
-    /// Print CSV
-    #[arg(long)]
-    csv: bool,
-    /// Print CSV in the columns of csv, asterisk or freeswitch
-    #[arg(long, value_name = "NAME", conflicts_with = "csv")]
-    format: Option<String>,
-}
-
-/// Below `tipring calls`.
-#[derive(Debug, Subcommand)]
-pub enum CallsCommand {
-    /// One call with its legs, causes, quality, events and SIP ladder
-    Show {
-        /// The call
-        id: String,
-    },
-    /// How calls add up: the answered share, averages
-    Report {
-        /// Rows: day, hour (of the day) or line
-        #[arg(long, value_name = "WHAT")]
-        by: Option<String>,
-        /// Since a time, a date, or an age such as 2h or 7d
-        #[arg(long, value_name = "T")]
-        since: Option<String>,
-        /// Before a time, written likewise
-        #[arg(long, value_name = "T")]
-        until: Option<String>,
-        /// Of one line
-        #[arg(long, value_name = "NAME")]
-        line: Option<String>,
-    },
 }
 
 /// Below `tipring upstream`.
@@ -467,16 +416,7 @@ async fn perform(command: Command, terminal: &Terminal) -> Result<(), CommandErr
             let decided = client.post("/api/v1/route", &body).await?;
             terminal.answer(&decided, || show::routes(&decided, terminal.paint))
         }
-        Command::Calls { show: Some(CallsCommand::Show { id }), .. } => show_call(terminal, &id).await,
-        Command::Calls { show: Some(CallsCommand::Report { by, since, until, line }), .. } => {
-            let mut query = client::Query::default();
-            for (name, value) in [("by", by), ("since", since), ("until", until), ("line", line)] {
-                query.add(name, value);
-            }
-            let sums = client.get(&query.path("/api/v1/journal/report")).await?;
-            terminal.answer(&sums, || journal::report(&sums, terminal.paint))
-        }
-        Command::Calls { show: None, search } => calls(terminal, search).await,
+        Command::Calls { show, search } => journal::calls(terminal, show, search).await,
         Command::Events { follow, since } => follow::events(terminal, follow, since).await,
         Command::Trace { line, call, follow, pcap } => {
             follow::trace(terminal, follow::Wanted { line, call }, follow, pcap).await
@@ -540,41 +480,6 @@ async fn upstream(terminal: &Terminal, action: UpstreamCommand) -> Result<(), Co
     };
     let view = client.post(&path(&name, word), &body).await?;
     terminal.answer(&view, || show::upstreams(std::slice::from_ref(&view), terminal.paint))
-}
-
-async fn calls(terminal: &Terminal, search: Search) -> Result<(), CommandError> {
-    let mut query = client::Query::default();
-    query.add("since", search.since);
-    query.add("until", search.until);
-    query.add("number", search.number);
-    query.add("cursor", search.cursor.map(|it| it.to_string()));
-    query.add("limit", search.limit.map(|it| it.to_string()));
-    let csv = search.csv || search.format.is_some();
-    query.add("format", search.format);
-    let path = query.path("/api/v1/journal");
-    if csv {
-        let csv = terminal.client.get_text(&path, "text/csv").await?;
-        return terminal.print(&csv);
-    }
-    let page = terminal.client.get(&path).await?;
-    terminal.answer(&page, || journal::page(&page, terminal.paint))
-}
-
-async fn show_call(terminal: &Terminal, id: &str) -> Result<(), CommandError> {
-    let client = &terminal.client;
-    let mut call = client.get(&format!("/api/v1/calls/{}", client::escaped(id))).await?;
-    let mut query = client::Query::default();
-    query.add("call", Some(id.to_owned()));
-    let trace = client.get(&query.path("/api/v1/trace")).await?;
-    call["trace"] = trace["messages"].clone();
-    terminal.answer(&call, || {
-        let mut text = show::story(&call, terminal.paint);
-        let mut ladder = ladder::Ladder::new(terminal.paint);
-        for message in call["trace"].as_array().into_iter().flatten() {
-            text.push_str(&ladder.draw(message));
-        }
-        text
-    })
 }
 
 impl Terminal {
