@@ -1,5 +1,5 @@
 //! The reading side of the store, for whoever tells events on: requests travel to the thread that owns the
-//! [`Store`](super::store::Store), answers come back, and the number of the newest committed event can be awaited.
+//! [`Store`], answers come back, and the number of the newest committed event can be awaited.
 //!
 //! Nothing is told before it is committed, and catching up and following are one path: wait until there is something
 //! newer than the last number one has, then ask for it.
