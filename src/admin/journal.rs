@@ -246,7 +246,7 @@ async fn erased(app: &App, whose: Erase) -> Answer {
         }
     }
     if !kept.is_empty() {
-        let hint = format!("delete it by hand in {}", recordings::folder(&config).display());
+        let hint = format!("delete it by hand in {}", config.recordings().display());
         return Err(Problem::unavailable("recording_kept", kept.join("; "), hint));
     }
     let recordings = erased.recordings.len();

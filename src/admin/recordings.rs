@@ -33,13 +33,7 @@ const SOUND_SIZE: std::ops::Range<usize> = HEAD - 4..HEAD;
 /// The file of a recording; `None` if this is no name of one.
 pub(super) fn file(config: &Config, id: &str) -> Option<PathBuf> {
     let plain = !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
-    plain.then(|| folder(config).join(format!("{id}.wav")))
-}
-
-/// Where recordings are.
-pub(super) fn folder(config: &Config) -> PathBuf {
-    let beside = || PathBuf::from(&config.device.data).join("recordings");
-    config.recording.folder.as_ref().map_or_else(beside, PathBuf::from)
+    plain.then(|| config.recordings().join(format!("{id}.wav")))
 }
 
 #[derive(Deserialize)]
@@ -118,7 +112,7 @@ pub(super) async fn delete(State(app): State<App>, Named(id): Named) -> Answer {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(absent(&id)),
         Err(error) => {
-            let hint = format!("delete it by hand in {}", folder(&config).display());
+            let hint = format!("delete it by hand in {}", config.recordings().display());
             return Err(Problem::unavailable("recording_kept", format!("{id}: {error}"), hint));
         }
     }

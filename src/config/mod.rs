@@ -68,6 +68,8 @@ pub use words::{
 };
 pub use zone::Zone;
 
+use std::path::PathBuf;
+
 use reader::{Node, Reader, Scope, Section, Setting, section};
 use source::Source;
 
@@ -145,6 +147,12 @@ pub struct Changes {
 }
 
 impl Config {
+    /// Where recordings are kept.
+    pub fn recordings(&self) -> PathBuf {
+        let beside = || PathBuf::from(&self.device.data).join("recordings");
+        self.recording.folder.as_ref().map_or_else(beside, PathBuf::from)
+    }
+
     /// Reads a text. Files of secrets are not read: such a [`Secret`] is empty and names its file.
     ///
     /// # Errors

@@ -501,11 +501,7 @@ impl Control {
 
     /// Where recordings are kept.
     fn shelf(&self) -> sound_thread::Shelf {
-        let recording = &self.config.recording;
-        let folder = match &recording.folder {
-            Some(folder) => PathBuf::from(folder),
-            None => PathBuf::from(&self.config.device.data).join("recordings"),
-        };
+        let (recording, folder) = (&self.config.recording, self.config.recordings());
         sound_thread::Shelf { folder, retention: recording.retention, bytes: recording.size.bytes }
     }
 
