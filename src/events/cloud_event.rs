@@ -2,7 +2,8 @@
 
 use uuid::Uuid;
 
-use super::catalogue::{Event, Kind};
+use super::catalogue::Event;
+use super::kind::Kind;
 use crate::chance::Chance;
 use crate::now::Now;
 

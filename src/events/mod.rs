@@ -1,6 +1,6 @@
 //! What happened, told once: the catalogue of events, how an event is rendered, and the store that keeps it.
 //!
-//! This room owns the names and fields that other systems see ([`catalogue`]), the words for why a call ended
+//! This room owns the names and fields that other systems see ([`catalogue`], [`kind`]), the words for why a call ended
 //! ([`cause`]), numbers as they were dialled and in E.164 ([`number`]), what waits in a mailbox ([`mailbox`]), whether an
 //! agent is there ([`agent`]), numbering and the CloudEvents form ([`cloud_event`]), what other systems are told and when
 //! ([`upstream`]), the SQL of the journal and the event log ([`store`]) over a connection that it is handed, the newest
@@ -16,6 +16,7 @@ pub mod catalogue;
 pub mod cause;
 pub mod cdr;
 pub mod cloud_event;
+pub mod kind;
 pub mod leg;
 pub mod mailbox;
 pub mod number;
@@ -27,9 +28,10 @@ pub mod tail;
 pub mod upstream;
 
 pub use agent::AgentState;
-pub use catalogue::{Event, Kind, Suspension, Transfer, TransferWay};
+pub use catalogue::{Event, Suspension, Transfer, TransferWay};
 pub use cause::{CallResult, Cause, EndedBy};
 pub use cloud_event::{CloudEvent, Recorded, Recorder};
+pub use kind::Kind;
 pub use leg::{Direction, Diverted, Leg, Origin, Party, Quality, Side, Way};
 pub use mailbox::Mailbox;
 pub use number::Number;
