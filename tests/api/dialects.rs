@@ -1,7 +1,5 @@
 //! Each further kind of upstream against a receiver that reads as that system does.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 use tipring::events::{CallResult, Cause, Direction, EndedBy, Event, Kind, Leg, Origin, Party};
 
@@ -101,37 +99,6 @@ fn slack_is_told_of_calls_to_return_and_its_refusals_are_explained() {
     }
 }
 
-/// The query of a GET, decoded as a web server does it.
-fn query(got: &Got) -> BTreeMap<String, String> {
-    pairs(got.target.split_once('?').expect("a query").1)
-}
-
-/// The fields of a query or a form, decoded as a web server does it.
-pub fn pairs(text: &str) -> BTreeMap<String, String> {
-    text.split('&')
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').expect("a name and a value");
-            (name.to_owned(), decoded(value))
-        })
-        .collect()
-}
-
-fn decoded(value: &str) -> String {
-    let mut octets = Vec::new();
-    let mut rest = value.bytes();
-    while let Some(octet) = rest.next() {
-        octets.push(match octet {
-            b'%' => {
-                let digits = [rest.next().expect("a digit"), rest.next().expect("a digit")];
-                u8::from_str_radix(str::from_utf8(&digits).expect("ASCII"), 16).expect("hexadecimal")
-            }
-            b'+' => b' ',
-            other => other,
-        });
-    }
-    String::from_utf8(octets).expect("UTF-8")
-}
-
 /// What a CRM that knows desk phones looks at: a GET without a body, with its password.
 fn desk_phone(got: &Got) {
     assert_eq!((got.method.as_str(), got.text.as_str(), got.content_type.as_str()), ("GET", "", ""));
@@ -181,14 +148,14 @@ fn a_crm_of_desk_phones_is_asked_for_what_happens_with_hostile_names_in_their_pl
         vec![("e", "missed_call"), ("from", "+74951234567"), ("line", "main")],
     ];
     for (got, expected) in got[1..].iter().zip(expected) {
-        let mut query = query(got);
+        let mut query = got.query();
         assert_eq!(query.remove("key").as_deref(), Some("planted-key"));
         let expected = expected.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(query, expected.collect());
     }
     let tested = at(&paper, &["upstream", "test", "crm"]);
     assert_eq!(tested.code, Some(0), "{}", tested.err);
-    let test = query(&receiver.got()[4]);
+    let test = receiver.got()[4].query();
     assert_eq!((test["e"].as_str(), test["from"].as_str()), ("test", ""));
     for path in ["/api/v1/upstreams", "/api/v1/config", "/metrics"] {
         assert!(!paper.local("GET", path, None).text.contains("planted-key"), "{path}");

@@ -9,6 +9,7 @@ mod dialects;
 mod kills;
 mod mqtt;
 mod office;
+#[path = "../systems/receiver.rs"]
 mod receiver;
 mod recordings;
 mod rights;

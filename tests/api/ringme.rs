@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use tipring::events::{CallResult, Event, Kind, Leg, Number, Origin};
 
-use crate::dialects::{ended, pairs};
+use crate::dialects::ended;
 use crate::leg;
 use crate::office::{Answer, Paper, THEN, TOKEN, until};
-use crate::receiver::{Got, Receiver, Reply};
+use crate::receiver::{Got, Receiver, Reply, pairs};
 use crate::upstreams::{at, open, view};
 
 /// A call as an integration registers it.

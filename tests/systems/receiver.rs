@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,6 +40,11 @@ impl Got {
         self.fields.get(name).map_or("", String::as_str)
     }
 
+    /// The query of its target, decoded as a web server does it.
+    pub fn query(&self) -> BTreeMap<String, String> {
+        pairs(self.target.split_once('?').expect("a query").1)
+    }
+
     pub fn event(&self) -> Value {
         serde_json::from_str(&self.text).expect("JSON")
     }
@@ -73,7 +78,7 @@ pub struct Receiver {
     got: Arc<Mutex<Vec<Got>>>,
     manner: Arc<Mutex<Manner>>,
     pub connections: Arc<AtomicUsize>,
-    ended: Arc<AtomicBool>,
+    listener: Arc<TcpListener>,
 }
 
 /// A connection, with TLS or without.
@@ -101,24 +106,30 @@ impl Receiver {
         look: Look,
         manner: impl FnMut(&Got, usize) -> Reply + Send + 'static,
     ) -> Receiver {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Receiver::on(TcpListener::bind("127.0.0.1:0").expect("a port"), tls, look, manner)
+    }
+
+    /// One that listens there already.
+    pub fn on(
+        listener: TcpListener,
+        tls: Option<Arc<ServerConfig>>,
+        look: Look,
+        manner: impl FnMut(&Got, usize) -> Reply + Send + 'static,
+    ) -> Receiver {
+        let listener = Arc::new(listener);
         let receiver = Receiver {
             address: listener.local_addr().expect("an address"),
             got: Arc::default(),
             manner: Arc::new(Mutex::new(Box::new(manner))),
             connections: Arc::default(),
-            ended: Arc::default(),
+            listener: listener.clone(),
         };
         let (got, manner) = (receiver.got.clone(), receiver.manner.clone());
-        let (connections, ended) = (receiver.connections.clone(), receiver.ended.clone());
+        let connections = receiver.connections.clone();
         std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if ended.load(Ordering::Relaxed) {
-                    return;
-                }
+            while let Ok((stream, _)) = listener.accept() {
                 connections.fetch_add(1, Ordering::Relaxed);
                 let (got, manner) = (got.clone(), manner.clone());
-                let stream = stream.expect("a visitor");
                 stream.set_nodelay(true).expect("no delay");
                 stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a limit");
                 let stream: Box<dyn Stream> = match &tls {
@@ -174,8 +185,8 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
-        let _ = TcpStream::connect(self.address);
+        // Whoever waits for a visitor is told that none will come.
+        let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
     }
 }
 
@@ -274,4 +285,30 @@ fn is_signed(got: &Got) -> bool {
     let inner = Sha256::digest([pad(0x36), signed.into_bytes()].concat());
     let outer = Sha256::digest([pad(0x5c), inner.to_vec()].concat());
     got.signature.split(' ').any(|it| it == format!("v1,{}", BASE64_STANDARD.encode(outer)))
+}
+
+/// The fields of a query or a form, decoded as a web server does it.
+pub fn pairs(text: &str) -> BTreeMap<String, String> {
+    text.split('&')
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').expect("a name and a value");
+            (name.to_owned(), decoded(value))
+        })
+        .collect()
+}
+
+fn decoded(value: &str) -> String {
+    let mut octets = Vec::new();
+    let mut rest = value.bytes();
+    while let Some(octet) = rest.next() {
+        octets.push(match octet {
+            b'%' => {
+                let digits = [rest.next().expect("a digit"), rest.next().expect("a digit")];
+                u8::from_str_radix(str::from_utf8(&digits).expect("ASCII"), 16).expect("hexadecimal")
+            }
+            b'+' => b' ',
+            other => other,
+        });
+    }
+    String::from_utf8(octets).expect("UTF-8")
 }
