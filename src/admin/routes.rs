@@ -147,7 +147,7 @@ pub const ROUTES: &[Route] = &[
             ("line", "name of the line"),
             ("cursor", "`next` of the page before"),
             ("limit", "rows, 1 to 1000; 100 without it"),
-            ("format", "json, or CSV in the columns of csv, asterisk or freeswitch"),
+            ("format", "json, or CSV in the columns of csv, asterisk, freeswitch, rostelecom or telphin"),
             ("links", "seconds: links to the recordings that hold so long, for the role operate"),
         ],
         ..look("/api/v1/journal", "Past calls, newest first; Accept: text/csv gives CSV")

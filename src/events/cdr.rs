@@ -5,6 +5,8 @@
 //! | `csv` | spreadsheets: a head, commas (RFC 4180), seconds with decimals, UTC |
 //! | `asterisk` | what reads `Master.csv` of Asterisk's `cdr_csv`: 18 columns without a head, local time, whole seconds |
 //! | `freeswitch` | what reads the `example` template of FreeSWITCH's `mod_cdr_csv`: 15 columns without a head, local time |
+//! | `rostelecom` | what reads the call history of Rostelecom's virtual PBX: 16 columns, semicolons, Unix time |
+//! | `telphin` | what reads `call_history` of Telphin: its fields as columns with a head, UTC |
 //!
 //! Asterisk and FreeSWITCH know contexts, applications and account codes; a phone does not, and leaves them empty.
 
@@ -12,8 +14,9 @@ use crate::config::zone::Zone;
 use crate::events::cloud_event::rfc3339;
 use crate::events::store::Entry;
 use crate::events::upstream::facts::{Facts, number};
+use crate::events::upstream::rostelecom::call_info::{CallInfo, Place};
 use crate::events::upstream::webitel::hangup_cause;
-use crate::events::{CallResult, Party};
+use crate::events::{CallResult, Direction, EndedBy, Party};
 use crate::now::CLOCK_WAS_SET;
 
 /// A leg with what is shown beside it.
@@ -33,6 +36,8 @@ pub struct Shape {
     /// How it is asked for.
     pub name: &'static str,
     head: bool,
+    /// What parts two cells.
+    separator: char,
     /// Whether texts stand in quotes in any case.
     quotes: bool,
     columns: &'static [Column],
@@ -48,9 +53,11 @@ enum Cell {
 
 /// All of them.
 pub const SHAPES: &[Shape] = &[
-    Shape { name: "csv", head: true, quotes: false, columns: OWN },
-    Shape { name: "asterisk", head: false, quotes: true, columns: ASTERISK },
-    Shape { name: "freeswitch", head: false, quotes: true, columns: FREESWITCH },
+    Shape { name: "csv", head: true, separator: ',', quotes: false, columns: OWN },
+    Shape { name: "asterisk", head: false, separator: ',', quotes: true, columns: ASTERISK },
+    Shape { name: "freeswitch", head: false, separator: ',', quotes: true, columns: FREESWITCH },
+    Shape { name: "rostelecom", head: true, separator: ';', quotes: false, columns: ROSTELECOM },
+    Shape { name: "telphin", head: true, separator: ',', quotes: false, columns: TELPHIN },
 ];
 
 const OWN: &[Column] = &[
@@ -115,15 +122,51 @@ const FREESWITCH: &[Column] = &[
     ("end_stamp", |row| local(row, row.entry.ended_utc_us)),
     ("duration", |row| text(&(row.entry.total_us / 1_000_000).to_string())),
     ("billsec", |row| text(&(row.entry.talk_us / 1_000_000).to_string())),
-    ("hangup_cause", |row| {
-        let cause = row.entry.result.and_then(|it| hangup_cause(it, &Facts::of_entry(row.entry)));
-        maybe(cause.and_then(|(name, _)| name))
-    }),
+    ("hangup_cause", |row| maybe(freeswitch_cause(row))),
     ("uuid", |row| text(&row.entry.leg.leg_id)),
     ("bleg_uuid", |_| maybe(None)),
     ("accountcode", |_| maybe(None)),
     ("read_codec", |row| maybe(row.entry.quality.as_ref().map(|it| it.codec.as_str()))),
     ("write_codec", |row| maybe(row.entry.quality.as_ref().map(|it| it.codec.as_str()))),
+];
+
+const ROSTELECOM: &[Column] = &[
+    ("session_id", |row| text(&row.entry.call_id)),
+    ("call_type", |row| info(row, |it| it.call_type.to_string())),
+    ("direction", |row| info(row, |it| it.direction.to_string())),
+    ("state", |row| info(row, |it| it.state.to_string())),
+    ("orig_number", |row| info(row, |it| it.orig_number)),
+    ("orig_pin", |row| info(row, |it| it.orig_pin.unwrap_or_default())),
+    ("dest_number", |row| info(row, |it| it.dest_number)),
+    ("answering_sipuri", |row| info(row, |it| it.answering_sipuri.unwrap_or_default())),
+    ("answering_pin", |row| info(row, |it| it.answering_pin.unwrap_or_default())),
+    ("start_call_date", |row| info(row, |it| it.start_call_date)),
+    ("duration", |row| info(row, |it| it.duration.to_string())),
+    ("is_voicemail", |row| info(row, |it| it.is_voicemail.to_string())),
+    ("is_record", |row| info(row, |it| it.is_record.to_string())),
+    ("is_fax", |row| info(row, |it| it.is_fax.to_string())),
+    ("status_code", |row| info(row, |it| it.status_code)),
+    ("status_string", |row| info(row, |it| it.status_string)),
+];
+
+const TELPHIN: &[Column] = &[
+    ("call_uuid", |row| text(&row.entry.call_id)),
+    ("flow", |row| text(row.entry.leg.direction.as_str())),
+    ("init_time_gmt", |row| gmt(Some(row.entry.started_utc_us))),
+    ("start_time_gmt", |row| gmt(Some(row.entry.started_utc_us))),
+    ("bridged_time_gmt", |row| gmt(row.entry.answered_utc_us)),
+    ("hangup_time_gmt", |row| gmt(row.entry.ended_utc_us)),
+    ("duration", |row| Cell::Number(row.entry.total_us / 1_000_000)),
+    ("bridged_duration", |row| Cell::Number(row.entry.talk_us / 1_000_000)),
+    ("extension_name", |row| text(&row.entry.leg.line)),
+    ("from_username", |row| maybe(number(&row.entry.leg.caller))),
+    ("from_screen_name", |row| maybe(row.entry.leg.caller.name.as_deref())),
+    ("to_username", |row| maybe(number(&row.entry.leg.called))),
+    ("did_number", |row| maybe(row.entry.leg.did.as_ref().map(|it| it.dialled.as_str()))),
+    ("result", |row| maybe(row.entry.result.map(telphin_result))),
+    ("hangup_cause", |row| maybe(freeswitch_cause(row))),
+    ("hangup_disposition", |row| maybe(telphin_disposition(row.entry))),
+    ("record_uuid", |row| maybe(row.entry.recording_id.as_deref())),
 ];
 
 impl Shape {
@@ -134,19 +177,35 @@ impl Shape {
 
     /// Rows, each ended by CR and LF.
     pub fn render<'a>(&self, rows: impl Iterator<Item = Row<'a>>) -> String {
+        let separator = self.separator.to_string();
         let mut csv = String::new();
         if self.head {
             let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
-            csv.push_str(&names.join(","));
+            csv.push_str(&names.join(&separator));
             csv.push_str("\r\n");
         }
         for row in rows {
-            let cells: Vec<String> =
-                self.columns.iter().map(|(_, cell)| written(&cell(&row), self.quotes)).collect();
-            csv.push_str(&cells.join(","));
+            let cells: Vec<String> = self.columns.iter().map(|(_, cell)| self.written(&cell(&row))).collect();
+            csv.push_str(&cells.join(&separator));
             csv.push_str("\r\n");
         }
         csv
+    }
+
+    /// A cell. What a stranger names itself must not become a formula in a spreadsheet; a telephone number stays one.
+    fn written(&self, cell: &Cell) -> String {
+        let cell = match cell {
+            Cell::Number(number) => return number.to_string(),
+            Cell::Text(text) => text,
+        };
+        let number = cell.strip_prefix('+').is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit()));
+        let formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']) && !number;
+        let cell = if formula { format!("'{cell}") } else { cell.clone() };
+        if self.quotes || cell.contains([self.separator, '"', '\r', '\n']) {
+            format!("\"{}\"", cell.replace('"', "\"\""))
+        } else {
+            cell
+        }
     }
 }
 
@@ -172,6 +231,55 @@ fn local(row: &Row<'_>, utc_us: Option<i64>) -> Cell {
     maybe(known.map(|us| row.zone.civil(us).strftime("%Y-%m-%d %H:%M:%S").to_string()).as_deref())
 }
 
+/// A moment in UTC; empty where it is not known.
+fn gmt(utc_us: Option<i64>) -> Cell {
+    let known = utc_us.filter(|us| *us >= CLOCK_WAS_SET).map(rfc3339);
+    let day_and_time = known.as_deref().and_then(|it| Some((it.get(..10)?, it.get(11..19)?)));
+    maybe(day_and_time.map(|(day, time)| format!("{day} {time}")).as_deref())
+}
+
+/// Something that Rostelecom tells of a leg, as a call of its own.
+fn info(row: &Row<'_>, what: fn(CallInfo) -> String) -> Cell {
+    let info = CallInfo::of(std::slice::from_ref(row.entry), Place::default());
+    maybe(info.map(what).as_deref())
+}
+
+/// What FreeSWITCH calls the cause.
+fn freeswitch_cause(row: &Row<'_>) -> Option<&'static str> {
+    hangup_cause(row.entry.result?, &Facts::of_entry(row.entry))?.0
+}
+
+/// What Telphin calls a result.
+fn telphin_result(result: CallResult) -> &'static str {
+    match result {
+        CallResult::Answered | CallResult::MediaLost => "answered",
+        CallResult::Busy => "busy",
+        CallResult::NoAnswer | CallResult::Cancelled => "not answered",
+        CallResult::AnsweredElsewhere => "answered elsewhere",
+        CallResult::Rejected | CallResult::Barred => "rejected",
+        CallResult::InvalidNumber
+        | CallResult::Unreachable
+        | CallResult::Congestion
+        | CallResult::NoFunds
+        | CallResult::Failed => "failed",
+    }
+}
+
+/// What Telphin calls the way in which a leg ended; `None` where nobody knows who ended it.
+fn telphin_disposition(entry: &Entry) -> Option<&'static str> {
+    let by_caller = match entry.cause.by? {
+        EndedBy::Local => entry.leg.direction == Direction::Out,
+        EndedBy::Remote => entry.leg.direction == Direction::In,
+        EndedBy::Network => return Some("internal_cancel"),
+    };
+    Some(match (entry.answered_utc_us.is_some(), by_caller) {
+        (true, true) => "caller_bye",
+        (true, false) => "callee_bye",
+        (false, true) => "caller_cancel",
+        (false, false) => "callee_refuse",
+    })
+}
+
 /// What Asterisk calls a result.
 fn disposition(result: CallResult) -> &'static str {
     match result {
@@ -184,22 +292,6 @@ fn disposition(result: CallResult) -> &'static str {
         | CallResult::Unreachable
         | CallResult::NoFunds
         | CallResult::Failed => "FAILED",
-    }
-}
-
-/// A cell. What a stranger names itself must not become a formula in a spreadsheet; a telephone number stays one.
-fn written(cell: &Cell, quotes: bool) -> String {
-    let cell = match cell {
-        Cell::Number(number) => return number.to_string(),
-        Cell::Text(text) => text,
-    };
-    let number = cell.strip_prefix('+').is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit()));
-    let formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']) && !number;
-    let cell = if formula { format!("'{cell}") } else { cell.clone() };
-    if quotes || cell.contains([',', '"', '\r', '\n']) {
-        format!("\"{}\"", cell.replace('"', "\"\""))
-    } else {
-        cell
     }
 }
 
@@ -265,8 +357,43 @@ mod tests {
     }
 
     #[test]
+    fn the_columns_of_rostelecom_are_the_sixteen_of_its_history() {
+        let rows = rendered("rostelecom", &entry());
+        assert_eq!(
+            rows,
+            "session_id;call_type;direction;state;orig_number;orig_pin;dest_number;answering_sipuri;answering_pin;\
+             start_call_date;duration;is_voicemail;is_record;is_fax;status_code;status_string\r\n\
+             c1;1;1;1;sip:74951234567@pbx.example;;sip:74957654321@pbx.example;101@pbx.example;101;1795132800;10;\
+             false;true;false;0;\r\n"
+        );
+        let mut missed = entry();
+        (missed.result, missed.answered_utc_us) = (Some(CallResult::Rejected), None);
+        missed.cause = Cause::remote(603, "no; \"never\"");
+        let row = rendered("rostelecom", &missed);
+        assert!(row.ends_with(";;;1795132800;0;false;true;false;603;\"no; \"\"never\"\"\"\r\n"), "{row}");
+    }
+
+    #[test]
+    fn the_columns_of_telphin_are_the_fields_of_its_call_history() {
+        let rows = rendered("telphin", &entry());
+        assert_eq!(
+            rows,
+            "call_uuid,flow,init_time_gmt,start_time_gmt,bridged_time_gmt,hangup_time_gmt,duration,bridged_duration,\
+             extension_name,from_username,from_screen_name,to_username,did_number,result,hangup_cause,\
+             hangup_disposition,record_uuid\r\n\
+             c1,in,2026-11-20 00:00:00,2026-11-20 00:00:00,2026-11-20 00:00:04,2026-11-20 00:00:10,10,6,\
+             office,+74951234567,Anna & Co,101,+74957654321,answered,NORMAL_CLEARING,caller_bye,c1-1\r\n"
+        );
+        let mut missed = entry();
+        (missed.result, missed.answered_utc_us, missed.talk_us) = (Some(CallResult::Cancelled), None, 0);
+        let row = rendered("telphin", &missed);
+        assert!(row.contains(",2026-11-20 00:00:00,,2026-11-20 00:00:10,10,0,"), "{row}");
+        assert!(row.contains(",not answered,ORIGINATOR_CANCEL,caller_cancel,"), "{row}");
+    }
+
+    #[test]
     fn a_cell_is_never_a_formula_and_never_breaks_a_row() {
-        let quoted = |cell: &str| written(&text(cell), false);
+        let quoted = |cell: &str| Shape::named("csv").expect("a shape").written(&text(cell));
         assert_eq!(quoted("+74951234567"), "+74951234567");
         assert_eq!(quoted("=HYPERLINK(\"x\")"), "\"'=HYPERLINK(\"\"x\"\")\"");
         assert_eq!(quoted("+1+cmd|' /C calc'!A0"), "'+1+cmd|' /C calc'!A0");

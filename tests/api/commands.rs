@@ -164,7 +164,11 @@ fn the_journal_and_one_call_are_shown() {
     assert!(asterisk.starts_with("\"\",\"") && asterisk.contains("\"BUSY\",\"DOCUMENTATION\""), "{asterisk}");
     let wrong = at(&paper, &["calls", "--format", "xls"]);
     assert_eq!(wrong.code, Some(2));
-    assert!(wrong.err.contains("write json, csv, asterisk, freeswitch"), "{}", wrong.err);
+    assert!(
+        wrong.err.contains("write json, csv, asterisk, freeswitch, rostelecom, telphin"),
+        "{}",
+        wrong.err
+    );
     let report = at(&paper, &["calls", "report", "--by", "line"]).out;
     assert!(
         report.contains("MISSED") && report.lines().nth(1).is_some_and(|it| it.starts_with("main")),

@@ -28,7 +28,7 @@ pub struct Search {
     /// Print CSV
     #[arg(long)]
     csv: bool,
-    /// Print CSV in the columns of csv, asterisk or freeswitch
+    /// Print CSV in the columns of csv, asterisk, freeswitch, rostelecom or telphin
     #[arg(long, value_name = "NAME", conflicts_with = "csv")]
     format: Option<String>,
 }

@@ -3,15 +3,18 @@
 //! The signature is a plain hash over the exact bytes of the body, so these are frozen and never written anew. Moments are
 //! those of Moscow, without saying so. What this phone does not know is an empty text, as theirs are.
 
+pub mod call_info;
+
 use ring::digest;
 use serde::Serialize;
 
 use super::dialect::{Dialect, Frozen, Request};
-use super::facts::{Facts, host, spelled};
+use super::facts::{Facts, spelled};
 use crate::config;
 use crate::events::cloud_event::rfc3339;
-use crate::events::{CloudEvent, Direction, Number, Party};
+use crate::events::{CloudEvent, Direction, Number};
 use crate::now::{CLOCK_WAS_SET, Now};
+use call_info::{Place, inside_pin};
 
 /// Moscow is so far ahead of UTC.
 const MOSCOW_US: i64 = 3 * 3_600_000_000;
@@ -62,14 +65,8 @@ impl Rostelecom {
         Frozen { id: event.id.to_string(), target: self.target.clone(), body }
     }
 
-    /// Somebody's SIP URI, in digits alone where the number is a public one; empty where it is withheld.
-    fn address(&self, party: &Party, number: Option<&Number>) -> String {
-        let Some(user) = number.map(spelled) else { return String::new() };
-        let user = escaped(user.strip_prefix('+').unwrap_or(user));
-        match self.domain.as_deref().or_else(|| host(party)) {
-            Some(host) => format!("sip:{user}@{host}"),
-            None => format!("sip:{user}"),
-        }
+    fn place(&self) -> Place<'_> {
+        Place { domain: self.domain.as_deref(), pin: self.pin.as_deref() }
     }
 }
 
@@ -91,13 +88,13 @@ impl Dialect for Rostelecom {
         if event.kind == "call.ringing" && direction == Direction::Out {
             return None;
         }
-        let remote_pin = remote.number.as_ref().map(|it| it.dialled.as_str()).filter(|it| is_pin(it));
+        let (place, remote_pin) = (self.place(), inside_pin(remote));
         let kind = match (remote_pin, direction) {
             (Some(_), _) => "internal",
             (None, Direction::In) => "incoming",
             (None, Direction::Out) => "outbound",
         };
-        let own_pin = self.pin.as_deref().or_else(|| own.number.as_ref().map(|it| it.dialled.as_str()));
+        let own_pin = place.own_pin(own);
         let pins = match direction {
             Direction::In => (remote_pin, own_pin),
             Direction::Out => (own_pin, remote_pin),
@@ -108,9 +105,9 @@ impl Dialect for Rostelecom {
             timestamp: &moscow(event.utc_us),
             r#type: kind,
             state,
-            from_number: &self.address(&facts.caller, facts.caller.number.as_ref()),
+            from_number: &place.address(&facts.caller, facts.caller.number.as_ref()),
             from_pin: pins.0.unwrap_or_default(),
-            request_number: &self.address(&facts.called, requested),
+            request_number: &place.address(&facts.called, requested),
             request_pin: pins.1.unwrap_or_default(),
             disconnect_reason: "",
             is_record: if facts.recording_id.is_some() { "true" } else { "" },
@@ -177,6 +174,12 @@ fn is_pin(number: &str) -> bool {
     (2..=LONGEST_PIN).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// A number as they write it: of a public one the digits alone.
+fn spoken_of(number: &Number) -> &str {
+    let user = spelled(number);
+    user.strip_prefix('+').unwrap_or(user)
+}
+
 /// What somebody calls himself, as the user of a SIP URI (RFC 3261 §25.1).
 fn escaped(user: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!~*'()+".contains(&byte);
@@ -192,7 +195,7 @@ mod tests {
     use crate::config::{Config, Redaction};
     use crate::events::upstream::filter::Filter;
     use crate::events::upstream::samples::{leg, recorded};
-    use crate::events::{CallResult, Cause, Event, Kind, Leg, Origin};
+    use crate::events::{CallResult, Cause, Event, Kind, Leg, Origin, Party};
 
     const CLIENT: &str = "000003C405E6525C64C184258C44EC99";
     const KEY: &str = "00000716ABDA6D4DFF10F82BCBBFC532";
