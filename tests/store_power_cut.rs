@@ -449,6 +449,7 @@ fn leg(batch: u64) -> Leg {
         diverted: None,
         connected: None,
         callback_id: None,
+        follows: None,
     }
 }
 

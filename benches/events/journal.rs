@@ -116,6 +116,7 @@ fn entry(at: u64) -> Entry {
         diverted: None,
         connected: None,
         callback_id: None,
+        follows: None,
     };
     let started = BEGIN + i64::try_from(at).unwrap_or(0) * 30_000_000;
     Entry {

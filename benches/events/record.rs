@@ -50,6 +50,7 @@ fn story(call: &str, missed: bool) -> [Kind; STORY] {
         diverted: None,
         connected: None,
         callback_id: None,
+        follows: None,
     };
     let result = if missed { CallResult::NoAnswer } else { CallResult::Answered };
     let (total_us, ring_us, talk_us, hold_us) = (60_000_000, 5_000_000, 55_000_000, 10_000_000);

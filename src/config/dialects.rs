@@ -204,6 +204,8 @@ section! {
         available: Option<Template> = optional "\"/ext-event/ku5d2rj3iximjf3twyzf2a8vdrfae0s1\"", if valid_target;
         /// The agent is not there.
         logged_out: Option<Template> = optional "\"/ext-event/twyzf2a8vdrfae0s1ku5d2rj3iximjf3\"", if valid_target;
+        /// A message has come into its mailbox.
+        voicemail: Option<Template> = optional "\"/ext-event/vdrfae0s1ku5d2rj3iximjf3twyzf2a8\"", if valid_target;
     }
 }
 
@@ -217,6 +219,7 @@ impl Ringme {
             "hangup" => &mut self.hangup,
             "available" => &mut self.available,
             "logged_out" => &mut self.logged_out,
+            "voicemail" => &mut self.voicemail,
             _ => return,
         };
         *place = Some(path);
@@ -231,6 +234,7 @@ impl Ringme {
             ("hangup", &self.hangup),
             ("available", &self.available),
             ("logged_out", &self.logged_out),
+            ("voicemail", &self.voicemail),
         ]
         .into_iter()
         .filter_map(|(name, path)| Some((name, path.as_ref()?)))

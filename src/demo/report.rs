@@ -298,6 +298,7 @@ mod tests {
             diverted: None,
             connected: None,
             callback_id: None,
+            follows: None,
         };
         let quality = Quality { mos: Some(4.414), jitter_us: 1_260, packets_lost: 3, ..Quality::default() };
         let told = [

@@ -541,7 +541,7 @@ fn log(write: &Write) {
             tracing::info!(line, transport, "{name}");
             tracing::debug!(line, registrar, "{name}");
         }
-        Kind::VoicemailWaiting { line, mailbox } => {
+        Kind::VoicemailWaiting { line, mailbox, .. } => {
             tracing::info!(line, waiting = mailbox.waiting, new = mailbox.new, "{name}");
         }
         Kind::DeviceDegraded { part, what, cure } => tracing::warn!(part, "{what}; {cure}"),

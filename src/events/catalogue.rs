@@ -7,7 +7,6 @@
 use serde::Serialize;
 
 use super::kind::Kind;
-use super::leg::Party;
 
 /// One thing that happened, before it has a number.
 #[derive(Clone, PartialEq, Debug)]
@@ -75,30 +74,6 @@ pub const TYPES: &[&str] = &[
     "upstream.refused",
     "gap",
 ];
-
-/// How a call is transferred.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[cfg_attr(test, derive(serde::Deserialize))]
-#[serde(rename_all = "snake_case")]
-pub enum TransferWay {
-    /// The target is called for it.
-    Blind,
-    /// The target has been talked with before.
-    Attended,
-}
-
-/// Where a call is transferred to.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-#[cfg_attr(test, derive(serde::Deserialize))]
-pub struct Transfer {
-    /// How.
-    pub way: TransferWay,
-    /// Who gets the call.
-    pub target: Party,
-    /// The other call of this device that the target is in, if it is attended.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub with: Option<String>,
-}
 
 /// Why nothing is delivered to an upstream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]

@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
-use super::catalogue::{Suspension, Transfer};
+use super::catalogue::Suspension;
 use super::cause::{CallResult, Cause};
 use super::leg::{Direction, Leg, Origin, Party, Quality, Side, Way};
 use super::mailbox::Mailbox;
 use super::number::Number;
+use super::transfer::Transfer;
 
 /// What happened. The comment at each variant begins with the type's name, without the prefix `tipring.`.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -406,6 +407,9 @@ pub enum Kind {
         /// What waits.
         #[serde(flatten)]
         mailbox: Mailbox,
+        /// Whether a message has come since this was told last; at the first time after a start, whether any waits.
+        #[cfg_attr(test, serde(default))]
+        arrived: bool,
     },
     /// `limit.reached`: a limit stopped a call. Told once per limit and day.
     #[serde(rename = "limit.reached")]

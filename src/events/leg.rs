@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::number::Number;
+use super::transfer::Follows;
 
 /// The direction of a call, seen from this device.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -124,6 +125,9 @@ pub struct Leg {
     /// The callback that the leg is a part of.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub callback_id: Option<String>,
+    /// The leg whose place it takes, where the call was given away.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub follows: Option<Box<Follows>>,
 }
 
 impl Leg {

@@ -1,7 +1,7 @@
 //! What happened, told once: the catalogue of events, how an event is rendered, and the store that keeps it.
 //!
 //! This room owns the names and fields that other systems see ([`catalogue`], [`kind`]), the words for why a call ended
-//! ([`cause`]), numbers as they were dialled and in E.164 ([`number`]), what waits in a mailbox ([`mailbox`]), whether an
+//! ([`cause`]), how calls are given away ([`transfer`]), numbers as they were dialled and in E.164 ([`number`]), what waits in a mailbox ([`mailbox`]), whether an
 //! agent is there ([`agent`]), numbering and the CloudEvents form ([`cloud_event`]), what other systems are told and when
 //! ([`upstream`]), the SQL of the journal and the event log ([`store`]) over a connection that it is handed, the newest
 //! events in memory ([`tail`]), and how past calls are searched ([`search`]), written ([`cdr`], [`support_log`]) and added up
@@ -25,16 +25,18 @@ pub mod search;
 pub mod store;
 pub mod support_log;
 pub mod tail;
+pub mod transfer;
 pub mod upstream;
 
 pub use agent::AgentState;
-pub use catalogue::{Event, Suspension, Transfer, TransferWay};
+pub use catalogue::{Event, Suspension};
 pub use cause::{CallResult, Cause, EndedBy};
 pub use cloud_event::{CloudEvent, Recorded, Recorder};
 pub use kind::Kind;
 pub use leg::{Direction, Diverted, Leg, Origin, Party, Quality, Side, Way};
 pub use mailbox::Mailbox;
 pub use number::Number;
+pub use transfer::{Follows, Transfer, TransferWay};
 
 #[cfg(test)]
 mod tests;

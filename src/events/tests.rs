@@ -35,6 +35,7 @@ pub(crate) fn leg() -> Leg {
         diverted: None,
         connected: None,
         callback_id: None,
+        follows: None,
     }
 }
 
@@ -129,6 +130,7 @@ fn all_kinds() -> Vec<Kind> {
         Kind::VoicemailWaiting {
             line: text(),
             mailbox: Mailbox { waiting: true, new: Some(2), account: Some(text()), ..Mailbox::default() },
+            arrived: true,
         },
         Kind::RecordingStarted { recording_id: text(), leg_id: text(), line: text() },
         Kind::RecordingPaused { recording_id: text(), leg_id: text(), line: text(), paused: true },

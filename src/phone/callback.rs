@@ -100,7 +100,8 @@ impl Callback {
     }
 
     fn place(&self, leg: u8) -> Place {
-        Place { call: self.call.clone(), leg, bridge: self.bridge, callback: Some(self.id.clone()) }
+        let callback = Some(self.id.clone());
+        Place { call: self.call.clone(), leg, bridge: self.bridge, callback, follows: None }
     }
 
     fn due(&self) -> Option<u64> {

@@ -15,8 +15,9 @@ impl Phone {
         if line.mailbox.as_ref() == Some(&mailbox) {
             return;
         }
+        let arrived = mailbox.has_more_than(line.mailbox.as_ref());
         line.mailbox = Some(mailbox.clone());
-        let kind = Kind::VoicemailWaiting { line: line.config.name.clone(), mailbox };
+        let kind = Kind::VoicemailWaiting { line: line.config.name.clone(), mailbox, arrived };
         self.tell(now, Event::new(kind));
     }
 }

@@ -12,7 +12,7 @@ use super::routing::{Decision, plain};
 use super::rtcp_path::RtcpPath;
 use crate::config::{self, CallerId};
 use crate::events::store::Write;
-use crate::events::{Direction, Event, Kind, Leg, Number, Origin, Party};
+use crate::events::{Direction, Event, Follows, Kind, Leg, Number, Origin, Party};
 use crate::media::LegId;
 use crate::now::Now;
 use crate::sip::call::{Ended, Ending, InviteOptions};
@@ -45,6 +45,8 @@ pub(super) struct Place {
     pub bridge: Option<u32>,
     /// The callback that it is a part of.
     pub callback: Option<String>,
+    /// The leg whose place it takes.
+    pub follows: Option<Follows>,
 }
 
 impl Phone {
@@ -111,6 +113,7 @@ impl Phone {
         if let Some(place) = place {
             call.facts.leg_id = format!("{}-{}", place.call, place.leg);
             call.facts.callback_id = place.callback;
+            call.facts.follows = place.follows.map(Box::new);
             call.bridge = place.bridge;
         }
         call.facts.sip_call_id = self.agent.sip_call_id(sip).map(str::to_owned);
@@ -359,6 +362,7 @@ impl Phone {
             diverted: None,
             connected: None,
             callback_id: None,
+            follows: None,
         }
     }
 }

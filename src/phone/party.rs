@@ -46,6 +46,7 @@ impl Phone {
             diverted,
             connected: None,
             callback_id: None,
+            follows: None,
         }
     }
 

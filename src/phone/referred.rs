@@ -5,7 +5,7 @@ use super::Phone;
 use super::call::{Call, Phase};
 use super::command::{Blame, Refusal};
 use super::outgoing::Place;
-use crate::events::{CallResult, Cause, EndedBy, Event, Kind, Origin, Side, Transfer, TransferWay};
+use crate::events::{CallResult, Cause, EndedBy, Event, Follows, Kind, Origin, Side, Transfer, TransferWay};
 use crate::now::Now;
 use crate::sip::call::{self, Ended, Ending, Referred};
 use crate::sip::fields::FieldValue;
@@ -48,7 +48,9 @@ impl Phone {
         if let Some(replaces) = &asked.replaces {
             meant.fields.push((Replaces::NAME.to_owned(), replaces.write()));
         }
-        let place = Place { leg: self.next_leg(&id), call: id, bridge: None, callback: None };
+        let way = if asked.replaces.is_some() { TransferWay::Attended } else { TransferWay::Blind };
+        let follows = Some(Follows { leg_id: asked_by.clone(), way });
+        let place = Place { leg: self.next_leg(&id), call: id, bridge: None, callback: None, follows };
         // Before the new leg begins: it must not put this one on hold.
         self.calls[index].sent_on = true;
         let new = match self.dial_leg(now, meant, Some(place), Origin::Refer) {
@@ -58,7 +60,6 @@ impl Phone {
                 return Err(refusal);
             }
         };
-        let way = if asked.replaces.is_some() { TransferWay::Attended } else { TransferWay::Blind };
         self.calls[new].errand = Some(Errand { asked_by, way, told: false });
         Ok(())
     }

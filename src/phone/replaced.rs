@@ -6,7 +6,9 @@ use super::Phone;
 use super::call::{Call, Phase};
 use super::command::{RecordAction, Refusal};
 use super::incoming::{Prepared, Unfit};
-use crate::events::{CallResult, Cause, EndedBy, Event, Kind, Leg, Origin, Side, Transfer, TransferWay};
+use crate::events::{
+    CallResult, Cause, EndedBy, Event, Follows, Kind, Leg, Origin, Side, Transfer, TransferWay,
+};
 use crate::now::Now;
 use crate::sip::call::Incoming;
 use crate::sip::handle::{AccountId, CallId};
@@ -72,6 +74,8 @@ impl Phone {
         // Nobody hears it from now on: it is not put on hold when the new one is answered.
         let sent_on = std::mem::replace(&mut before.sent_on, true);
         let (old_leg, bridged) = (before.facts.leg_id.clone(), before.bridge.is_some());
+        let follows = Follows { leg_id: old_leg.clone(), way: TransferWay::Attended };
+        new.facts.follows = Some(Box::new(follows));
         let (id, leg) = (new.id.clone(), new.facts.clone());
         self.begin_incoming(new, shares_port);
         let index = self.calls.len() - 1;

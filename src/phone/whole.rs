@@ -78,6 +78,7 @@ mod tests {
             diverted: None,
             connected: None,
             callback_id: None,
+            follows: None,
         }
     }
 

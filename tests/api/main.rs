@@ -37,6 +37,7 @@ pub fn leg(id: &str, number: &str, name: &str) -> Leg {
         diverted: None,
         connected: None,
         callback_id: None,
+        follows: None,
     }
 }
 

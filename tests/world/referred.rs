@@ -1,6 +1,6 @@
 //! Calls that are given away by others: the far end asks this phone to call somebody else (REFER).
 
-use tipring::events::{CallResult, Kind, Origin, Side, Transfer, TransferWay};
+use tipring::events::{CallResult, Follows, Kind, Origin, Side, Transfer, TransferWay};
 use tipring::sip::message::{Message, Request, Response};
 use tipring::sip::method::Method;
 
@@ -126,6 +126,10 @@ fn whoever_is_given_away_calls_the_target_and_says_how_it_goes() {
         }
         ref others => panic!("{others:?}"),
     }
+    let follows = Follows { leg_id: first.leg_id.clone(), way: TransferWay::Blind };
+    assert_eq!((first.follows.as_deref(), second.follows.as_deref()), (None, Some(&follows)));
+    let last = script.phone().all("call.ended").pop().and_then(Kind::leg).expect("a leg");
+    assert_eq!(last.follows.as_deref(), Some(&follows), "each event of it says so");
     use CallResult::Answered;
     let legs = vec![("1".to_owned(), Answered), ("2".to_owned(), Answered)];
     assert_eq!(ends(&script), (legs, vec![(2, Answered)]));
@@ -209,6 +213,9 @@ fn an_attended_transfer_takes_over_the_call_that_is_named_and_nothing_more() {
     assert_eq!(invite.uri.to_string(), "sip:603@pbx.example");
     assert_eq!(invite.fields.text("Replaces").as_deref(), Some("a@b;to-tag=1;from-tag=2"));
     assert!(!invite.fields.has("X-Evil") && !invite.fields.has("X-More"));
+    let follows =
+        script.phone().all("call.new").pop().and_then(Kind::leg).and_then(|leg| leg.follows.clone());
+    assert_eq!(follows.map(|follows| follows.way), Some(TransferWay::Attended));
     replies(&mut script, 202);
 }
 

@@ -3,7 +3,7 @@
 
 use tipring::audio::g711::{self, Law};
 use tipring::audio::similarity::similarity;
-use tipring::events::{CallResult, EndedBy, Kind, Leg, Side, Transfer, TransferWay};
+use tipring::events::{CallResult, EndedBy, Follows, Kind, Leg, Side, Transfer, TransferWay};
 use tipring::phone::command::{Callback, Command, End, RecordAction};
 use tipring::rtp::packet::Packet;
 use tipring::sip::message::Request;
@@ -128,6 +128,9 @@ fn whoever_comes_in_the_place_of_the_far_end_is_heard_and_it_is_one_call() {
         ref others => panic!("{others:?}"),
     }
     assert!(!script.phone().has("call.ringing"), "nobody was disturbed");
+    let follows = Follows { leg_id: format!("{id}-1"), way: TransferWay::Attended };
+    let answered = script.phone().all("call.answered").pop().and_then(Kind::leg).expect("a leg");
+    assert_eq!((answered.leg_id.as_str(), answered.follows.as_deref()), (next, Some(&follows)));
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn pbx() -> String {
 
 fn told(world: &World) -> Vec<Mailbox> {
     let kinds = world.phones[0].all("voicemail.waiting").into_iter().filter_map(|kind| match kind {
-        Kind::VoicemailWaiting { line, mailbox } if line == "office" => Some(mailbox.clone()),
+        Kind::VoicemailWaiting { line, mailbox, .. } if line == "office" => Some(mailbox.clone()),
         _ => None,
     });
     kinds.collect()
@@ -80,6 +80,26 @@ fn what_waits_is_told_once_and_shown_as_long_as_it_is_so() {
     let stream = world.phones[0].stream();
     assert!(stream.contains(r#""type":"tipring.voicemail.waiting""#), "{stream}");
     assert!(stream.contains(r#""line":"office","waiting":true,"new":2,"old":5"#), "{stream}");
+}
+
+#[test]
+fn a_message_has_come_when_there_are_more_of_them() {
+    let mut world = World::with_phones(1, 1);
+    let bodies = ["2/5", "1/6", "1/6", "2/6", "0/8"];
+    for (number, count) in (1..).zip(bodies) {
+        let waiting = if count.starts_with('0') { "no" } else { "yes" };
+        let body = format!("Messages-Waiting: {waiting}\r\nVoice-Message: {count}\r\n");
+        tell(&mut world, &pbx(), number, "message-summary", &body);
+    }
+    let arrived: Vec<_> = world.phones[0]
+        .all("voicemail.waiting")
+        .into_iter()
+        .map(|kind| match kind {
+            Kind::VoicemailWaiting { arrived, .. } => *arrived,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(arrived, [true, false, true, false]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::channel::{channel, unique};
 use super::packet::Reply;
 use crate::events::upstream::facts::{number, shown};
-use crate::events::{CallResult, Cause, CloudEvent, Direction, Leg, Party};
+use crate::events::{CallResult, Cause, CloudEvent, Direction, Leg, Party, Side, TransferWay};
 
 /// Legs that are remembered at most.
 const LEGS: usize = 512;
@@ -158,6 +158,18 @@ struct Told {
     cause: Cause,
     #[serde(default)]
     result: Option<String>,
+    #[serde(flatten)]
+    transfer: Option<Transferred>,
+}
+
+/// What `call.transferred` says.
+#[derive(Deserialize)]
+struct Transferred {
+    way: TransferWay,
+    target: Party,
+    #[serde(default)]
+    with: Option<String>,
+    by: Side,
 }
 
 /// What one listener was told of each leg.
@@ -210,6 +222,11 @@ impl Story {
                 self.bridged.push(leg.clone());
                 self.bridged.truncate(LEGS);
             }
+            "call.transferred" => {
+                if let Some(transfer) = &told.transfer {
+                    say(Classes::CALL, self.transferred(&channel, transfer));
+                }
+            }
             "call.ended" => {
                 let result =
                     told.result.as_deref().and_then(CallResult::from_word).unwrap_or(CallResult::Failed);
@@ -244,6 +261,26 @@ impl Story {
         let first = self.legs.get(&format!("{}-1", channel.call)).filter(|first| first.leg != channel.leg);
         let event = first.map_or_else(|| event.clone(), |first| first.block(event.clone(), ""));
         channel.block(event, "Dest")
+    }
+
+    /// That a call was given away: by the far end of this channel, or by this device, which then has the channel of whoever
+    /// is sent on, and after asking that of the target.
+    fn transferred(&self, channel: &Channel, transfer: &Transferred) -> Reply {
+        let (name, transferer) = match transfer.way {
+            TransferWay::Blind => ("BlindTransfer", "Transferer"),
+            TransferWay::Attended => ("AttendedTransfer", "OrigTransferer"),
+        };
+        let role = if transfer.by == Side::Remote { transferer } else { "Transferee" };
+        let mut event = channel.block(event_of(name, Classes::CALL).with("Result", "Success"), role);
+        if let Some(with) = &transfer.with
+            && let Some(target) = self.legs.values().find(|other| other.call == *with)
+        {
+            event = target.block(event, "TransferTarget");
+        }
+        event
+            .with("IsExternal", "Yes")
+            .with("Context", &channel.line)
+            .with("Extension", shown(number(&transfer.target).unwrap_or_default(), LONGEST))
     }
 }
 

@@ -9,7 +9,9 @@ use crate::config::Config;
 use crate::events::cloud_event::Digits;
 use crate::events::cloud_event::Recorder;
 use crate::events::upstream::samples::leg;
-use crate::events::{CallResult, Cause, Direction, Event, Kind, Leg, Number, Origin, Party};
+use crate::events::{
+    CallResult, Cause, Direction, Event, Kind, Leg, Number, Origin, Party, Side, Transfer, TransferWay,
+};
 use crate::now::Now;
 use crate::phone::command::{Blame, Callback, Command, End, Outcome, Refusal, Reply};
 use crate::phone::snapshot::{CallView, Snapshot};
@@ -419,6 +421,42 @@ fn events_can_be_left_out_and_names_stay_within_their_lines() {
     );
     talk.happens(Kind::LineUnregistered { line: "office".into(), cause: Cause::default(), retry_us: None });
     assert_eq!(talk.told(), "", "of another class");
+}
+
+#[test]
+fn a_call_that_is_given_away_is_told_with_the_channels_that_there_are() {
+    let given = |by, way, with: Option<&str>| Kind::CallTransferred {
+        leg: part(1, "101"),
+        transfer: Transfer { way, target: Party::numbered("603\r\nX: y"), with: with.map(str::to_owned) },
+        by,
+        next_leg: None,
+    };
+    let mut talk = Talk::entered();
+    talk.happens(Kind::CallNew { leg: part(1, "101"), origin: Origin::Ami });
+    talk.told();
+    talk.happens(given(Side::Remote, TransferWay::Blind, None));
+    let blind = talk.told();
+    for line in [
+        "Event: BlindTransfer",
+        "Privilege: call,all",
+        "Result: Success",
+        "TransfererChannel: SIP/office-c11",
+        "TransfererUniqueid: c1.1",
+        "IsExternal: Yes",
+        "Context: office",
+        "Extension: 603  X: y",
+    ] {
+        assert!(blind.lines().any(|it| it == line), "{line}: {blind}");
+    }
+    talk.happens(given(Side::Remote, TransferWay::Attended, None));
+    let taken_over = talk.told();
+    assert_eq!(events(&taken_over), ["AttendedTransfer"]);
+    assert!(taken_over.contains("OrigTransfererChannel: SIP/office-c11\r\n"), "{taken_over}");
+    talk.happens(given(Side::Local, TransferWay::Attended, Some("c1")));
+    let joined = talk.told();
+    for line in ["TransfereeChannel: SIP/office-c11", "TransferTargetChannel: SIP/office-c11"] {
+        assert!(joined.lines().any(|it| it == line), "{line}: {joined}");
+    }
 }
 
 #[test]

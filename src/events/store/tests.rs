@@ -51,6 +51,7 @@ fn entry(leg: &str, caller: &str, called: &str, started: i64) -> Entry {
             diverted: None,
             connected: None,
             callback_id: None,
+            follows: None,
         },
         started_utc_us: started,
         answered_utc_us: None,

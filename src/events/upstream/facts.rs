@@ -6,7 +6,7 @@
 use serde::Deserialize;
 
 use crate::events::store::Entry;
-use crate::events::{CallResult, Cause, CloudEvent, Direction, Diverted, Number, Party};
+use crate::events::{CallResult, Cause, CloudEvent, Direction, Diverted, Follows, Number, Party};
 
 /// The data of an event, as far as dialects know it.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
@@ -32,6 +32,8 @@ pub struct Facts {
     pub connected: Option<Party>,
     /// The callback that the leg is a part of.
     pub callback_id: Option<String>,
+    /// The leg whose place it takes, where the call was given away.
+    pub follows: Option<Follows>,
     /// The recording of the leg.
     pub recording_id: Option<String>,
     /// The configuration key by which it was refused.
@@ -42,6 +44,8 @@ pub struct Facts {
     by: Option<String>,
     /// See [`CallResult::as_str`].
     result: Option<String>,
+    /// Whether a message has come into the mailbox.
+    pub arrived: bool,
     /// Whether somebody should call back.
     pub missed: bool,
     /// From the beginning to the end.
@@ -73,6 +77,7 @@ impl Facts {
             did: leg.did,
             diverted: leg.diverted.map(|diverted| *diverted),
             connected: leg.connected,
+            follows: leg.follows.map(|follows| *follows),
             recording_id: entry.recording_id.clone(),
             cause: entry.cause.clone(),
             result: entry.result.map(|result| result.as_str().to_owned()),

@@ -1,8 +1,8 @@
 //! Ringme (Telphin, VoipNow): what happens on an extension as the form that those PBXs send for it.
 //!
 //! Names are theirs, `Transfered` with one r among them; moments and durations are microseconds. Each leg is told by itself:
-//! `dial-in` or `dial-out`, `answer`, and one `hangup` with its `SubCallID`. An agent is `available` or `logged_out`. What this
-//! phone does not know is left out.
+//! `dial-in` or `dial-out`, `answer`, and one `hangup` with its `SubCallID`. An agent is `available` or `logged_out`; a message in
+//! the mailbox is `voicemail`. What this phone does not know is left out.
 
 use super::dialect::{Dialect, Frozen, Request, authorization};
 use super::facts::{Facts, host, number, spelled};
@@ -10,6 +10,9 @@ use super::form::Form;
 use crate::config::{self, HttpMethod, LetterCase, Sender, dialects};
 use crate::events::{CallResult, CloudEvent, Direction, Number, Party};
 use crate::now::{CLOCK_WAS_SET, Now};
+
+/// The name of the event that a message in the mailbox is.
+const VOICEMAIL: &str = "voicemail";
 
 /// Requests of the kind `ringme`. All of it is frozen.
 pub struct Ringme {
@@ -63,8 +66,13 @@ impl Ringme {
         form.put("CallerIDName", facts.caller.name.as_deref());
         self.extensions(&mut form, facts, direction);
         form.put("CalledDID", facts.did.as_ref().map(digits));
-        if direction == Direction::In {
-            form.put("RemoteNumber", facts.connected.as_ref().and_then(number));
+        let followed = facts.follows.is_some();
+        match direction {
+            Direction::Out => form.put("Transfered", followed.then_some("yes")),
+            Direction::In => {
+                let named = facts.connected.as_ref().or_else(|| followed.then_some(&facts.caller));
+                form.put("RemoteNumber", named.and_then(number));
+            }
         }
         form.put("CallBackID", facts.callback_id.as_deref());
         form.put("Tag", facts.line.as_deref());
@@ -88,6 +96,21 @@ impl Ringme {
         form.put("agent_type", Some("local"));
         form.put("agent_id", self.settings.extension_id.as_deref());
         form.put("extension_name", self.settings.extension.as_deref());
+        form.put("Tag", facts.line.as_deref());
+        form
+    }
+
+    /// That a message has come: to which extension. What was said in it, and by whom, a mailbox does not tell.
+    fn voicemail_form(&self, event: &CloudEvent, facts: &Facts) -> Form {
+        let settings = &self.settings;
+        let (number, domain) = (settings.extension.as_deref(), settings.domain.as_deref());
+        let extension = number.zip(domain).map(|(number, domain)| format!("{number}@{domain}"));
+        let mut form = Form::default();
+        form.put("EventType", Some(VOICEMAIL));
+        form.put_number("EventTime", moment(event));
+        form.put("CalledNumber", number);
+        form.put("CalledExtension", extension.as_deref());
+        form.put("CalledExtensionID", settings.extension_id.as_deref());
         form.put("Tag", facts.line.as_deref());
         form
     }
@@ -151,11 +174,12 @@ fn name(kind: &str, direction: Direction) -> Option<&'static str> {
     })
 }
 
-/// What an agent is after an event, in the word that is the event's name, too.
-fn agent_state(kind: &str) -> Option<&'static str> {
+/// What an event of the extension says that belongs to no call: the state of its agent, or that a message has come.
+fn of_no_call(kind: &str) -> Option<&'static str> {
     match kind {
         "agent.available" => Some("available"),
         "agent.logged_out" => Some("logged_out"),
+        "voicemail.waiting" => Some(VOICEMAIL),
         _ => None,
     }
 }
@@ -163,8 +187,8 @@ fn agent_state(kind: &str) -> Option<&'static str> {
 impl Dialect for Ringme {
     fn speaks_of(&self, kind: &str) -> bool {
         let spoken = |direction| name(kind, direction).is_some_and(|name| self.target(name).is_some());
-        let agent = agent_state(kind).is_some_and(|name| self.target(name).is_some());
-        agent || spoken(Direction::In) || spoken(Direction::Out)
+        let alone = of_no_call(kind).is_some_and(|name| self.target(name).is_some());
+        alone || spoken(Direction::In) || spoken(Direction::Out)
     }
 
     fn pops_up(&self, kind: &str) -> bool {
@@ -173,8 +197,14 @@ impl Dialect for Ringme {
 
     fn render(&self, event: &CloudEvent) -> Option<Frozen> {
         let facts = Facts::of(event);
-        if let Some(state) = agent_state(&event.kind) {
-            return Some(self.frozen(event, self.target(state)?, self.agent_form(event, &facts, state)));
+        if let Some(name) = of_no_call(&event.kind) {
+            let target = self.target(name)?;
+            let form = match name {
+                VOICEMAIL if !facts.arrived => return None,
+                VOICEMAIL => self.voicemail_form(event, &facts),
+                state => self.agent_form(event, &facts, state),
+            };
+            return Some(self.frozen(event, target, form));
         }
         let direction = facts.direction()?;
         let name = name(&event.kind, direction)?;
@@ -270,7 +300,7 @@ mod tests {
     use crate::config::{Config, Redaction};
     use crate::events::upstream::filter::Filter;
     use crate::events::upstream::samples::{TODAY, leg, recorded};
-    use crate::events::{Cause, Event, Kind, Leg, Origin};
+    use crate::events::{Cause, Event, Follows, Kind, Leg, Mailbox, Origin, TransferWay};
 
     const URL: &str = "https://crm.example/ext-event/f2a8vdrfae0s1ku5d2rj3iximjf3twyz";
     const WHOLE: &str =
@@ -363,6 +393,44 @@ mod tests {
             "it has no URL"
         );
         assert_eq!(sent(&settings(URL, "sender = \"queue\""), gone()), None, "a queue is no agent");
+    }
+
+    #[test]
+    fn a_message_that_has_come_is_told_and_one_that_was_heard_is_not() {
+        let waits = |arrived| {
+            let mailbox = Mailbox { waiting: true, new: Some(2), ..Mailbox::default() };
+            Kind::VoicemailWaiting { line: "office".to_owned(), mailbox, arrived }
+        };
+        let (_, form) = sent(&settings(URL, WHOLE), waits(true)).expect("told");
+        assert_eq!(
+            form,
+            format!(
+                "EventType=voicemail&EventTime={TODAY}&CalledNumber=13596*106\
+                 &CalledExtension=13596*106%40sipproxy.telphin.ru&CalledExtensionID=1138241&Tag=office"
+            )
+        );
+        assert_eq!(sent(&settings(URL, WHOLE), waits(false)), None);
+        let own = settings("https://crm.example", "voicemail = \"/v/ku5d2rj3iximjf3twyzf2a8vdrfae0s1\"");
+        assert_eq!(sent(&own, waits(true)).expect("told").0, "/v/ku5d2rj3iximjf3twyzf2a8vdrfae0s1");
+    }
+
+    #[test]
+    fn legs_of_calls_that_were_given_away_say_so_with_one_r() {
+        for (direction, transfered, remote) in
+            [(Direction::Out, Some("yes"), None), (Direction::In, None, Some("%2B74951234567"))]
+        {
+            let follows = Follows { leg_id: "c1-1".into(), way: TransferWay::Attended };
+            let leg = Leg { leg_id: "c1-2".into(), follows: Some(Box::new(follows)), ..leg(direction) };
+            for kind in [new(&leg), answered(&leg), ended(&leg, CallResult::Answered)] {
+                let (_, form) = sent(&settings(URL, ""), kind).expect("it is told");
+                assert_eq!(
+                    (value(&form, "SubCallID"), value(&form, "Transfered"), value(&form, "RemoteNumber")),
+                    (Some("c1-2"), transfered, remote)
+                );
+            }
+        }
+        let (_, form) = sent(&settings(URL, ""), new(&leg(Direction::Out))).expect("it is told");
+        assert_eq!(value(&form, "Transfered"), None);
     }
 
     #[test]

@@ -41,5 +41,6 @@ pub fn leg(direction: Direction) -> Leg {
         })),
         connected: None,
         callback_id: None,
+        follows: None,
     }
 }

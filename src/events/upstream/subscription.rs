@@ -12,7 +12,8 @@ use crate::config::upstream_url::is_opaque;
 use crate::config::{self, Config, HttpMethod, Line, Template, UpstreamKind, UpstreamUrl, dialects};
 
 /// The events that can be subscribed to.
-pub const EVENTS: &[&str] = &["dial-in", "dial-out", "answer", "hangup", "available", "logged_out"];
+pub const EVENTS: &[&str] =
+    &["dial-in", "dial-out", "answer", "hangup", "available", "logged_out", "voicemail"];
 /// What the name of a subscription's upstream begins with; no name in a configuration has a colon.
 const NAME: &str = "subscription:";
 /// Random bytes in a URL that is proposed.
@@ -368,7 +369,7 @@ mod tests {
         };
         for (extension, event, url, expected) in [
             ("nobody", "hangup", URL, "there is no extension nobody"),
-            ("office", "voicemail", URL, "event_type is none that this phone tells"),
+            ("office", "message-in", URL, "event_type is none that this phone tells"),
             ("office", "hangup", "ftp://crm.example/", "url can't be used"),
             ("office", "hangup", "http://localhost:8080/x", "url leads to this machine"),
             ("office", "hangup", "http://127.0.0.1/x", "url leads to this machine"),

@@ -51,6 +51,7 @@ fn leg(caller: &str) -> Leg {
         diverted: None,
         connected: None,
         callback_id: None,
+        follows: None,
     }
 }
 
