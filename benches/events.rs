@@ -5,6 +5,8 @@
 // Measuring is about real time, real sockets and real processes.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+#[path = "events/broker.rs"]
+mod broker;
 #[path = "events/journal.rs"]
 mod journal;
 #[path = "phone/message.rs"]

@@ -5,8 +5,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver as Inbox, Sender, channel};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Six kinds of upstreams, as they are configured but for name and URL. Who takes them here does not look at signatures.
-pub const KINDS: [&str; 6] = [
+use crate::broker;
+
+/// Seven kinds of upstreams, as they are configured but for name and URL. Who takes them here does not look at signatures.
+pub const KINDS: [&str; 7] = [
     "kind = \"webhook\"\nsecret = \"whsec_cGxhbnRlZC1zZWNyZXQtb2YtYS1jdXN0b21lcg==\"\nevents = [\"*\"]",
     "kind = \"slack\"\n[upstream.slack]\nlink = \"https://crm.example.com/search?number=$number\"",
     "kind = \"action-url\"\n[upstream.action_url]\nincoming_call = \"/?event=ring&from=$remote_number&name=$display_remote\"\n\
@@ -17,6 +19,7 @@ pub const KINDS: [&str; 6] = [
     "kind = \"ringme\"\n[upstream.ringme]\nextension = \"13596*106\"\nextension_id = \"1138241\"",
     "kind = \"rostelecom\"\n[upstream.rostelecom]\nclient_id = \"000003C405E6525C64C184258C44EC99\"\n\
      key = \"00000716ABDA6D4DFF10F82BCBBFC532\"",
+    "kind = \"mqtt\"\nevents = [\"*\"]\n[upstream.mqtt]\nspread = \"0s\"",
 ];
 
 /// One delivery.
@@ -27,7 +30,7 @@ pub struct Delivery {
     pub body: Vec<u8>,
 }
 
-/// Where deliveries come to; each connection has a thread.
+/// Where deliveries come to, by HTTP or MQTT; each connection has a thread.
 pub struct Receiver {
     pub address: SocketAddr,
     inbox: Inbox<Delivery>,
@@ -50,7 +53,8 @@ impl Receiver {
 
     /// A table of the configuration that names it, with what one of [`KINDS`] needs.
     pub fn table(&self, name: &str, kind: &str) -> String {
-        format!("[[upstream]]\nname = \"{name}\"\nurl = \"http://{}\"\n{kind}\n", self.address)
+        let scheme = if kind.contains("\"mqtt\"") { "mqtt" } else { "http" };
+        format!("[[upstream]]\nname = \"{name}\"\nurl = \"{scheme}://{}\"\n{kind}\n", self.address)
     }
 
     /// What has come until now.
@@ -61,6 +65,10 @@ impl Receiver {
 
 fn converse(stream: TcpStream, deliveries: &Sender<Delivery>) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let mut first = [0];
+    if stream.peek(&mut first)? > 0 && first[0] == broker::HELLO {
+        return broker::converse(stream, deliveries);
+    }
     let mut out = stream.try_clone()?;
     let mut reader = BufReader::new(stream);
     let mut line = String::new();

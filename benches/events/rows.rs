@@ -148,8 +148,9 @@ pub fn deliveries(bench: &Bench) -> Result<Vec<Row>, String> {
     let rate = moments.len() as f64 / lasted;
     Ok(vec![Row {
         what: format!(
-            "{} deliveries to {UPSTREAMS} upstreams of six kinds, one core for the program",
-            moments.len()
+            "{} deliveries to {UPSTREAMS} upstreams of {} kinds, one core for the program",
+            moments.len(),
+            KINDS.len()
         ),
         ours: format!(
             "{rate:.0} a second ({:.0} µs of processor each)",

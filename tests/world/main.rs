@@ -25,6 +25,7 @@ mod during_calls;
 mod flows;
 mod intercom;
 mod matrix;
+mod mqtt;
 mod numbers;
 mod one_way;
 mod parties;

@@ -7,7 +7,7 @@
 mod broker;
 mod door;
 mod http;
-mod orders;
+pub mod orders;
 mod subscriptions;
 
 use std::collections::VecDeque;

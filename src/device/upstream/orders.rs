@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::config::RemoteCommand;
 use crate::events::upstream::mqtt::Order;
 use crate::events::{AgentState, Origin};
-use crate::phone::command::{Blame, Callback, Command, Destination, End, Refusal, Reply};
+use crate::phone::command::{Blame, Callback, Command, Destination, End, Outcome, Refusal, Reply};
 use crate::phone::desk::Desk;
 
 /// What a command may come with.
@@ -41,6 +41,11 @@ pub async fn obey(desk: &Desk, order: &Order) -> Map<String, Value> {
             Err(refusal) => Err(refusal),
         },
     };
+    answer(outcome)
+}
+
+/// What whoever gave a command is told of what came of it.
+pub fn answer(outcome: Outcome) -> Map<String, Value> {
     let answer = match outcome {
         Ok(Reply::Call(call)) => {
             json!({ "result": "done", "call": call.id, "line": call.line, "state": call.state })
@@ -56,8 +61,12 @@ pub async fn obey(desk: &Desk, order: &Order) -> Map<String, Value> {
     }
 }
 
-/// The words of the phone for a command.
-fn command(order: &Order) -> Result<Command, Refusal> {
+/// The words of the phone for a command; all but `reload`, which is no wish of the phone's.
+///
+/// # Errors
+///
+/// What the command comes with can't be read, or is missing.
+pub fn command(order: &Order) -> Result<Command, Refusal> {
     let given: Arguments =
         serde_json::from_value(Value::Object(order.arguments.clone())).map_err(|error| {
             let hint = "docs/integrations/mqtt.md lists what each command takes";
@@ -88,7 +97,6 @@ fn command(order: &Order) -> Result<Command, Refusal> {
         }
         RemoteCommand::Dnd => Command::DoNotDisturb { line, on: on.ok_or_else(|| missing("on"))? },
         RemoteCommand::Agent => Command::Agent { line, state: state.ok_or_else(|| missing("state"))? },
-        // It is no wish of the phone's.
         RemoteCommand::Reload => Command::Status,
     })
 }
