@@ -5,7 +5,6 @@
 const ABSENT: &[(&str, &str, &str)] = &[
     ("sip", "port_tls", "accepting TLS connections"),
     ("", "sticky", "sticky return"),
-    ("", "lookup", "the caller look-up"),
     ("", "provisioning", "provisioning"),
     ("upstream", "filter", "filtering events by their fields"),
     ("", "port", "GSM ports"),

@@ -109,7 +109,7 @@ impl ActionUrl {
     fn check(&self, _: &mut Scope<'_, '_>) {}
 }
 
-fn valid_action(template: &Option<Template>) -> Result<(), Mistake> {
+pub(super) fn valid_action(template: &Option<Template>) -> Result<(), Mistake> {
     let Some(template) = template else { return Ok(()) };
     template.is_path()?;
     template.knows(ACTION_WORDS)
@@ -272,7 +272,7 @@ fn valid_target(path: &Option<Template>) -> Result<(), Mistake> {
     }
 }
 
-fn valid_word(word: &Option<String>) -> Result<(), Mistake> {
+pub(super) fn valid_word(word: &Option<String>) -> Result<(), Mistake> {
     let fits =
         |word: &String| (1..=128).contains(&word.len()) && word.bytes().all(|it| it.is_ascii_graphic());
     match word.as_ref().is_none_or(fits) {

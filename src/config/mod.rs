@@ -17,6 +17,7 @@ mod example;
 pub mod finding;
 pub mod hours;
 pub mod line;
+pub mod lookup;
 pub mod mqtt;
 pub mod nat;
 mod nearest;
@@ -45,6 +46,7 @@ pub use dialing::NumberRule;
 pub use finding::{Finding, Severity};
 pub use hours::Hours;
 pub use line::{AutoAnswer, CallerId, Line, Transports};
+pub use lookup::Lookup;
 pub use mqtt::{Commands, Mqtt};
 pub use nat::{Nat, StunServer, TurnServer, TurnTransport, TurnUrl, TurnUrls};
 pub use network::{Domain, Listen, Network, SipUri, Trusted};
@@ -62,8 +64,8 @@ pub use upstream_url::UpstreamUrl;
 pub use values::{Address, PortRange, Size};
 pub use websocket::WebSocketUrl;
 pub use words::{
-    Backend, Codec, Dtmf, HttpMethod, LetterCase, Level, MqttVersion, NatMode, NumberFormat, Policy,
-    RecordingFormat, Redaction, RemoteCommand, Role, Sender, SrtpKeys, Transport, UpstreamKind, When,
+    Backend, Codec, Dtmf, HttpMethod, LetterCase, Level, LookupKind, MqttVersion, NatMode, NumberFormat,
+    Policy, RecordingFormat, Redaction, RemoteCommand, Role, Sender, SrtpKeys, Transport, UpstreamKind, When,
     WhenClosed,
 };
 pub use zone::Zone;
@@ -107,6 +109,8 @@ section! {
         blacklist: Blacklist = default "{}";
         /// When somebody is there.
         hours: Hours = default "{}";
+        /// A system that is asked who calls.
+        lookup: Lookup = default "{}";
         /// What is kept of calls and events.
         journal: Journal = default "{}";
         /// Recording calls. Ask what the law says before it is switched on.
@@ -258,6 +262,7 @@ impl Config {
             ("route", self.route != new.route),
             ("blacklist", self.blacklist != new.blacklist),
             ("hours", self.hours != new.hours),
+            ("lookup", self.lookup != new.lookup),
             ("journal", self.journal != new.journal),
             ("recording", self.recording != new.recording),
             ("log", self.log != new.log),
@@ -312,6 +317,35 @@ impl Config {
                 let instead = format!("the lines are: {}", names());
                 scope.reader.tell(spot("route", index, key), Severity::Error, what, instead);
             }
+        }
+    }
+
+    /// What `[lookup]` names and what is not there.
+    fn check_lookup(&self, scope: &mut Scope<'_, '_>) {
+        let table = scope.table.and_then(|root| root.get("lookup")).and_then(Node::of).and_then(Node::table);
+        let spot = |key: &str| table.and_then(|it| it.key(key)).and_then(|it| it.span()).unwrap_or(0..0);
+        for line in self.lookup.lines.iter().filter(|line| self.line(line).is_none()) {
+            let what = format!("there is no line {}", reader::shortened(line));
+            let instead = "name lines of [[line]], or leave it out";
+            scope.reader.tell(spot("lines"), Severity::Error, what, instead);
+        }
+        let Some(name) = self.lookup.upstream.as_ref().filter(|_| self.lookup.kind == LookupKind::Mqtt)
+        else {
+            return;
+        };
+        let is_named = |it: &&Upstream| it.name == *name && it.kind == UpstreamKind::Mqtt;
+        match self.upstream.iter().find(is_named) {
+            None => {
+                let what = format!("there is no upstream {} of kind \"mqtt\"", reader::shortened(name));
+                scope.reader.tell(spot("upstream"), Severity::Error, what, "name one of [[upstream]]");
+            }
+            Some(upstream) if !upstream.mqtt.commands.allow.contains(&RemoteCommand::Lookup) => {
+                let what =
+                    format!("the commands of upstream {name} do not allow \"lookup\": no answer could come");
+                let instead = "add \"lookup\" to allow of its [upstream.mqtt.commands]";
+                scope.reader.tell(spot("upstream"), Severity::Error, what, instead);
+            }
+            Some(_) => {}
         }
     }
 
@@ -381,6 +415,7 @@ impl Config {
                 scope.reader.tell(spot("upstream", index, "lines"), Severity::Error, what, instead);
             }
         }
+        self.check_lookup(scope);
         self.check_numbers(scope, &spot);
         for (key, port) in [("port_udp", self.sip.port_udp)] {
             if self.rtp.ports.contains(port) {

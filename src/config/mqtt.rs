@@ -51,7 +51,7 @@ section! {
     /// `[upstream.mqtt.commands]`: what somebody at the broker may have this device do. `[limits]` holds for it.
     pub struct Commands {
         /// The commands: "call", "callback", "hangup", "answer", "reject", "hold", "resume", "transfer", "dtmf", "dnd",
-        /// "agent", "reload".
+        /// "agent", "reload", "lookup" (answering what `[lookup]` asks).
         allow: Vec<RemoteCommand> = default "[]";
         /// The key that commands must be signed with: whsec_ and 24 to 64 bytes in base64; or secret_file = the file that holds it.
         secret: Secret = secret "\"whsec_c29tZSAzMiByYW5kb20gYnl0ZXMgaW4gYmFzZTY0\"";

@@ -81,7 +81,7 @@ const OF_KINDS: &[(&str, &[UpstreamKind])] = &[
 
 impl Upstream {
     fn check(&self, scope: &mut Scope<'_, '_>) {
-        self.check_authorization(scope);
+        check_authorization(&self.authorization, scope);
         // Of a kind that is misspelt nobody knows what it needs.
         if scope.text("kind").is_some_and(|kind| kind.eq_ignore_ascii_case(self.kind.as_str())) {
             self.check_kind(scope);
@@ -145,15 +145,6 @@ impl Upstream {
         check_signing_key(&self.secret, scope);
     }
 
-    /// What can't be written into a header would be tried for ever.
-    fn check_authorization(&self, scope: &mut Scope<'_, '_>) {
-        if !self.authorization.reveal().bytes().all(|octet| (b' '..=b'~').contains(&octet)) {
-            let key = if scope.has("authorization") { "authorization" } else { "authorization_file" };
-            let what = format!("{key} has a character that no header has");
-            scope.error(key, what, "write it in ASCII");
-        }
-    }
-
     fn check_actions(&self, scope: &mut Scope<'_, '_>) {
         if self.action_url.all().next().is_none() && !scope.has("action_url") {
             let what =
@@ -207,6 +198,15 @@ impl Upstream {
             let what = "redact takes out what link has as a variable";
             scope.error("redact", what, "remove it there or here");
         }
+    }
+}
+
+/// What can't be written into a header would be tried for ever.
+pub(super) fn check_authorization(authorization: &Secret, scope: &mut Scope<'_, '_>) {
+    if !authorization.reveal().bytes().all(|octet| (b' '..=b'~').contains(&octet)) {
+        let key = if scope.has("authorization") { "authorization" } else { "authorization_file" };
+        let what = format!("{key} has a character that no header has");
+        scope.error(key, what, "write it in ASCII");
     }
 }
 

@@ -106,10 +106,6 @@ fn each_kind_of_upstream_has_its_own_keys() {
             "t.toml:8: trust_broker is there beside secret; remove one of the two",
         ),
         (
-            broker("[upstream.mqtt.commands]\nallow = [\"lookup\"]\ntrust_broker = true"),
-            "t.toml:7: allow is \"lookup\": answering look-ups by command is not part of this version",
-        ),
-        (
             broker("[upstream.mqtt.commands]\nallow = [\"call\"]\nsecret = \"whsec_short\""),
             "t.toml:8: secret is not whsec_ and 24 to 64 bytes in base64",
         ),

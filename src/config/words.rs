@@ -316,8 +316,24 @@ words! {
         Agent = "agent",
         /// Load the configuration again.
         Reload = "reload",
+        /// Answer the question who calls.
+        Lookup = "lookup",
     }
-    absent { "lookup" is "answering look-ups by command" }
+}
+
+words! {
+    /// How a system is asked who calls.
+    pub enum LookupKind {
+        /// Nobody is asked.
+        Off = "off",
+        /// A GET with variables.
+        Url = "url",
+        /// `get_number_info`, as Rostelecom's virtual PBX asks.
+        Rostelecom = "rostelecom",
+        /// A message to a broker.
+        Mqtt = "mqtt",
+    }
+    absent { "bitrix24" is "looking callers up in Bitrix24" }
 }
 
 words! {

@@ -19,6 +19,7 @@ use super::store_thread::{self, StoreThread};
 use super::{clock, doctor, notify, relay_stream};
 use crate::config::Config;
 use crate::events::Kind;
+use crate::events::lookup::{Failure, Question};
 use crate::events::store::Write;
 use crate::media;
 use crate::now::{Now, earliest};
@@ -89,6 +90,8 @@ pub(super) struct Control {
     /// The clock was never set.
     pub clock_wrong: bool,
     pub told: Option<Progress>,
+    /// Who asks other systems who calls, once somebody does.
+    pub asker: Option<mpsc::Sender<Question>>,
     /// A diagnosis that is under way.
     pub examination: Option<tokio::task::JoinHandle<()>>,
 }
@@ -315,6 +318,10 @@ impl Control {
                 self.phone.handle(clock::now(), Input::Intruder { interface, from, user });
             }
             Wish::Tell(kind) => self.phone.handle(clock::now(), Input::Tell(kind)),
+            Wish::AnswerQuestions(asker) => self.asker = Some(asker),
+            Wish::Answered { id, answer } => {
+                self.phone.handle(clock::now(), Input::Answered { id, answer });
+            }
             Wish::Examine { lifetime, reply } => self.examine(lifetime, reply),
             Wish::Reload { reply } => {
                 let _ = reply.send(self.reload());
@@ -483,6 +490,7 @@ impl Control {
                     self.sound.order(sound_thread::Order::Recording { number, name: recording, path });
                 }
                 Output::Keep(write) => self.later.push(write),
+                Output::Ask(question) => self.ask(*question),
                 Output::Stopped => self.stopped = true,
             }
         }
@@ -497,6 +505,15 @@ impl Control {
             self.store.keep(write);
         }
         self.store.flush();
+    }
+
+    /// Has somebody ask who calls; what can't be asked is answered at once.
+    fn ask(&mut self, question: Question) {
+        let id = question.id;
+        if self.asker.as_ref().is_none_or(|asker| asker.try_send(question).is_err()) {
+            let failure = Failure::new("nobody asks who calls at present", "see whether the API answers");
+            self.phone.handle(clock::now(), Input::Answered { id, answer: Err(failure) });
+        }
     }
 
     /// Where recordings are kept.

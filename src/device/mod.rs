@@ -195,6 +195,7 @@ impl Appliance {
                 sleep: netlink::Sleep::new(),
                 clock_wrong: false,
                 told: None,
+                asker: None,
                 examination: None,
             })
         });

@@ -172,7 +172,7 @@ pub enum Kind {
     },
     /// `call.party_changed`: somebody else is at the other end now, as the PBX tells it (connected line, RFC 4916, RFC 5876):
     /// whoever was there has passed the call on. `connected` is the new party, absent if it is the first one again; without a
-    /// number it is withheld.
+    /// number it is withheld. Or a look-up has told the name of whoever is there.
     #[serde(rename = "call.party_changed")]
     PartyChanged {
         /// Who calls whom.

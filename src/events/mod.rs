@@ -3,7 +3,7 @@
 //! This room owns the names and fields that other systems see ([`catalogue`], [`kind`]), the words for why a call ended
 //! ([`cause`]), how calls are given away ([`transfer`]), numbers as they were dialled and in E.164 ([`number`]), what waits in a mailbox ([`mailbox`]), whether an
 //! agent is there ([`agent`]), numbering and the CloudEvents form ([`cloud_event`]), what other systems are told and when
-//! ([`upstream`]), the SQL of the journal and the event log ([`store`]) over a connection that it is handed, the newest
+//! ([`upstream`]), how a system is asked who calls ([`lookup`]), the SQL of the journal and the event log ([`store`]) over a connection that it is handed, the newest
 //! events in memory ([`tail`]), and how past calls are searched ([`search`]), written ([`cdr`], [`support_log`]) and added up
 //! ([`report`]).
 //!
@@ -18,6 +18,7 @@ pub mod cdr;
 pub mod cloud_event;
 pub mod kind;
 pub mod leg;
+pub mod lookup;
 pub mod mailbox;
 pub mod number;
 pub mod report;

@@ -37,6 +37,13 @@ pub(super) enum Phase {
         /// When the local ring-back begins; `None` once the far end is heard.
         tone_at: Option<u64>,
     },
+    /// The handset is still silent: somebody is asked who calls.
+    Asking {
+        /// When it rings, whatever the answer.
+        until: u64,
+        /// As below.
+        automatic: Option<Automatic>,
+    },
     /// It rings here.
     Ringing {
         /// How far the call is from being answered by itself; `None` if somebody has to.
@@ -203,8 +210,19 @@ impl Call {
         matches!(self.phase, Phase::Active { .. })
     }
 
+    /// Whether it waits here for an answer.
     pub fn is_ringing_here(&self) -> bool {
+        self.is_heard_ringing() || self.is_asked_about()
+    }
+
+    /// Whether the handset rings for it.
+    pub fn is_heard_ringing(&self) -> bool {
         matches!(self.phase, Phase::Ringing { .. })
+    }
+
+    /// Whether the handset waits until it is known who calls.
+    pub fn is_asked_about(&self) -> bool {
+        matches!(self.phase, Phase::Asking { .. })
     }
 
     /// Whether the far end is heard by somebody: in an early call, and in an active one that is not held and
@@ -213,7 +231,7 @@ impl Call {
         match self.phase {
             Phase::Active { .. } => !self.held && !self.sent_on,
             Phase::Dialing | Phase::Proceeding { .. } => true,
-            Phase::Ringing { .. } | Phase::Ending { .. } => false,
+            Phase::Asking { .. } | Phase::Ringing { .. } | Phase::Ending { .. } => false,
         }
     }
 
@@ -259,6 +277,7 @@ impl Call {
         match &self.phase {
             Phase::Dialing => None,
             Phase::Proceeding { tone_at } => *tone_at,
+            Phase::Asking { until, .. } => Some(*until),
             Phase::Ringing { automatic } => {
                 earliest(automatic.as_ref().map(Automatic::due), Some(self.rings_until()))
             }
@@ -359,7 +378,7 @@ impl Call {
         match &self.phase {
             Phase::Dialing => "dialing",
             Phase::Proceeding { .. } if self.path.plan.is_some() => "early",
-            Phase::Proceeding { .. } | Phase::Ringing { .. } => "ringing",
+            Phase::Proceeding { .. } | Phase::Asking { .. } | Phase::Ringing { .. } => "ringing",
             Phase::Active { .. } if self.held => "held",
             Phase::Active { .. } => "active",
             Phase::Ending { .. } => "ending",

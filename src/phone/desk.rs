@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 use super::command::{Blame, Command, Outcome, Refusal};
 use super::diagnosis::Diagnosis;
 use super::trace::Traced;
+use crate::events::lookup::{Answer, Failure, Question};
 use crate::events::{Kind, Origin};
 
 /// Wishes that may wait; past it the asker is told to come again.
@@ -53,6 +55,15 @@ pub enum Wish {
         lifetime: Option<Duration>,
         /// Where the outcome goes.
         reply: oneshot::Sender<Result<Box<Diagnosis>, Refusal>>,
+    },
+    /// Somebody asks other systems who calls: questions go there from now on.
+    AnswerQuestions(mpsc::Sender<Question>),
+    /// What came of such a question.
+    Answered {
+        /// The question.
+        id: Uuid,
+        /// What the system says, or why it says nothing.
+        answer: Result<Answer, Failure>,
     },
     /// Read the configuration again; the answer is the findings, if it was refused.
     Reload {
@@ -109,6 +120,18 @@ impl Desk {
     /// Has the phone tell what others did; false if it is so busy that it has to be asked again.
     pub fn tell(&self, kind: Box<Kind>) -> bool {
         self.0.try_send(Wish::Tell(kind)).is_ok()
+    }
+
+    /// Offers to carry the phone's questions who calls to other systems.
+    pub fn answer_questions(&self, asker: mpsc::Sender<Question>) {
+        // A phone that has not taken anything yet has room.
+        let _ = self.0.try_send(Wish::AnswerQuestions(asker));
+    }
+
+    /// Brings what came of a question.
+    pub fn answered(&self, id: Uuid, answer: Result<Answer, Failure>) {
+        // A full queue means that the phone is busy with worse; it goes on without an answer.
+        let _ = self.0.try_send(Wish::Answered { id, answer });
     }
 
     /// Asks the phone to end in order; false if it is so busy that it has to be asked again.

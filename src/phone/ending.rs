@@ -74,6 +74,7 @@ impl Phone {
                 Phase::Dialing => {}
                 // The tone itself is found to be due by `tones`.
                 Phase::Proceeding { tone_at } => *tone_at = None,
+                Phase::Asking { .. } => self.begin_ringing(now, index),
                 Phase::Ringing { automatic: Some(due) } if due.due() <= now.mono_us => {
                     self.go_on_by_itself(now, index);
                 }

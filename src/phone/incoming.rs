@@ -1,8 +1,10 @@
 //! A call that comes in: whose is it, may it ring, and what the person at the device does with it.
 
 use super::Phone;
+use super::auto_answer::Automatic;
 use super::call::{Call, Path, Phase};
 use super::command::{Blame, Outcome, Refusal, Reply};
+use super::lookup::Known;
 use super::media_plan::capability;
 use super::paths::{Taken, describe};
 use super::rtcp_path::RtcpPath;
@@ -51,13 +53,15 @@ impl Phone {
         if let Some(predecessor) = incoming.predecessor {
             return self.replace(now, sip, account, incoming, predecessor);
         }
-        let facts = self.incoming_facts(&name, incoming);
+        let mut facts = self.incoming_facts(&name, incoming);
         let id = self.chance.token(6);
+        let refused = self.refuse_incoming(now, &name, &facts.caller);
+        let known = if refused.is_none() { self.recalled(now, &mut facts) } else { Known::NotAsked };
         let new = Kind::CallNew {
             leg: Leg { leg_id: format!("{id}-1"), ..facts.clone() },
             origin: Origin::Network,
         };
-        if let Some(refused) = self.refuse_incoming(now, &name, &facts.caller) {
+        if let Some(refused) = refused {
             self.tell(now, Event::of_call(&id, new));
             self.refuse(now, sip, id, facts, refused);
             return;
@@ -80,21 +84,36 @@ impl Phone {
             }
         };
         let automatic = self.will_answer_by_itself(now, &name, &incoming.request.fields);
-        let at_once = automatic.as_ref().is_some_and(|automatic| automatic.due() <= now.mono_us);
         let Prepared { path, negotiation, shares_port } = prepared;
         let mut call = Call::new(now, id, facts, sip, Phase::Ringing { automatic }, path, negotiation);
         call.offer.clone_from(&incoming.offer);
-        let (id, facts) = (call.id.clone(), call.facts.clone());
+        let id = call.id.clone();
         self.begin_incoming(call, shares_port);
         self.tell(now, Event::of_call(&id, new));
-        if at_once {
-            self.go_on_by_itself(now, self.calls.len() - 1);
-            if !self.calls.last().is_some_and(Call::beeps) {
+        self.ring_or_ask(now, self.calls.len() - 1, known);
+    }
+
+    /// The handset rings, or somebody has it answered at once.
+    pub(super) fn begin_ringing(&mut self, now: Now, index: usize) {
+        if let Phase::Asking { automatic, .. } = self.calls[index].phase {
+            self.calls[index].phase = Phase::Ringing { automatic };
+        }
+        let due = |it: &Automatic| it.due() <= now.mono_us;
+        let call = &self.calls[index];
+        if matches!(&call.phase, Phase::Ringing { automatic: Some(automatic) } if due(automatic)) {
+            self.go_on_by_itself(now, index);
+            if !self.calls[index].beeps() {
                 return;
             }
         }
+        self.ring(now, index);
+    }
+
+    fn ring(&mut self, now: Now, index: usize) {
+        let call = &self.calls[index];
+        let (sip, id, leg) = (call.sip, call.id.clone(), call.facts.clone());
         let _ = self.agent.ring(now, sip, 180, None);
-        self.tell(now, Event::of_call(&id, Kind::CallRinging { leg: facts }));
+        self.tell(now, Event::of_call(id, Kind::CallRinging { leg }));
     }
 
     /// A port for a call that comes in, and what can be said of it; an offer that can't be answered is found out before
@@ -204,6 +223,11 @@ impl Phone {
 
     pub(super) fn answer(&mut self, now: Now, id: Option<&str>) -> Outcome {
         let index = self.find(id, "ringing", Call::is_ringing_here)?;
+        if self.calls[index].is_asked_about() {
+            // Somebody is quicker than the answer.
+            self.calls[index].phase = Phase::Ringing { automatic: None };
+            self.ring(now, index);
+        }
         self.quiet_others(now);
         self.take(now, index)?;
         Ok(Reply::Call(Box::new(self.calls[index].view(now))))

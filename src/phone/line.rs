@@ -178,7 +178,11 @@ impl Phone {
         let (mut changed, mut removed) = (Vec::new(), Vec::new());
         // Who may send requests stands in another table and is part of every account.
         let same_trust = self.config.sip.trusted == config.sip.trusted;
+        let same_lookup = self.config.lookup == config.lookup;
         self.config = config.clone();
+        if !same_lookup {
+            self.lookup_changed(now);
+        }
         for index in (0..self.lines.len()).rev() {
             let name = self.lines[index].config.name.clone();
             match config.line.iter().find(|line| line.name == name && line.enabled) {

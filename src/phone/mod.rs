@@ -11,7 +11,7 @@
 //! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `features` what is done during it;
 //!   `auto_answer` when nobody has to take it;
 //! * `agent` whether somebody is there for the calls of a line;
-//! * `party` who calls whom, as the PBX tells it;
+//! * `party` who calls whom, as the PBX tells it, and `lookup` as another system does;
 //! * `transfer` giving calls away, `referred` being given away, `replaced` somebody else in the place of the far end, `whole` what several legs come to;
 //! * `callback` two that are rung one after the other and joined in a bridge;
 //! * `tones` what the person at the device hears besides the calls;
@@ -35,6 +35,7 @@ pub mod inspection;
 mod instance;
 mod limits;
 mod line;
+mod lookup;
 mod mailbox;
 mod media_plan;
 mod outgoing;
@@ -42,6 +43,7 @@ mod party;
 mod paths;
 pub mod reach;
 mod referred;
+mod remembered;
 mod replaced;
 pub mod routing;
 mod rtcp_path;
@@ -56,18 +58,24 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use call::Call;
 use command::{Blame, Command, Outcome, Refusal, Reply};
 use limits::Guard;
 use line::Line;
+use lookup::Lookup;
 use reach::Reach;
+pub use remembered::Remembered;
+use remembered::{dnd_setting, transport_setting};
 use snapshot::Snapshot;
 use trace::{Border, Tracer};
 
 use crate::chance::Chance;
 use crate::config::{self, Config};
 use crate::events::cloud_event::rfc3339;
-use crate::events::store::{Binding, Entry, Usage, Write};
+use crate::events::lookup::{Answer, Failure, Question};
+use crate::events::store::Write;
 use crate::events::{Cause, Event, Kind, Origin, Recorder};
 use crate::media::{self, PortId};
 use crate::now::{Now, earliest};
@@ -133,6 +141,13 @@ pub enum Input<'a> {
         /// The mistakes, as people read them.
         findings: Vec<String>,
     },
+    /// What came of a question who calls.
+    Answered {
+        /// The question.
+        id: Uuid,
+        /// What the system says, or why it says nothing.
+        answer: Result<Answer, Failure>,
+    },
     /// Somebody was refused at the API.
     Intruder {
         /// `api` or `socket`.
@@ -163,6 +178,8 @@ pub enum Output {
     /// Something to be kept for good: an event, which may leave the device once it is committed, a row of the journal,
     /// or what the next life must know.
     Keep(Write),
+    /// Ask the system of `[lookup]`, and say with [`Input::Answered`] what came of it.
+    Ask(Box<Question>),
     /// The recording with this number goes to a file of this name.
     Recording {
         /// As the engine numbers it.
@@ -172,33 +189,6 @@ pub enum Output {
     },
     /// The orderly end is complete.
     Stopped,
-}
-
-/// What an earlier life left behind in the store.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Remembered {
-    /// The number of the last event.
-    pub sequence: u64,
-    /// Whether the last life ended in order.
-    pub clean: bool,
-    /// Contacts that registrars may still have.
-    pub bindings: Vec<Binding>,
-    /// What was used of the limits today.
-    pub usage: Vec<Usage>,
-    /// Small settings, by name.
-    pub settings: BTreeMap<String, String>,
-    /// Legs that had no end when the power went.
-    pub interrupted: Vec<Entry>,
-}
-
-/// The name under which do-not-disturb of a line is kept.
-fn dnd_setting(line: &str) -> String {
-    format!("dnd.{line}")
-}
-
-/// The name under which the transport is kept that a line's registrar answered over.
-fn transport_setting(line: &str) -> String {
-    format!("transport.{line}")
 }
 
 /// The phone.
@@ -216,6 +206,7 @@ pub struct Phone {
     ended_legs: Vec<whole::EndedLeg>,
     ports: VecDeque<(PortId, u16)>,
     guard: Guard,
+    lookup: Lookup,
     tracer: Tracer,
     recorder: Recorder,
     chance: Chance,
@@ -272,6 +263,7 @@ impl Phone {
             ended_legs: Vec::new(),
             ports: VecDeque::new(),
             guard: Guard::new(&remembered.usage),
+            lookup: Lookup::default(),
             tracer: Tracer::default(),
             recorder: Recorder::new(remembered.sequence, chance.fork()),
             chance,
@@ -341,6 +333,7 @@ impl Phone {
                 let kind = Kind::AuthFailed { interface, from, user, line: None, text: None, attempts: 1 };
                 self.tell(now, Event::new(kind));
             }
+            Input::Answered { id, answer } => self.looked_up(now, id, answer),
             Input::Tell(kind) => self.tell(now, Event::new(*kind)),
             Input::NetworkChanged { addresses } => {
                 let told = addresses.iter().map(ToString::to_string).collect();

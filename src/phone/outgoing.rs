@@ -6,6 +6,7 @@ use super::command::{Blame, Outcome, Refusal, Reply};
 use super::dial_string::digits;
 use super::limits::{Called, Verdict};
 use super::line::{Line, address};
+use super::lookup::Known;
 use super::media_plan::capability;
 use super::paths::{Taken, describe};
 use super::routing::{Decision, plain};
@@ -73,7 +74,7 @@ impl Phone {
                 "check the network, and the line's domain and registrar; `tipring status` shows the reason",
             )
         })?;
-        let facts = self.outgoing_facts(&name, &called, &target);
+        let mut facts = self.outgoing_facts(&name, &called, &target);
         let verdict = self.permitted(now, &name, &called, &target, origin)?;
         let Some(Taken { port, number, found }) = self.take_port(&name, address) else {
             return Err(Refusal::new(
@@ -108,6 +109,10 @@ impl Phone {
         self.keep(Write::Usage(usage));
         let id = place.as_ref().map_or_else(|| self.chance.token(6), |place| place.call.clone());
         self.expect_checks(port, &negotiation);
+        let known = match (&verdict, &place) {
+            (Verdict::Allowed, None) => self.recalled(now, &mut facts),
+            _ => Known::NotAsked,
+        };
         let path = Path { found, ..Path::new(LegId(self.number()), port, number) };
         let mut call = Call::new(now, id, facts, sip, Phase::Dialing, path, negotiation);
         if let Some(place) = place {
@@ -129,6 +134,9 @@ impl Phone {
             self.tell(now, Event::of_call(&id, Kind::CallEmergency { leg: facts.clone(), overruled }));
         }
         self.tell(now, Event::of_call(&id, Kind::CallDialing { leg: facts }));
+        if let Known::Ask(key) = known {
+            self.ask(now, index, key);
+        }
         Ok(index)
     }
 

@@ -46,7 +46,7 @@ impl Phone {
     pub(super) fn sound(&mut self, now: Now) {
         let talking = self.calls.iter().any(Call::is_talked_in);
         let beeping = self.calls.iter().any(Call::beeps);
-        let ringing = self.calls.iter().any(|call| call.is_ringing_here() && !call.beeps());
+        let ringing = self.calls.iter().any(|call| call.is_heard_ringing() && !call.beeps());
         let ring_back = self.calls.iter().any(|call| hears_ring_back(call, now));
         let dialing = self
             .calls

@@ -16,6 +16,7 @@ use tipring::chance::Chance;
 use tipring::config::Config;
 use tipring::device::upstream::Dispatcher;
 use tipring::events::archive::{Archive, Job, Standing};
+use tipring::events::lookup::{Answer as Known, Failure, Question};
 use tipring::events::store::{Store, Write as Keep};
 use tipring::events::tail::Tail;
 use tipring::events::{Event, Kind, Recorder};
@@ -42,6 +43,7 @@ pub enum Asked {
     Reload,
     Tell(Box<Kind>),
     Examine(Option<Duration>),
+    Answered { id: uuid::Uuid, answer: Result<Known, Failure> },
 }
 
 pub struct Paper {
@@ -50,6 +52,8 @@ pub struct Paper {
     jobs: SyncSender<Box<Job>>,
     recorder: Mutex<Recorder>,
     asked: Arc<Mutex<Vec<Asked>>>,
+    /// Where the phone's questions who calls go.
+    asker: Arc<Mutex<Option<mpsc::Sender<Question>>>>,
     /// What HTTPS at `address` needs; plain HTTP without.
     pub tls: watch::Sender<Option<Arc<ServerConfig>>>,
     /// The configuration in force.
@@ -203,6 +207,7 @@ fn facts() -> Facts {
 fn desk_thread(
     mut wishes: mpsc::Receiver<Wish>,
     asked: Arc<Mutex<Vec<Asked>>>,
+    asker: Arc<Mutex<Option<mpsc::Sender<Question>>>>,
     committed: watch::Receiver<Tail>,
 ) -> JoinHandle<()> {
     std::thread::spawn(move || {
@@ -239,6 +244,10 @@ fn desk_thread(
                     asked.lock().expect("a lock").push(Asked::Intruder { interface, user });
                 }
                 Wish::Tell(kind) => asked.lock().expect("a lock").push(Asked::Tell(kind)),
+                Wish::AnswerQuestions(new) => *asker.lock().expect("a lock") = Some(new),
+                Wish::Answered { id, answer } => {
+                    asked.lock().expect("a lock").push(Asked::Answered { id, answer });
+                }
                 Wish::Examine { lifetime, reply } => {
                     asked.lock().expect("a lock").push(Asked::Examine(lifetime));
                     let _ = reply.send(Ok(Box::new(Diagnosis::of(facts()))));
@@ -315,9 +324,10 @@ impl Paper {
         let archive = Archive::new(jobs.clone(), newest.clone());
         let (desk, wishes) = Desk::open();
         let asked = Arc::new(Mutex::new(Vec::new()));
+        let asker = Arc::new(Mutex::new(None));
         let mut threads = vec![
             store_thread(folder.join("store.db"), inbox, committed),
-            desk_thread(wishes, asked.clone(), newest),
+            desk_thread(wishes, asked.clone(), asker.clone(), newest),
         ];
         let (stop, stopped) = oneshot::channel::<()>();
         let (new_tls, tls) = watch::channel(None);
@@ -340,8 +350,18 @@ impl Paper {
         }));
         let recorder = Mutex::new(Recorder::new(0, Chance::from_number(1)));
         let config = new_config;
-        let paper =
-            Paper { folder, address, jobs, recorder, asked, tls: new_tls, config, stop: Some(stop), threads };
+        let paper = Paper {
+            folder,
+            address,
+            jobs,
+            recorder,
+            asked,
+            asker,
+            tls: new_tls,
+            config,
+            stop: Some(stop),
+            threads,
+        };
         until("the socket opens", || UnixStream::connect(paper.socket()).is_ok());
         paper
     }
@@ -366,6 +386,12 @@ impl Paper {
     /// What was asked since the last time.
     pub fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut *self.asked.lock().expect("a lock"))
+    }
+
+    /// The phone asks who calls.
+    pub fn ask(&self, question: Question) {
+        let asker = self.asker.lock().expect("a lock");
+        asker.as_ref().expect("somebody asks").try_send(question).expect("room");
     }
 
     pub fn local(&self, method: &str, path: &str, body: Option<&str>) -> Answer {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tipring::chance::Chance;
 use tipring::config::Config;
 use tipring::device::netlink::{LOOK_EVERY, Sleep};
+use tipring::events::lookup::Question;
 use tipring::events::store::Write;
 use tipring::events::{Kind, Recorded};
 use tipring::media::{self, Command, Component, Engine, PortId, Terminal};
@@ -49,6 +50,8 @@ pub struct Handset {
     pub events: Vec<Recorded>,
     /// Everything else that was to be kept.
     pub kept: Vec<Write>,
+    /// What other systems were asked, in order.
+    pub questions: Vec<Question>,
     /// Tones that were begun (and ended: `None`), in order.
     pub tones: Vec<(media::Sounder, Option<tipring::audio::tones::Tone>)>,
     pub stopped: bool,
@@ -105,6 +108,7 @@ impl Handset {
             next_port: 1,
             events: Vec::new(),
             kept: Vec::new(),
+            questions: Vec::new(),
             tones: Vec::new(),
             stopped: false,
             asleep: false,
@@ -348,6 +352,7 @@ impl Handset {
             }
             Output::Keep(Write::Event(recorded)) => self.events.push(*recorded),
             Output::Keep(write) => self.kept.push(write),
+            Output::Ask(question) => self.questions.push(*question),
             Output::Recording { .. } => {}
             Output::Stopped => self.stopped = true,
         }

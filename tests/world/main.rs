@@ -24,6 +24,7 @@ mod discovery;
 mod during_calls;
 mod flows;
 mod intercom;
+mod lookup;
 mod matrix;
 mod mqtt;
 mod numbers;

@@ -101,17 +101,35 @@ impl Door {
 impl Rest {
     /// Reads what is left, if it is little; then the connection can be used again.
     pub async fn drain(mut self) -> Option<Resting> {
-        let reading = async {
-            let mut bytes = 0;
-            while let Some(frame) = poll_fn(|context| Pin::new(&mut self.body).poll_frame(context)).await {
-                bytes += frame.ok()?.data_ref().map_or(0, Bytes::len);
-                if bytes > LARGEST_REST {
-                    return None;
-                }
+        timeout(DRAINING, self.take(LARGEST_REST, |_| {})).await.ok()??;
+        self.rest().await
+    }
+
+    /// The body of the answer, if it has no more bytes than these and comes whole; and the connection, if it can be used
+    /// again. How long that may take is for the caller to say.
+    pub async fn read(mut self, most: usize) -> Option<(Vec<u8>, Option<Resting>)> {
+        let mut body = Vec::new();
+        self.take(most, |piece| body.extend_from_slice(piece)).await?;
+        Some((body, self.rest().await))
+    }
+
+    async fn take(&mut self, most: usize, mut piece: impl FnMut(&[u8])) -> Option<()> {
+        let mut bytes = 0;
+        while let Some(frame) = poll_fn(|context| Pin::new(&mut self.body).poll_frame(context)).await {
+            let frame = frame.ok()?;
+            let Some(data) = frame.data_ref() else { continue };
+            bytes += data.len();
+            if bytes > most {
+                return None;
             }
-            poll_fn(|context| self.sender.poll_ready(context)).await.ok()
-        };
-        timeout(DRAINING, reading).await.ok()??;
+            piece(data);
+        }
+        Some(())
+    }
+
+    async fn rest(mut self) -> Option<Resting> {
+        let ready = poll_fn(|context| self.sender.poll_ready(context));
+        timeout(DRAINING, ready).await.ok()?.ok()?;
         Some(Resting { sender: self.sender, since: Instant::now() })
     }
 }

@@ -7,6 +7,7 @@
 mod broker;
 mod door;
 mod http;
+mod lookups;
 pub mod orders;
 mod subscriptions;
 
@@ -19,8 +20,9 @@ use tokio::task::JoinSet;
 
 use super::clock;
 use crate::chance::Chance;
-use crate::config::{self, Config};
+use crate::config::{self, Config, RemoteCommand};
 use crate::events::archive::{Archive, Standing};
+use crate::events::lookup::Question;
 use crate::events::store::Write;
 use crate::events::upstream::desk::{Change, Tested, UpstreamError, Upstreams, View, Wish};
 use crate::events::upstream::dialect::Request;
@@ -36,6 +38,7 @@ use crate::phone::snapshot::Snapshot;
 use broker::{Broker, Home};
 use door::Door;
 use http::Resting;
+use lookups::Lookups;
 use subscriptions::Kept;
 
 /// Results of tasks that may wait.
@@ -59,6 +62,8 @@ pub struct Dispatcher {
     inbox: mpsc::Receiver<Came>,
     running: Vec<Running>,
     subscriptions: Subscriptions,
+    questions: mpsc::Receiver<Question>,
+    lookups: Lookups,
     /// The key of the next one.
     next: u64,
     newest: u64,
@@ -88,6 +93,7 @@ enum Came {
     Broker { key: u64, connection: u64, came: broker::Came },
     State { key: u64, snapshot: Box<Snapshot> },
     Obeyed { key: u64, order: Box<Order>, outcome: serde_json::Map<String, serde_json::Value> },
+    Asked { key: u64, resting: Resting },
 }
 
 /// What others have to take.
@@ -106,6 +112,9 @@ impl Dispatcher {
     ) -> (Dispatcher, Upstreams) {
         let (upstreams, wishes) = Upstreams::open();
         let (results, inbox) = mpsc::channel(QUEUE);
+        let (asker, questions) = mpsc::channel(QUEUE);
+        desk.answer_questions(asker);
+        let lookups = Lookups::new(&config.borrow(), 0);
         let dispatcher = Dispatcher {
             archive,
             desk,
@@ -115,6 +124,8 @@ impl Dispatcher {
             inbox,
             running: Vec::new(),
             subscriptions: Subscriptions::default(),
+            questions,
+            lookups,
             next: 0,
             newest: 0,
             chance,
@@ -150,6 +161,9 @@ impl Dispatcher {
                 }
                 Some(result) = self.inbox.recv() => self.came(result),
                 Some(wish) = self.wishes.recv() => self.wished(wish),
+                Some(question) = self.questions.recv() => {
+                    self.lookups.ask(question, &mut self.running, &self.desk, &self.results);
+                }
                 changed = self.config.changed() => {
                     if changed.is_err() {
                         break;
@@ -224,6 +238,7 @@ impl Dispatcher {
     /// Follows a new configuration. What did not change goes on; what changed goes on from where it stood.
     fn configure(&mut self) {
         let config = self.config.borrow_and_update().clone();
+        self.lookups.configure(&config);
         let mut before = std::mem::take(&mut self.running);
         for settings in &self.wanted(&config) {
             let old = before.iter().position(|it| it.upstream.settings().name == settings.name);
@@ -284,9 +299,11 @@ impl Dispatcher {
     }
 
     fn came(&mut self, result: Came) {
-        if let Came::Kept(kept) = result {
-            return self.subscription_kept(kept);
-        }
+        let result = match result {
+            Came::Kept(kept) => return self.subscription_kept(kept),
+            Came::Asked { key, resting } => return self.lookups.rests(key, resting),
+            result => result,
+        };
         let (Came::Page { key, .. }
         | Came::Attempted { key, .. }
         | Came::Rests { key, .. }
@@ -307,7 +324,7 @@ impl Dispatcher {
                     running.resting.push(resting);
                 }
             }
-            Came::Kept(_) => {}
+            Came::Kept(_) | Came::Asked { .. } => {}
             Came::Broker { connection, came, .. } => {
                 if let Some(broker) = running.broker.as_mut().filter(|it| it.connection == connection) {
                     broker.came(clock::now(), came);
@@ -367,7 +384,7 @@ impl Dispatcher {
     fn drain(&mut self) {
         let mut errands = Vec::new();
         for running in &mut self.running {
-            while let Some(action) = next(running, &self.desk, &self.results) {
+            while let Some(action) = next(running, &self.desk, &self.results, &mut self.lookups) {
                 match action {
                     Action::Read { since, limit } => {
                         let (archive, results, key) =
@@ -420,9 +437,20 @@ fn door(settings: &config::Upstream, config: &Config) -> Arc<Door> {
 }
 
 /// What the upstream wants done next, once its broker wants nothing: what a broker says may let the upstream want more.
-fn next(running: &mut Running, desk: &Desk, results: &mpsc::Sender<Came>) -> Option<Action> {
+fn next(
+    running: &mut Running,
+    desk: &Desk,
+    results: &mpsc::Sender<Came>,
+    lookups: &mut Lookups,
+) -> Option<Action> {
     while let Some(output) = running.broker.as_mut().and_then(|broker| broker.session.poll_output()) {
-        say(running, output, desk, results);
+        match (output, &mut running.broker) {
+            (Output::Order(order), Some(broker)) if order.command == RemoteCommand::Lookup => {
+                let outcome = lookups.answered(&running.upstream.settings().name, &order);
+                broker.session.answer(clock::now(), &order, outcome);
+            }
+            (output, _) => say(running, output, desk, results),
+        }
     }
     running.upstream.poll_action()
 }

@@ -61,7 +61,7 @@ pub fn answer(outcome: Outcome) -> Map<String, Value> {
     }
 }
 
-/// The words of the phone for a command; all but `reload`, which is no wish of the phone's.
+/// The words of the phone for a command; all but `reload` and `lookup`, which are no wishes of the phone's.
 ///
 /// # Errors
 ///
@@ -97,7 +97,7 @@ pub fn command(order: &Order) -> Result<Command, Refusal> {
         }
         RemoteCommand::Dnd => Command::DoNotDisturb { line, on: on.ok_or_else(|| missing("on"))? },
         RemoteCommand::Agent => Command::Agent { line, state: state.ok_or_else(|| missing("state"))? },
-        RemoteCommand::Reload => Command::Status,
+        RemoteCommand::Reload | RemoteCommand::Lookup => Command::Status,
     })
 }
 

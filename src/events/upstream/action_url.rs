@@ -29,7 +29,8 @@ impl ActionUrl {
         }
     }
 
-    fn frozen(&self, event: &CloudEvent, facts: &Facts, name: &str, template: &Template) -> Frozen {
+    /// What this template asks for where `name` has happened.
+    pub fn frozen(&self, event: &CloudEvent, facts: &Facts, name: &str, template: &Template) -> Frozen {
         let target = template.fill_url(|word| self.word(event, facts, name, word));
         Frozen { id: event.id.to_string(), target, body: Vec::new() }
     }

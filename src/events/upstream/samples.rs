@@ -2,7 +2,8 @@
 
 use crate::chance::Chance;
 use crate::events::cloud_event::{Digits, Recorder};
-use crate::events::{CloudEvent, Direction, Diverted, Event, Leg, Number, Party};
+use crate::events::lookup::Question;
+use crate::events::{CloudEvent, Direction, Diverted, Event, Kind, Leg, Number, Party};
 use crate::now::Now;
 
 /// 2026-11-20T00:00:00Z
@@ -43,4 +44,10 @@ pub fn leg(direction: Direction) -> Leg {
         callback_id: None,
         follows: None,
     }
+}
+
+/// The question who is at the other end of such a call.
+pub fn question(direction: Direction) -> Question {
+    let id = recorded(Event::new(Kind::NetworkChanged { addresses: Vec::new() })).id;
+    Question { id, call: "SDsnZugDFmTW7Sec".into(), leg: leg(direction), utc_us: TODAY, deadline: 10_000_000 }
 }

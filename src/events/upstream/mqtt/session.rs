@@ -114,6 +114,7 @@ enum What {
     Event(u64),
     State,
     Answer,
+    Question,
 }
 
 /// The connection to one broker.
@@ -301,6 +302,15 @@ impl Session {
         self.flush(now);
     }
 
+    /// Asks whoever listens at the broker; false without a connection. The answer comes as an [`Output::Order`].
+    pub fn ask(&mut self, now: Now, payload: Vec<u8>) -> bool {
+        if self.is_up() {
+            let topic = self.topics.questions();
+            self.enqueue(now, What::Question, Publish { topic, payload, ..Publish::default() });
+        }
+        self.is_up()
+    }
+
     /// How the device is, for the broker to keep.
     pub fn tell_state(&mut self, now: Now, state: Vec<u8>) {
         if self.state.as_ref() != Some(&state) {
@@ -446,7 +456,7 @@ impl Session {
                 let (what, cure) = outcome.explain(config::UpstreamKind::Mqtt);
                 self.outputs.push_back(Output::Remark(format!("the state is not kept: {what}"), cure));
             }
-            What::State | What::Answer => {}
+            What::State | What::Answer | What::Question => {}
         }
         self.flush(now);
     }
@@ -481,7 +491,7 @@ impl Session {
             let Some((what, publish)) = self.waiting.pop_front() else { return };
             let known = match what {
                 What::Event(sequence) => self.inherited.remove(&sequence),
-                What::State | What::Answer => None,
+                What::State | What::Answer | What::Question => None,
             };
             let id = known.unwrap_or_else(|| self.free_id());
             let packet = outgoing::publish(self.settings.version, &publish, Some(id), known.is_some());
@@ -531,7 +541,7 @@ impl Session {
         for (id, (_, what)) in std::mem::take(&mut self.flying) {
             match what {
                 What::Event(sequence) if sequence > 0 => drop(self.inherited.insert(sequence, id)),
-                What::Event(_) | What::State | What::Answer => {}
+                What::Event(_) | What::State | What::Answer | What::Question => {}
             }
         }
         while self.inherited.len() > MOST_INHERITED {

@@ -45,6 +45,11 @@ impl Topics {
         format!("{}/response", self.tree)
     }
 
+    /// Where it is asked who calls.
+    pub fn questions(&self) -> String {
+        format!("{}/lookup", self.tree)
+    }
+
     /// Whether a topic is in the tree of this device.
     pub fn owns(&self, topic: &str) -> bool {
         topic.strip_prefix(&self.tree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
