@@ -7,6 +7,7 @@ mod cdr;
 mod commands;
 mod dialects;
 mod kills;
+mod lookup;
 mod mqtt;
 mod office;
 #[path = "../systems/receiver.rs"]

@@ -87,6 +87,11 @@ fn config() {
 }
 
 #[test]
+fn lookup() {
+    replay(targets::lookup::TARGETS);
+}
+
+#[test]
 fn media() {
     replay(targets::media::TARGETS);
 }

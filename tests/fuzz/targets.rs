@@ -10,6 +10,8 @@ pub mod call;
 pub mod config;
 #[path = "targets/device.rs"]
 pub mod device;
+#[path = "targets/lookup.rs"]
+pub mod lookup;
 #[path = "targets/media.rs"]
 pub mod media;
 #[path = "targets/nat.rs"]
@@ -47,6 +49,7 @@ pub fn rooms() -> impl Iterator<Item = &'static [Target]> {
         call::TARGETS,
         config::TARGETS,
         device::TARGETS,
+        lookup::TARGETS,
         media::TARGETS,
         nat::TARGETS,
         rtp::TARGETS,

@@ -19,6 +19,9 @@ mod phone;
 mod pki;
 mod process;
 mod pulse;
+#[path = "../systems/receiver.rs"]
+#[expect(dead_code, reason = "the API's tests need more of it")]
+mod receiver;
 mod router;
 mod rtpengine;
 mod sipp;
@@ -40,6 +43,7 @@ mod hostile;
 mod ice_lite;
 mod intercom;
 mod intruders;
+mod lookup;
 mod matrix;
 mod mqtt;
 mod nats_alone;
