@@ -9,6 +9,7 @@
 
 mod absent;
 pub mod ami;
+pub mod announcement;
 pub mod blacklist;
 mod country;
 pub mod dialects;
@@ -41,6 +42,7 @@ pub mod words;
 pub mod zone;
 
 pub use ami::{Ami, AmiContext, AmiUser};
+pub use announcement::Announcement;
 pub use blacklist::Blacklist;
 pub use dialing::NumberRule;
 pub use finding::{Finding, Severity};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::announcement::Announcement;
 use super::dialing::NumberRule;
 use super::network::{Listen, Trusted};
 use super::number_plan::NumberPlan;
@@ -224,6 +225,8 @@ section! {
         enabled: bool = default "false";
         /// true: whoever is recorded hears a short tone (1400 Hz) at once and every 15 s, but not while it is paused.
         beep: bool = default "false";
+        /// A WAV file of 30 s at most: what both sides hear when a recording begins, beside what they say.
+        announcement: Option<Announcement> = optional "\"/etc/tipring/recorded.wav\"";
         /// Where recordings go; without it, the folder `recordings` beside the store.
         folder: Option<String> = optional "\"/var/lib/tipring/recordings\"";
         /// The form of the files: "wav".

@@ -15,6 +15,7 @@
     reason = "this room is where the machine is touched"
 )]
 
+mod announcement;
 pub mod certificate;
 pub mod clock;
 pub mod control;

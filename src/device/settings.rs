@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 
-use super::clock;
 use super::tls::{self, Belief, TlsError};
+use super::{announcement, clock};
 use crate::config::{Backend, Config, Finding, Place, Places, Severity, Zone};
 use crate::events::upstream::dialect::left_out;
 use crate::events::upstream::filter::useless;
@@ -103,6 +103,11 @@ pub fn read(file: &Path) -> Result<Reading, SettingsError> {
         findings.extend(authorities(settings, &places));
         findings.extend(unknown_events(settings, &places));
         findings.extend(zone(&mut settings.device.timezone, &places));
+        let announcement = settings.recording.announcement.as_mut().map(announcement::read);
+        if let Some(Err((what, instead))) = announcement {
+            let at = Place { table: "recording", index: 0, keys: &["announcement"] };
+            findings.push(places.finding(at, Severity::Error, &what, &instead));
+        }
         let (own, finding) = own_certificate(settings, &places, clock::now().utc_us);
         tls = own;
         findings.extend(finding);
@@ -118,7 +123,9 @@ fn anchor(config: &mut Config, folder: &Path) {
     let authorities = of_lines.chain(config.upstream.iter_mut().filter_map(|it| it.ca_file.as_mut()));
     let admin = &mut config.admin;
     let own = [admin.tls_cert.as_mut(), admin.tls_key.as_mut(), Some(&mut admin.socket)];
-    let kept = [Some(&mut config.device.data), config.recording.folder.as_mut()];
+    let recording = &mut config.recording;
+    let announcement = recording.announcement.as_mut().map(|announcement| &mut announcement.file);
+    let kept = [Some(&mut config.device.data), recording.folder.as_mut(), announcement];
     // Any other name of a sound device is no path.
     let is_file = config.audio.backend == Backend::File;
     let audio = &mut config.audio;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::clip::Clip;
 use super::plan::Plan;
 use super::transmit::Component;
 use crate::audio::tones::Tone;
@@ -97,7 +98,7 @@ pub enum Layout {
 }
 
 /// What to do with the recording of a leg.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Record {
     /// Begin (a running one is finished first).
     Start {
@@ -107,6 +108,8 @@ pub enum Record {
         layout: Layout,
         /// Whether the far end hears [`Tone::Recording`] beside the room's sound while it is recorded.
         beep: bool,
+        /// What both sides hear once, beside what they say.
+        announcement: Option<Clip>,
     },
     /// Leave out what follows.
     Pause,

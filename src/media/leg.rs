@@ -263,7 +263,7 @@ impl Leg {
             }
         }
         if let Some(tap) = &mut self.tap {
-            tap.near(&self.heard, rate, out.recordings);
+            tap.near(&mut self.heard, rate, out.recordings);
         }
         rate
     }
@@ -351,12 +351,12 @@ impl Leg {
     /// Begins, interrupts or ends the recording.
     pub(super) fn record(&mut self, record: Record, out: &mut Outlet<'_>) {
         match record {
-            Record::Start { recording, layout, beep } => {
+            Record::Start { recording, layout, beep, announcement } => {
                 self.stop_recording(out);
                 let speaking = self.speaking_rate(8000);
                 let rate = self.receiving.rate().max(speaking).min(16_000);
                 let tap = Tap::start(recording, rate, layout, out.recordings);
-                self.tap = Some(LegTap::new(tap, beep.then_some(speaking)));
+                self.tap = Some(LegTap::new(tap, beep.then_some(speaking), announcement));
             }
             Record::Pause | Record::Resume => {
                 if let Some(tap) = &mut self.tap {

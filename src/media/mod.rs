@@ -22,6 +22,7 @@
 mod adapter;
 mod agreement;
 mod bridge;
+mod clip;
 mod command;
 mod digits;
 mod engine;
@@ -49,6 +50,7 @@ mod tone;
 mod transmit;
 mod watch;
 
+pub use clip::Clip;
 pub use command::{
     Command, Dtmf, Layout, LegId, PortId, Record, RecordingId, Room, Sounder, Terminal, TerminalInput,
 };

@@ -369,7 +369,10 @@ fn a_leg_is_recorded_in_stereo_and_a_pause_leaves_out() {
     link.run_ms(5_000);
     let recording = RecordingId(5);
     let record = |record| Command::Record { leg: LEG, record };
-    link.order(0, record(Record::Start { recording, layout: Layout::Stereo, beep: false }));
+    link.order(
+        0,
+        record(Record::Start { recording, layout: Layout::Stereo, beep: false, announcement: None }),
+    );
     let (mut left, mut right, mut chunk) = (Vec::new(), Vec::new(), Vec::new());
     let mut collect = |link: &mut Link| {
         let mut finished = false;
@@ -453,7 +456,10 @@ fn who_is_recorded_hears_it_every_15_seconds() {
     let record = |record| Command::Record { leg: LEG, record };
     let recording = RecordingId(5);
     let begun = link.ends[1].played.len();
-    link.order(0, record(Record::Start { recording, layout: Layout::Stereo, beep: true }));
+    link.order(
+        0,
+        record(Record::Start { recording, layout: Layout::Stereo, beep: true, announcement: None }),
+    );
     link.run_ms(31_000);
     link.order(0, record(Record::Pause));
     link.run_ms(29_000);
@@ -474,6 +480,47 @@ fn who_is_recorded_hears_it_every_15_seconds() {
     link.run_ms(5_000);
     let found = resemblance(&link, 1, 3);
     assert!(found.found > 0.8, "it is heard beside what is said: {found:?}");
+}
+
+#[test]
+fn an_announcement_is_heard_once_on_both_sides_at_their_rates_and_is_in_the_recording() {
+    let mut link = talking(18, "G722", [8000, 48_000], [0, 0]);
+    link.run_ms(1_000);
+    for end in 0..2 {
+        link.order(end, Command::Mute { leg: LEG, muted: true });
+    }
+    link.run_ms(1_000);
+    let sentence = |rate: u32| {
+        let mut pcm = vec![0; 3 * rate as usize];
+        Speech::new(77, 8000).fill(&mut pcm[..24_000]);
+        if rate == 8000 {
+            return pcm;
+        }
+        let mut other = Vec::new();
+        Resampler::new(8000, rate).expect("rates of the table").process(&pcm[..24_000], &mut other);
+        other
+    };
+    let begun = [0, 1].map(|end| link.ends[end].played.len());
+    let clip = Clip { rate: 16_000, pcm: sentence(16_000).into() };
+    let (layout, announcement) = (Layout::Stereo, Some(clip));
+    let start = Record::Start { recording: RecordingId(5), layout, beep: false, announcement };
+    link.order(0, Command::Record { leg: LEG, record: start });
+    link.run_ms(5_000);
+    for (end, rate) in [(0, 8_000), (1, 48_000)] {
+        let heard = &link.ends[end].played[begun[end]..];
+        let found = similarity::similarity(&sentence(rate), heard, rate, rate as usize).expect("sound");
+        assert!(found.found > 0.9, "{end}: {found:?}");
+        let rest = &heard[4 * rate as usize..];
+        assert!(rest.iter().all(|sample| sample.unsigned_abs() < 200), "{end} hears it once");
+    }
+    let (mut received, mut sent, mut chunk) = (Vec::new(), Vec::new(), Vec::new());
+    while link.ends[0].engine.poll_recording(&mut chunk).is_some() {
+        received.extend(chunk.iter().step_by(2).copied());
+        sent.extend(chunk.iter().skip(1).step_by(2).copied());
+    }
+    let found = similarity::similarity(&sentence(16_000), &sent, 16_000, 16_000).expect("sound");
+    assert!(found.found > 0.9, "{found:?}");
+    assert!(received.iter().all(|sample| sample.unsigned_abs() < 200), "the far end has not said it");
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use super::call::{Call, Change, Recording};
 use super::command::{Blame, Outcome, RecordAction, Refusal, Reply};
 use super::{Output, Phone};
+use crate::config::Announcement;
 use crate::events::{Event, Kind, Side};
-use crate::media::{Command, Dtmf, Layout, Record, RecordingId};
+use crate::media::{Clip, Command, Dtmf, Layout, Record, RecordingId};
 use crate::now::Now;
 use crate::sip::call::CallError;
 use crate::sip::sdp::Direction;
@@ -208,8 +209,10 @@ impl Phone {
         let call = &self.calls[index];
         let Some(recording) = call.recording.as_ref().filter(|_| call.path.plan.is_some()) else { return };
         let (leg, paused) = (call.path.leg, recording.paused);
-        let beep = self.config.recording.beep;
-        let record = Record::Start { recording: recording.number, layout: Layout::Stereo, beep };
+        let (recording, settings) = (recording.number, &self.config.recording);
+        let clip = |said: &Announcement| Clip { rate: Announcement::RATE, pcm: said.sound() };
+        let (beep, announcement) = (settings.beep, settings.announcement.as_ref().map(clip));
+        let record = Record::Start { recording, layout: Layout::Stereo, beep, announcement };
         self.outputs.push_back(Output::Media(Command::Record { leg, record }));
         if paused {
             self.outputs.push_back(Output::Media(Command::Record { leg, record: Record::Pause }));

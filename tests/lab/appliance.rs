@@ -11,7 +11,7 @@ use crate::friendly::stage;
 use crate::netns::Lab;
 use crate::phone::Setup;
 use crate::pki::Pki;
-use crate::sound::Wav;
+use crate::sound::{Wav, sine};
 
 const PBX: &str = "203.0.113.10";
 
@@ -44,6 +44,27 @@ fn both_sides_of_a_call_are_recorded_to_wav() {
         ours.seconds_of(1004.0) < 0.2 && theirs.seconds_of(440.0) < 0.2,
         "each side is on a channel of its own"
     );
+}
+
+#[test]
+fn whoever_is_recorded_hears_it_said() {
+    let Some((lab, mut asterisk, host)) = stage("an announcement") else { return };
+    let file = lab.folder().join("recorded.wav");
+    Wav::new(8000, sine(700.0, 8000, 2.0, 8000)).write(&file);
+    let phone = Setup::new("1001", PBX)
+        .line(r#"codecs = ["PCMA"]"#)
+        .speaks(Wav::new(16000, vec![0; 32_000]))
+        .table(&format!("[recording]\nannouncement = \"{}\"", file.display()))
+        .start(&lab, &host);
+    let call = phone.call("603");
+    phone.wait_event("call.media");
+    sleep(Duration::from_secs(1));
+    phone.post(&format!("/api/v1/calls/{call}/record"), &json!({ "action": "start" }));
+    sleep(Duration::from_secs(4));
+    phone.act(&call, "hangup");
+    asterisk.idle();
+    let said = asterisk.recording("heard.wav").seconds_of(700.0);
+    assert!((1.0..2.5).contains(&said), "Asterisk heard it for {said} s of 2");
 }
 
 #[test]

@@ -33,6 +33,7 @@ mod parties;
 mod paths;
 mod providers;
 mod reach;
+mod recordings;
 mod referred;
 mod registering;
 mod replaced;
