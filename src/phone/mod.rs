@@ -7,7 +7,7 @@
 //! * [`command`] what people and programs ask, [`desk`] the counter where they ask it, [`snapshot`] what they see;
 //! * `instance` who this device is to registrars;
 //! * `line`, `flow`, `call` the state of one line, of a way to its registrar and of one call, `mailbox` what waits for a line;
-//! * [`reach`] keeps lines reachable behind NATs;
+//! * [`reach`] keeps lines reachable behind NATs; `paths` where audio can come, `restart` where else when that breaks;
 //! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `features` what is done during it;
 //!   `auto_answer` when nobody has to take it;
 //! * `agent` whether somebody is there for the calls of a line;
@@ -45,6 +45,7 @@ pub mod reach;
 mod referred;
 mod remembered;
 mod replaced;
+mod restart;
 pub mod routing;
 mod rtcp_path;
 mod session;
