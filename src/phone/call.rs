@@ -106,6 +106,8 @@ pub(super) struct Path {
     pub found: Option<Found>,
     /// Whether the outside sees the port elsewhere than before.
     pub moved: bool,
+    /// Whether something was found after its description had gone out, and nobody has been told of it.
+    pub late: bool,
     /// The route that the agent of the leg has found, and whence the far end sees us come on it.
     pub route: Option<(ice::Route, Option<SocketAddr>)>,
     /// Where we are as the far end was told, when both agreed last.
@@ -403,6 +405,7 @@ impl Path {
             report: None,
             found: None,
             moved: false,
+            late: false,
             route: None,
             told: None,
             consents_lost: 0,

@@ -14,6 +14,7 @@ use super::restart::Restart;
 use super::rtcp_path::{RtcpPath, describe_rtcp};
 use super::{Output, Phone};
 use crate::config::{self, NatMode, TurnTransport, TurnUrl};
+use crate::events::Direction;
 use crate::media::{self, Command, Component, PortId};
 use crate::nat::candidate::{Candidate, Kind, is_inside, own_addresses};
 use crate::nat::gathering::{Found, Sources};
@@ -374,7 +375,10 @@ impl Phone {
             self.describe_call(index);
             return self.go_on_when_gathered(now, index);
         }
-        call.path.moved |= call.path.found.as_ref().is_some_and(|before| places(before) != places(&found));
+        let other = call.path.found.as_ref().is_some_and(|before| places(before) != places(&found));
+        call.path.moved |= other;
+        let described = call.facts.direction == Direction::Out || call.negotiation.agreed().is_some();
+        call.path.late |= other && described;
         call.path.found = Some(found);
         self.describe_call(index);
         let path = &self.calls[index].path;
@@ -382,7 +386,10 @@ impl Phone {
             Some(Restart::Gathering { .. }) => self.go_on_when_gathered(now, index),
             // It took longer than expected to find out.
             Some(Restart::Left { .. }) if path.moved => self.go_on_with_restart(now, index),
-            _ => self.tell_address(now, index),
+            _ => {
+                self.tell_address(now, index);
+                self.tell_late(now, index);
+            }
         }
     }
 

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Phone;
+use super::call::Phase;
 use crate::media::{Component, LegId};
 use crate::nat::ice::Event;
-use crate::now::Now;
+use crate::now::{Now, micros};
 use crate::sip::handle::AccountId;
 
 /// A broken path is gathered anew for so long at most before the offer goes out with what there is.
@@ -15,6 +16,11 @@ const GATHER_WITHIN: Duration = Duration::from_millis(1_200);
 /// Who has not moved leaves the new offer to the other one for so long: only who has moved can tell where it is now, and
 /// until then nothing may reach it. Who does not control waits longer.
 const LEAVE_TO_PEER: [Duration; 2] = [Duration::from_millis(1_500), Duration::from_millis(4_000)];
+
+/// So long the first checks of a call may take before the far end is told of what was found too late for its description.
+const FIRST_CHECKS: Duration = Duration::from_millis(500);
+/// Who does not control leaves that to the other one for so long: both may have found something.
+const CONTROLLED_WAITS: Duration = Duration::from_millis(300);
 
 /// How far the search for another path is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,6 +159,20 @@ impl Phone {
         true
     }
 
+    /// What was found after the description of a call had gone out, most often a relay that was slow, is told where nothing
+    /// leads to the far end without it.
+    pub(super) fn tell_late(&mut self, now: Now, index: usize) {
+        let call = &mut self.calls[index];
+        let ice = call.negotiation.agreed().and_then(|agreed| agreed.ice.as_ref());
+        let (Phase::Active { since, .. }, Some(ice)) = (&call.phase, ice) else { return };
+        let path = &mut call.path;
+        if path.late && path.route.is_none() && path.restart.is_none() {
+            let leaves = if ice.controlling { Duration::ZERO } else { CONTROLLED_WAITS };
+            let until_us = since.deadline(FIRST_CHECKS).max(now.mono_us) + micros(leaves);
+            path.restart = Some(Restart::Left { until_us });
+        }
+    }
+
     /// The time for a restart has come.
     pub(super) fn handle_restart_timeouts(&mut self, now: Now) {
         for index in 0..self.calls.len() {
@@ -174,6 +194,7 @@ impl Phone {
         if !call.is_active() {
             return;
         }
+        call.path.late = false;
         call.negotiation.restart_ice();
         let offer = call.negotiation.offer(&mut self.chance);
         let sip = call.sip;

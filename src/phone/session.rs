@@ -153,6 +153,7 @@ impl Phone {
             let _ = self.record(now, Some(&leg_id), super::command::RecordAction::Start);
         }
         self.tell_address(now, index);
+        self.tell_late(now, index);
         self.callback_answered(now, index);
         self.errand_answered(now, index);
     }
@@ -249,7 +250,7 @@ impl Phone {
         let call = &mut self.calls[index];
         let leg = call.path.leg;
         if agreed.ice.as_ref().is_some_and(|ice| ice.restarted) {
-            call.path.restart = None;
+            (call.path.restart, call.path.late) = (None, false);
         }
         call.path.digits = digits;
         call.path.told = Some(agreed.local_rtp);

@@ -321,13 +321,13 @@ fn a_relay_that_does_not_answer_costs_the_call_nothing() {
     both_heard(&mut world);
 }
 
-/// Each port asks the relay as soon as the port before it is taken: one that a call takes a second later, while the relay is
-/// silent, is described without it.
+/// Each port asks the relay as soon as the port before it is taken: one that a call takes a second later, while the relay
+/// does not answer, is described without it.
 #[test]
 fn a_relay_that_answers_after_the_description_has_gone_out_carries_the_call_as_soon_as_it_does() {
     for nats in [[RELAY, RELAY], [RELAY, ICE], [ICE, RELAY]] {
         let (mut world, _) = boxed(HARD, HARD, |_, _| (), nats);
-        world.turn.as_mut().unwrap().silent = true;
+        world.turn.as_mut().unwrap().stun_alone = true;
         world.tell(0, call("1002"));
         world.millis(500);
         world.tell(0, HANG_UP);
@@ -337,7 +337,7 @@ fn a_relay_that_answers_after_the_description_has_gone_out_carries_the_call_as_s
         world.tell(1, ANSWER);
         world.millis(1_500);
         assert!((0..2).all(|phone| world.phones[phone].all("call.media").is_empty()), "{nats:?}");
-        world.turn.as_mut().unwrap().silent = false;
+        world.turn.as_mut().unwrap().stun_alone = false;
         world.seconds(4);
         for phone in 0..2 {
             let told = world.phones[phone].all("call.media");

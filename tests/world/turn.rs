@@ -54,6 +54,8 @@ pub struct TurnServer {
     pub password: &'static str,
     /// Nothing is answered.
     pub silent: bool,
+    /// It answers STUN alone: nobody gets an allocation.
+    pub stun_alone: bool,
     /// Each request finds its nonce stale this often before it is granted.
     pub stale: u32,
     /// Packets that it has relayed.
@@ -71,6 +73,7 @@ impl Default for TurnServer {
             next_relay: 50_000,
             password: "relay-password",
             silent: false,
+            stun_alone: false,
             stale: 0,
             relayed: 0,
             octets: 0,
@@ -140,7 +143,7 @@ impl TurnServer {
             let answer = || Message::binding_answer(message.id, from.address).write(Seal::Fingerprint);
             return (message.class == Class::Request).then(|| from.is_sent(answer()));
         }
-        let message = TurnMessage::read(bytes)?;
+        let message = TurnMessage::read(bytes).filter(|_| !self.stun_alone)?;
         match message.class {
             Class::Indication => self.relay_out(from, &message),
             Class::Request => {
