@@ -131,7 +131,7 @@ section! {
         calls_per_day: u32 = default "1000";
         /// Minutes of outgoing calls in one day (UTC); 0 is no limit.
         minutes_per_day: u32 = default "1500";
-        /// After this time an outgoing call ends. Duration, 1m to 7d; "0s" is no limit.
+        /// After this time a call ends, also one that was given away meanwhile. Duration, 1m to 7d; "0s" is no limit.
         max_duration: Duration = default "\"4h\"", if zero_or_within(60 * SECOND, 7 * DAY);
         /// true: two numbers outside of the PBX may be joined, by a callback or a transfer. Whoever can start one then has two
         /// strangers talk at your expense. Outside is a number of seven digits or more, or with a plus, and another domain.

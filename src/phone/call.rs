@@ -184,6 +184,8 @@ pub(super) struct Call {
     pub sent_on: bool,
     /// The far end of another leg that this one was begun for.
     pub errand: Option<Errand>,
+    /// When the leg must end whose place it takes: it is the same call.
+    pub must_end_at: Option<u64>,
     /// More fields of its INVITE, should it be sent once more.
     pub fields: Vec<(String, String)>,
     /// Digits that wait for the INFO before them to be answered.
@@ -272,6 +274,14 @@ impl Call {
     pub fn poll_timeout(&self) -> Option<u64> {
         let path = earliest(self.path.restart.map(Restart::due), self.path.rtcp.due());
         earliest(self.phase_timeout(), path)
+    }
+
+    /// When a limit ends it, once it is answered.
+    pub fn end_at(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Active { end_at, .. } => end_at,
+            _ => None,
+        }
     }
 
     /// When the phase of the call has something to do.
@@ -531,6 +541,7 @@ impl Call {
             transfer: None,
             sent_on: false,
             errand: None,
+            must_end_at: None,
             fields: Vec::new(),
             bridge: None,
             info_digits: VecDeque::new(),

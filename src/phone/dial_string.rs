@@ -1,5 +1,6 @@
 //! What people dial: digits with whatever they put between them, or a name.
 
+use crate::config;
 use crate::config::spelling::is_separator;
 
 /// The digits of a dialled string: `+`, `*`, `#` and digits stay, what people put between them goes.
@@ -13,6 +14,12 @@ pub fn is_number(dialled: &str) -> bool {
         && dialled.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | '*' | '#') || is_separator(c))
 }
 
+/// Whether this is an emergency number, with or without an outside prefix. A name with its digits in it (`room112`) is none:
+/// what is one passes all rules.
+pub fn is_emergency(emergency: &config::Emergency, dialled: &str) -> bool {
+    is_number(dialled) && emergency.number(&digits(dialled)).is_some()
+}
+
 /// The user part of an address without the parameters of a telephone number in it (RFC 3261 §19.1.6): `+49…` of
 /// `+49…;phone-context=…`. A user name keeps its semicolons.
 pub fn subscriber(user: &str) -> &str {
@@ -21,7 +28,24 @@ pub fn subscriber(user: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{digits, is_number, subscriber};
+    use super::{digits, is_emergency, is_number, subscriber};
+    use crate::config::Emergency;
+
+    #[test]
+    fn help_has_a_number_and_no_letters() {
+        let emergency = Emergency { numbers: vec!["112".into()], prefixes: vec!["0".into()] };
+        for (dialled, help) in [
+            ("112", true),
+            ("1-1 2", true),
+            ("0112", true),
+            ("a112", false),
+            ("1a1b2", false),
+            ("room112", false),
+            ("+112", false),
+        ] {
+            assert_eq!(is_emergency(&emergency, dialled), help, "{dialled}");
+        }
+    }
 
     #[test]
     fn a_telephone_number_has_no_parameters() {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::dial_string::digits;
+use super::dial_string::is_emergency;
 use crate::config::{self, Config};
 use crate::events::cloud_event::rfc3339;
 use crate::events::store::Usage;
@@ -40,7 +40,7 @@ impl Called {
     /// The emergency number that is called: as it was dialled, or because the number plan makes one of that.
     pub fn emergency(&self, emergency: &config::Emergency) -> bool {
         let sent = self.sent.as_ref().map(|(number, _)| number);
-        self.numbers.iter().take(1).chain(sent).any(|number| emergency.number(&digits(number)).is_some())
+        self.numbers.iter().take(1).chain(sent).any(|number| is_emergency(emergency, number))
     }
 }
 

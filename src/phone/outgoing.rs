@@ -3,7 +3,7 @@
 use super::Phone;
 use super::call::{Call, Path, Phase};
 use super::command::{Blame, Outcome, Refusal, Reply};
-use super::dial_string::digits;
+use super::dial_string::{digits, is_emergency};
 use super::limits::{Called, Verdict};
 use super::line::{Line, address};
 use super::lookup::Known;
@@ -146,7 +146,7 @@ impl Phone {
         let decision = self.planned(now, to, line)?;
         let emergency = match &decision {
             Some(decision) => decision.emergency,
-            None => self.config.emergency.number(&digits(&user_of(to))).is_some(),
+            None => is_emergency(&self.config.emergency, &user_of(to)),
         };
         let line = decision.as_ref().and_then(|it| it.line.as_deref()).or(line);
         let line = self.choose_line(line, emergency)?;

@@ -60,6 +60,7 @@ impl Phone {
                 return Err(refusal);
             }
         };
+        self.calls[new].must_end_at = self.calls[index].end_at();
         self.calls[new].errand = Some(Errand { asked_by, way, told: false });
         Ok(())
     }

@@ -71,6 +71,7 @@ impl Phone {
         (new.bridge, new.muted, new.emergency) = (before.bridge, before.muted, before.emergency);
         new.recorded_by_wish = before.is_active().then_some(before.recording.is_some());
         new.errand = before.errand.take();
+        new.must_end_at = before.end_at().or(before.must_end_at);
         // Nobody hears it from now on: it is not put on hold when the new one is answered.
         let sent_on = std::mem::replace(&mut before.sent_on, true);
         let (old_leg, bridged) = (before.facts.leg_id.clone(), before.bridge.is_some());

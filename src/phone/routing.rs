@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Phone;
 use super::command::{Blame, Outcome, Refusal, Reply};
-use super::dial_string::{digits, is_number};
+use super::dial_string::{digits, is_emergency, is_number};
 use super::limits::{Called, permits};
 use super::outgoing::wrong_target;
 use crate::config::route::Pattern;
@@ -93,7 +93,7 @@ pub(super) fn decide(now: &Circumstances<'_>, number: &str, line: Option<&str>) 
     let first = config.line.iter().map(|line| line.name.as_str()).find(|name| usable(name));
     let mut decision = Decision {
         number: number.to_owned(),
-        emergency: is_emergency(config, number),
+        emergency: is_emergency(&config.emergency, number),
         sent: number.to_owned(),
         line: line.or(first).map(str::to_owned),
         e164,
@@ -132,7 +132,7 @@ pub(super) fn decide(now: &Circumstances<'_>, number: &str, line: Option<&str>) 
         decision.line = None;
         decision.refused = Some(Refused { rule: "route.via", text });
     }
-    decision.emergency = is_emergency(config, &decision.sent);
+    decision.emergency = is_emergency(&config.emergency, &decision.sent);
     if let Some(line) = decision.line.as_deref().and_then(|name| config.line(name))
         && !decision.emergency
     {
@@ -144,10 +144,6 @@ pub(super) fn decide(now: &Circumstances<'_>, number: &str, line: Option<&str>) 
         decision.sent = formatted.unwrap_or(decision.sent);
     }
     decision
-}
-
-fn is_emergency(config: &Config, number: &str) -> bool {
-    config.emergency.number(&digits(number)).is_some()
 }
 
 /// A number in E.164 as the PBX of a line wants it, if it wants it otherwise than it was dialled.
@@ -198,7 +194,7 @@ fn fit(now: &Circumstances<'_>, route: &Route, wanted: &Wanted<'_>) -> Result<(S
     };
     // A call for help tries its line in any case.
     if let Some(via) =
-        route.via.as_deref().filter(|via| !(now.usable)(via) && !is_emergency(now.config, &sent))
+        route.via.as_deref().filter(|via| !(now.usable)(via) && !is_emergency(&now.config.emergency, &sent))
     {
         return Err(Unfit::Silent(format!("line {via} is not registered")));
     }

@@ -138,7 +138,8 @@ impl Phone {
         let max_duration = self.config.limits.max_duration;
         let call = &mut self.calls[index];
         let limited = !max_duration.is_zero() && !call.emergency;
-        call.phase = Phase::Active { since: now, end_at: limited.then(|| now.deadline(max_duration)) };
+        let end_at = call.must_end_at.or_else(|| limited.then(|| now.deadline(max_duration)));
+        call.phase = Phase::Active { since: now, end_at };
         let ring_us = now.mono_us.saturating_sub(call.began.mono_us);
         let entry = call.entry();
         let (id, leg, heard) = (call.id.clone(), call.facts.clone(), call.path.heard.is_some());

@@ -137,7 +137,7 @@ fn measofts_packet_is_carried_out_though_it_goes_away_at_once() {
     stream.shutdown(Shutdown::Write).expect("said");
     let answers = all(&mut stream);
     assert!(answers.contains("Originate failed: this user may not have that number called"), "{answers}");
-    assert!(answers.ends_with("Response: Goodbye\r\nMessage: Thanks for all the fish.\r\n\r\n"), "{answers}");
+    assert!(answers.ends_with("Response: Goodbye\r\nMessage: Logged off\r\n\r\n"), "{answers}");
 }
 
 #[test]

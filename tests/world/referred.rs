@@ -160,6 +160,26 @@ fn a_far_end_that_does_not_hang_up_is_hung_up() {
     assert_eq!(bye.head.to_tag(), Some("carol"));
 }
 
+/// A call that is given away is the same call: it does not last longer for it.
+#[test]
+fn the_longest_call_is_not_longer_for_being_given_away() {
+    let mut script = Script::new("", "[limits]\nmax_duration = \"60s\"\n");
+    let mut bob = script.answered();
+    script.seconds(40);
+    let asked = refer(&mut bob, "<sip:603@pbx.example>", &[]);
+    script.hears(asked);
+    let invite = says(&mut script, Method::INVITE);
+    let carol = Peer::answering(&invite, "carol");
+    script.hears(carol.response(&invite, 200, a_law()));
+    says(&mut script, Method::ACK);
+    script.hears(bob.request(Method::BYE, None));
+    script.seconds(10);
+    assert_eq!(script.world.calls(0).len(), 1);
+    script.seconds(15);
+    let bye = says(&mut script, Method::BYE);
+    assert_eq!(bye.head.to_tag(), carol.local.tag());
+}
+
 #[test]
 fn a_target_that_does_not_come_leaves_the_call_where_it_was() {
     let (mut script, mut bob, invite) = given_away(&[]);

@@ -207,7 +207,7 @@ impl Session {
         let action = packet.get("Action").unwrap_or_default().to_ascii_lowercase();
         match (action.as_str(), &self.who) {
             ("logoff", _) => {
-                self.say(Reply::response("Goodbye", id).with("Message", "Thanks for all the fish."));
+                self.say(Reply::response("Goodbye", id).with("Message", "Logged off"));
                 self.close();
             }
             ("login", Who::Nobody { .. }) => self.log_in(now, packet, id),

@@ -191,7 +191,7 @@ fn measofts_packet_at_once_with_its_end_is_carried_out() {
     assert_eq!(talk.rest(), [Output::Close]);
     let sent = talk.told();
     assert!(sent.contains("Response: Success\r\nMessage: Originate successfully queued\r\n\r\n"), "{sent}");
-    assert!(sent.ends_with("Response: Goodbye\r\nMessage: Thanks for all the fish.\r\n\r\n"), "{sent}");
+    assert!(sent.ends_with("Response: Goodbye\r\nMessage: Logged off\r\n\r\n"), "{sent}");
 }
 
 #[test]
