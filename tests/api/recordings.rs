@@ -127,6 +127,8 @@ fn a_deleted_recording_is_gone_and_told() {
     let path = recording(&paper, "c1-1", true);
     assert_eq!(paper.local("DELETE", "/api/v1/recordings/c1-1", None).status, 200);
     assert!(!path.exists());
+    // Its answer comes after what the phone was told before.
+    assert_eq!(paper.local("GET", "/api/v1/status", None).status, 200);
     let told = Kind::RecordingDeleted { recording_id: "c1-1".into(), reason: "asked".into() };
     assert_eq!(paper.asked(), [Asked::Tell(Box::new(told))]);
     assert_eq!(paper.local("DELETE", "/api/v1/recordings/c1-1", None).status, 404, "once");
