@@ -398,6 +398,9 @@ impl Control {
                 "[admin] listen and socket change only by a restart; restart tipring, or put them back",
             );
         }
+        if old.ami.listen != new.ami.listen {
+            return Some("[ami] listen changes only by a restart; restart tipring, or put it back");
+        }
         None
     }
 

@@ -79,6 +79,11 @@ fn a_new_configuration_is_taken_in_a_call_and_a_broken_one_is_not() {
     phone.signal(rustix::process::Signal::HUP);
     let rejected = phone.wait_event("config.rejected");
     assert!(rejected["data"]["findings"].to_string().contains("uesr"), "{rejected}");
+    let door = "[ami]\nlisten = \"127.0.0.1:5038\"\nallow = [\"127.0.0.1\"]\n";
+    fs::write(&file, format!("{old}\n{door}")).expect("writing");
+    phone.signal(rustix::process::Signal::HUP);
+    let rejected = phone.wait_event("config.rejected");
+    assert!(rejected["data"]["findings"].to_string().contains("[ami] listen"), "{rejected}");
     let second =
         "[[line]]\nname = \"second\"\nuser = \"1002\"\ndomain = \"203.0.113.10\"\npassword = \"pw1002\"\n";
     fs::write(&file, format!("{old}\n{second}")).expect("writing");
