@@ -57,15 +57,20 @@ pub(super) struct Caller {
 
 /// Stands before every handler.
 pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let mut response = match admit(&app, &mut request).await {
-        Ok(()) => match tokio::time::timeout(PATIENCE, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => {
-                Problem::unavailable("busy", "no answer within 30 seconds", "try again").into_response()
-            }
-        },
-        Err(problem) => problem.into_response(),
-    };
+    patiently(&app, async {
+        match admit(&app, &mut request).await {
+            Ok(()) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        }
+    })
+    .await
+}
+
+/// An answer that comes in time, with what all of them have.
+pub(super) async fn patiently(app: &App, answer: impl Future<Output = Response>) -> Response {
+    let mut response = tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| {
+        Problem::unavailable("busy", "no answer within 30 seconds", "try again").into_response()
+    });
     app.answered.fetch_add(1, Ordering::Relaxed);
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -84,24 +89,26 @@ async fn admit(app: &App, request: &mut Request) -> Result<(), Problem> {
     }
     let config = app.office.config.borrow().clone();
     let name = config.device.name.as_deref();
-    if let Err(problem) = same_place(request.headers(), peer, name) {
-        refused(app, peer, None).await;
+    let identified = identify(request.headers(), peer, &config.admin);
+    // A link says all by itself, by whatever name of this device it comes; a browser sends none along by itself.
+    let by_link_alone = request.uri().path().starts_with(RECORDINGS)
+        && matches!(identified, Err(Stranger { given: false, .. }));
+    if !by_link_alone && let Err(problem) = same_place(request.headers(), peer, name) {
+        turned_away(app, peer, None).await;
         return Err(problem);
     }
     let route = request.extensions().get::<MatchedPath>().map(|it| it.as_str().to_owned());
     let route = route.and_then(|path| routes::find(request.method(), &path));
     let open = route.is_some_and(|route| route.role.is_none());
-    let caller = match identify(request.headers(), peer, &config.admin) {
+    let caller = match identified {
         Ok(caller) => caller,
         Err(_) if open => Caller { name: String::new(), role: Role::View, origin: Origin::Api },
-        Err(Stranger { given: false, .. }) if request.uri().path().starts_with(RECORDINGS) => {
-            by_link(app, peer, request).inspect_err(|_| {
-                app.refused.fetch_add(1, Ordering::Relaxed);
-            })?
-        }
+        Err(_) if by_link_alone => by_link(app, peer, request).inspect_err(|_| {
+            app.refused.fetch_add(1, Ordering::Relaxed);
+        })?,
         Err(Stranger { given, user }) => {
             if given {
-                refused(app, peer, user).await;
+                turned_away(app, peer, user).await;
             }
             app.refused.fetch_add(1, Ordering::Relaxed);
             let message =
@@ -152,20 +159,27 @@ fn by_link(app: &Shared, peer: Peer, request: &Request) -> Result<Caller, Useles
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(Useless::Absent);
     }
-    app.links.check(id, &link, from, now_utc_s())?;
+    app.links.check(id, &link, from, now_utc_s(), request.method() == Method::GET)?;
     Ok(Caller { name: "link".to_owned(), role: Role::Operate, origin: Origin::Api })
 }
 
 /// Tells of somebody who was refused, and makes them wait.
-async fn refused(app: &Shared, peer: Peer, user: Option<String>) {
+async fn turned_away(app: &Shared, peer: Peer, user: Option<String>) {
+    match peer {
+        Peer::Remote(address) => refused(app, interface(peer), address, user).await,
+        Peer::Local { .. } => {
+            app.refused.fetch_add(1, Ordering::Relaxed);
+            app.office.desk.intruder(interface(peer), from(peer), user);
+        }
+    }
+}
+
+/// Tells of somebody in the network who was refused at an interface, and makes them wait, longer each time.
+pub(super) async fn refused(app: &Shared, interface: &str, address: SocketAddr, user: Option<String>) {
     app.refused.fetch_add(1, Ordering::Relaxed);
-    let Peer::Remote(address) = peer else {
-        app.office.desk.intruder(interface(peer), from(peer), user);
-        return;
-    };
     let consequence = app.attempts.wrong(address.ip(), Instant::now());
     if consequence.worth_telling {
-        app.office.desk.intruder(interface(peer), from(peer), user);
+        app.office.desk.intruder(interface, address.to_string(), user);
     }
     tokio::time::sleep(consequence.wait).await;
 }

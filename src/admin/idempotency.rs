@@ -24,6 +24,8 @@ pub(super) struct Repeats(Mutex<HashMap<(String, String), Seen>>);
 #[derive(Debug)]
 struct Seen {
     at: Instant,
+    /// How long it is kept.
+    kept: Duration,
     request: [u8; 32],
     /// `None` while the first request is being worked on.
     answer: Option<Kept>,
@@ -58,6 +60,18 @@ pub(super) struct Claim<'a> {
 impl Repeats {
     /// What `caller`'s request with this key and body is.
     pub fn claim(&self, caller: &str, key: &str, body: &[u8], now: Instant) -> Result<Standing<'_>, Problem> {
+        self.claim_for(KEPT, caller, key, body, now)
+    }
+
+    /// The same, with an answer that is kept so long.
+    pub fn claim_for(
+        &self,
+        kept: Duration,
+        caller: &str,
+        key: &str,
+        body: &[u8],
+        now: Instant,
+    ) -> Result<Standing<'_>, Problem> {
         if key.is_empty() || key.len() > LONGEST_KEY || !key.chars().all(|c| c.is_ascii_graphic()) {
             let hint = "send 1 to 255 visible ASCII characters, a new UUID for example";
             return Err(Problem::wrong("the Idempotency-Key can't be used", hint));
@@ -65,7 +79,7 @@ impl Repeats {
         let name = (caller.to_owned(), key.to_owned());
         let request: [u8; 32] = Sha256::digest(body).into();
         let mut seen = lock(&self.0);
-        if let Some(earlier) = seen.get(&name).filter(|it| now.duration_since(it.at) < KEPT) {
+        if let Some(earlier) = seen.get(&name).filter(|it| now.duration_since(it.at) < it.kept) {
             if earlier.request != request {
                 return Err(Problem::new(
                     StatusCode::UNPROCESSABLE_ENTITY,
@@ -84,13 +98,13 @@ impl Repeats {
                 )),
             };
         }
-        seen.retain(|_, it| now.duration_since(it.at) < KEPT);
+        seen.retain(|_, it| now.duration_since(it.at) < it.kept);
         if seen.len() >= KEYS
             && let Some(oldest) = seen.iter().min_by_key(|(_, it)| it.at).map(|(name, _)| name.clone())
         {
             seen.remove(&oldest);
         }
-        seen.insert(name.clone(), Seen { at: now, request, answer: None });
+        seen.insert(name.clone(), Seen { at: now, kept, request, answer: None });
         Ok(Standing::New(Claim { repeats: self, key: name, granted: false }))
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::access::{Caller, allows};
 use super::answer::{Answer, Problem};
+use super::links::Times;
 use super::request::{Asked, Named};
 use super::{App, now_utc_us, recordings};
 use crate::config::Role;
@@ -115,7 +116,8 @@ pub(super) async fn list(
     }
     let page = app.office.archive.journal(search.query()?).await?;
     let link = |entry: &Entry| {
-        let (path, _) = recordings::new_link(&app, entry.recording_id.as_deref()?, lifetime?, None)?;
+        let (path, _) =
+            recordings::new_link(&app, entry.recording_id.as_deref()?, lifetime?, None, Times::Any)?;
         Some(path)
     };
     let rows: Vec<Shown<'_>> =
@@ -125,6 +127,7 @@ pub(super) async fn list(
         let zone = &config.device.timezone;
         let rows = rows.iter().map(|Shown { entry, recording_link }| Row {
             entry,
+            call: None,
             recording_link: recording_link.as_deref(),
             zone,
         });

@@ -24,6 +24,7 @@ mod doctor;
 mod entrance;
 mod idempotency;
 mod journal;
+pub mod ledger;
 mod lines;
 mod links;
 mod listener;
@@ -32,6 +33,7 @@ mod monitor;
 mod openapi;
 mod recordings;
 mod request;
+mod rostelecom;
 pub mod routes;
 mod settings;
 mod stream;
@@ -48,6 +50,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::config::Config;
 use crate::events::archive::Archive;
 use crate::events::upstream::desk::Upstreams;
+use crate::now::{Now, micros};
 use crate::phone::desk::Desk;
 pub use listener::serve;
 
@@ -80,6 +83,9 @@ struct Shared {
     repeats: idempotency::Repeats,
     links: links::Links,
     scrolls: cdr::Scrolls,
+    ledger: Mutex<ledger::Ledger>,
+    orders: rostelecom::Orders,
+    begun: std::time::Instant,
     /// Requests answered.
     answered: AtomicU64,
     /// Requests refused for want of rights.
@@ -101,10 +107,18 @@ impl Shared {
             repeats: idempotency::Repeats::default(),
             links: links::Links::new(),
             scrolls: cdr::Scrolls::default(),
+            ledger: Mutex::default(),
+            orders: rostelecom::Orders::default(),
+            begun: std::time::Instant::now(),
             answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             closing,
         })
+    }
+
+    /// The moment.
+    fn now(&self) -> Now {
+        Now { mono_us: micros(self.begun.elapsed()), utc_us: now_utc_us() }
     }
 
     /// Notes that a door is shut, or open again.

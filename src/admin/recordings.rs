@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::answer::{Answer, Problem};
-use super::links;
+use super::links::{self, Times};
 use super::request::{Named, Told};
 use super::{App, now_utc_us};
 use crate::config::Config;
@@ -48,7 +48,7 @@ pub(super) struct LinkWish {
 pub(super) async fn link(State(app): State<App>, Named(id): Named, Told(wish): Told<LinkWish>) -> Answer {
     let lifetime = wish.seconds.map_or(Ok(links::USUAL), lifetime)?;
     complete(&app, &id).await?;
-    let link = new_link(&app, &id, lifetime, wish.address);
+    let link = new_link(&app, &id, lifetime, wish.address, Times::Any);
     let (path, expires) = link.ok_or_else(|| {
         let hint = "links work again after a restart; a token of the role operate opens recordings, too";
         Problem::unavailable("no_links", "the system gave no random bytes at the start", hint)
@@ -70,9 +70,10 @@ pub(super) fn new_link(
     id: &str,
     lifetime: Duration,
     address: Option<IpAddr>,
+    times: Times,
 ) -> Option<(String, String)> {
     let expires = now_utc_s().saturating_add(lifetime.as_secs());
-    let path = app.links.path(id, expires, address)?;
+    let path = app.links.path(id, expires, address, times)?;
     let us = i64::try_from(expires.saturating_mul(1_000_000)).unwrap_or(i64::MAX);
     Some((path, rfc3339(us)))
 }
@@ -124,7 +125,7 @@ pub(super) async fn delete(State(app): State<App>, Named(id): Named) -> Answer {
 }
 
 /// A recording that is complete, and its size in bytes.
-async fn complete(app: &App, id: &str) -> Result<(File, u64), Problem> {
+pub(super) async fn complete(app: &App, id: &str) -> Result<(File, u64), Problem> {
     let config = app.office.config.borrow().clone();
     let path = file(&config, id).ok_or_else(|| absent(id))?;
     let opened = tokio::task::spawn_blocking(move || {

@@ -8,8 +8,8 @@ use axum::routing::{delete, get, post};
 
 use super::answer::Problem;
 use super::{
-    App, access, calls, cdr, doctor, journal, lines, metrics, monitor, openapi, recordings, settings, stream,
-    subscriptions, trace, upstreams,
+    App, access, calls, cdr, doctor, journal, lines, metrics, monitor, openapi, recordings, rostelecom,
+    settings, stream, subscriptions, trace, upstreams,
 };
 use crate::config::Role;
 
@@ -192,6 +192,7 @@ pub const ROUTES: &[Route] = &[
         query: &[
             ("expires", "of a link: when it ends, in seconds since 1970"),
             ("address", "of a link: the only address that may use it"),
+            ("once", "of a link: it is good for one time"),
             ("signature", "of a link"),
         ],
         success: (200, "audio/wav"),
@@ -314,5 +315,7 @@ pub(super) fn router(app: App) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "this path has no such method", hint)
         })
         .layer(from_fn_with_state(app.clone(), access::guard))
+        // Behind no guard: what counts there is a signature, and neither a token nor the local socket.
+        .route("/rostelecom/{upstream}/{method}", post(rostelecom::answer))
         .with_state(app)
 }

@@ -1,7 +1,9 @@
 //! The tables below `[[upstream]]` that only one kind of upstream has.
 
+use super::network::Network;
 use super::reader::{Mistake, Scope, section};
 use super::secret::Secret;
+use super::settings::strong_enough;
 use super::template::Template;
 use super::words::{HttpMethod, LetterCase, Sender};
 
@@ -254,11 +256,29 @@ section! {
         domain: Option<String> = optional "\"example.ru\"", if valid_word;
         /// The short number of this extension at its PBX; without it the user name of the line.
         pin: Option<String> = optional "\"607\"", if valid_word;
+        /// true: the CRM may ask this phone at [admin] listen, as it would ask the PBX, with /rostelecom/NAME/ (the name of this
+        /// upstream) in front of each method, and with the same code and key: call_info, get_record, call_back and so on.
+        answer: bool = default "false";
+        /// Networks and addresses that may ask; nobody else is answered.
+        allow: Vec<Network> = default "[]";
     }
 }
 
 impl Rostelecom {
-    fn check(&self, _: &mut Scope<'_, '_>) {}
+    fn check(&self, scope: &mut Scope<'_, '_>) {
+        if !self.answer {
+            return;
+        }
+        if self.allow.is_empty() && !scope.has("allow") {
+            let cure = "add allow = [\"192.0.2.7\"], the addresses of the CRM";
+            scope.error("answer", "nobody may ask", cure);
+        }
+        if self.allow.iter().any(|network| network.prefix == 0) {
+            let what = "the whole world may ask: a request that is overheard can be sent again by anybody";
+            scope.warn("allow", what, "name the addresses of the CRM");
+        }
+        strong_enough(&self.key, "key", "the upstream", scope);
+    }
 }
 
 fn valid_target(path: &Option<Template>) -> Result<(), Mistake> {

@@ -187,6 +187,10 @@ impl Upstream {
                 format!("upstream {} has no client_id or no key: the CRM would believe nothing", self.name);
             scope.error("kind", what, "add [upstream.rostelecom] with client_id, and key or key_file");
         }
+        if self.rostelecom.answer && !self.redact.is_empty() {
+            let what = "redact takes out what call_info and the history would tell whoever asks";
+            scope.error("redact", what, "remove it, or write answer = false");
+        }
     }
 
     fn check_link(&self, scope: &mut Scope<'_, '_>) {

@@ -70,6 +70,7 @@ fn each_kind_of_upstream_has_its_own_keys() {
     let token = "h.example/ext-event/f2a8vdrfae0s1ku5d2rj3iximjf3twyz";
     let ringme = "[upstream.ringme]\ndial_in = \"/e/f2a8vdrfae0s1ku5d2rj3iximjf3twyz\"\n";
     let rostelecom = "[upstream.rostelecom]\nclient_id = \"0C\"\nkey = \"0D\"\n";
+    let answers = rostelecom.replace("0D", "0D0D0D0D") + "answer = true\n";
     for right in [
         format!("{}{secret}", head("webhook")),
         format!("{}{secret}authorization_file = \"a\"\n", head("webhook")),
@@ -88,6 +89,7 @@ fn each_kind_of_upstream_has_its_own_keys() {
         head("ringme").replace("https://h.example", "http://127.0.0.1:8081/guessed"),
         format!("{}{rostelecom}", head("rostelecom")),
         format!("{}{rostelecom}", head("rostelecom")).replace("key =", "key_file ="),
+        format!("{}{answers}allow = [\"192.0.2.7\", \"2001:db8::/32\"]\n", head("rostelecom")),
     ] {
         assert_eq!(findings(&right), Vec::<String>::new(), "{right}");
     }
@@ -191,6 +193,22 @@ fn each_kind_of_upstream_has_its_own_keys() {
             "t.toml:6: dial_in has a variable in it; write the path as it is",
         ),
         (head("rostelecom"), "t.toml:3: upstream x has no client_id or no key"),
+        (
+            format!("{}{answers}", head("rostelecom")),
+            "t.toml:8: nobody may ask; add allow = [\"192.0.2.7\"], the addresses of the CRM",
+        ),
+        (
+            format!("{}{answers}allow = [\"0.0.0.0/0\"]\n", head("rostelecom")),
+            "t.toml:9: warning: the whole world may ask: a request that is overheard",
+        ),
+        (
+            format!("{}{answers}allow = [\"192.0.2.7\"]\n", head("rostelecom")).replace("0D0D0D0D", "0D0D"),
+            "t.toml:7: the key of the upstream is shorter than 8 characters",
+        ),
+        (
+            format!("{}redact = [\"names\"]\n{answers}allow = [\"192.0.2.7\"]\n", head("rostelecom")),
+            "t.toml:5: redact takes out what call_info and the history would tell whoever asks",
+        ),
         (
             format!("{}{rostelecom}", head("rostelecom")).replace("client_id = \"0C\"\n", ""),
             "t.toml:3: upstream x has no client_id or no key",

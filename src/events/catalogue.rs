@@ -72,6 +72,7 @@ pub const TYPES: &[&str] = &[
     "upstream.suspended",
     "upstream.resumed",
     "upstream.refused",
+    "history.ready",
     "gap",
 ];
 
@@ -135,6 +136,7 @@ impl Kind {
             Kind::UpstreamSuspended { .. } => "upstream.suspended",
             Kind::UpstreamResumed { .. } => "upstream.resumed",
             Kind::UpstreamRefused { .. } => "upstream.refused",
+            Kind::HistoryReady { .. } => "history.ready",
             Kind::Gap { .. } => "gap",
         }
     }

@@ -24,6 +24,8 @@ use crate::now::CLOCK_WAS_SET;
 pub struct Row<'a> {
     /// The leg.
     pub entry: &'a Entry,
+    /// The call that it is a part of, where that is told as a whole.
+    pub call: Option<&'a CallInfo>,
     /// A path that opens its recording.
     pub recording_link: Option<&'a str>,
     /// Whose local time it is.
@@ -175,21 +177,25 @@ impl Shape {
         SHAPES.iter().find(|shape| shape.name == name)
     }
 
-    /// Rows, each ended by CR and LF.
+    /// The head, if there is one, and rows, each ended by CR and LF.
     pub fn render<'a>(&self, rows: impl Iterator<Item = Row<'a>>) -> String {
-        let separator = self.separator.to_string();
-        let mut csv = String::new();
-        if self.head {
-            let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
-            csv.push_str(&names.join(&separator));
-            csv.push_str("\r\n");
-        }
-        for row in rows {
-            let cells: Vec<String> = self.columns.iter().map(|(_, cell)| self.written(&cell(&row))).collect();
-            csv.push_str(&cells.join(&separator));
-            csv.push_str("\r\n");
-        }
-        csv
+        self.head() + &self.rows(rows)
+    }
+
+    /// The names of the columns; nothing where there is no head.
+    pub fn head(&self) -> String {
+        let names = self.columns.iter().map(|(name, _)| (*name).to_owned());
+        if self.head { self.line(names.collect()) } else { String::new() }
+    }
+
+    /// Rows alone.
+    pub fn rows<'a>(&self, rows: impl Iterator<Item = Row<'a>>) -> String {
+        let cells = |row: Row<'a>| self.columns.iter().map(|(_, cell)| self.written(&cell(&row))).collect();
+        rows.map(|row| self.line(cells(row))).collect()
+    }
+
+    fn line(&self, cells: Vec<String>) -> String {
+        cells.join(&self.separator.to_string()) + "\r\n"
     }
 
     /// A cell. What a stranger names itself must not become a formula in a spreadsheet; a telephone number stays one.
@@ -238,10 +244,10 @@ fn gmt(utc_us: Option<i64>) -> Cell {
     maybe(day_and_time.map(|(day, time)| format!("{day} {time}")).as_deref())
 }
 
-/// Something that Rostelecom tells of a leg, as a call of its own.
+/// Something that Rostelecom tells of a call; without one, of a leg as a call of its own.
 fn info(row: &Row<'_>, what: fn(CallInfo) -> String) -> Cell {
-    let info = CallInfo::of(std::slice::from_ref(row.entry), Place::default());
-    maybe(info.map(what).as_deref())
+    let leg = || CallInfo::of(std::slice::from_ref(row.entry), Place::default());
+    maybe(row.call.cloned().or_else(leg).map(what).as_deref())
 }
 
 /// What FreeSWITCH calls the cause.
@@ -314,7 +320,7 @@ mod tests {
 
     fn rendered(shape: &str, entry: &Entry) -> String {
         let zone = Zone::default();
-        let row = Row { entry, recording_link: Some("/r?a=1"), zone: &zone };
+        let row = Row { entry, call: None, recording_link: Some("/r?a=1"), zone: &zone };
         Shape::named(shape).expect("a shape").render(std::iter::once(row))
     }
 

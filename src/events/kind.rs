@@ -504,6 +504,14 @@ pub enum Kind {
         /// How many were refused since this was told last, this one included.
         count: u64,
     },
+    /// `history.ready`: calls that an upstream has ordered can be fetched.
+    #[serde(rename = "history.ready")]
+    HistoryReady {
+        /// The name of the upstream.
+        upstream: String,
+        /// What it fetches them by.
+        order_id: String,
+    },
     /// `gap`: events that a reader has not seen are gone. It carries the number of the last one that is missing.
     #[serde(rename = "gap")]
     Gap {

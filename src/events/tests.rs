@@ -194,6 +194,7 @@ fn all_kinds() -> Vec<Kind> {
             status: 422,
             count: 1,
         },
+        Kind::HistoryReady { upstream: text(), order_id: text() },
         Kind::Gap { first: 1, last: 2, reason: Some("size".into()) },
     ]
 }

@@ -16,6 +16,7 @@ mod recordings;
 mod rights;
 mod ringme;
 mod rostelecom;
+mod rostelecom_methods;
 mod stream;
 mod tls;
 mod upstreams;

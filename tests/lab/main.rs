@@ -22,6 +22,7 @@ mod pulse;
 #[path = "../systems/receiver.rs"]
 #[expect(dead_code, reason = "the API's tests need more of it")]
 mod receiver;
+mod rostelecom;
 mod router;
 mod rtpengine;
 mod sipp;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tipring::audio::tones::Tone;
 use tipring::demo::pbx::Service;
+use tipring::events::store::{Entry, Write};
+use tipring::events::upstream::rostelecom::call_info::{CallInfo, Place};
 use tipring::events::{CallResult, Direction, EndedBy, Kind, Origin};
 use tipring::media::Sounder;
 use tipring::phone::command::{Callback, Command, Destination, End};
@@ -403,4 +405,39 @@ fn early_media_of_the_second_one_is_heard_by_the_first_one() {
     assert_eq!(outcome(&world), (CallResult::Answered, true));
     world.talk(5);
     assert!(world.likeness(1, 1).is_some_and(|it| it.found > 0.5), "{:?}", world.likeness(1, 1));
+}
+
+/// The rows of the journal that a phone has kept of its only call.
+fn rows(world: &World) -> Vec<Entry> {
+    let mut rows: Vec<Entry> = Vec::new();
+    for write in &world.phones[0].kept {
+        let Write::Call(entry) = write else { continue };
+        rows.retain(|row| row.leg.leg_id != entry.leg.leg_id);
+        rows.push((**entry).clone());
+    }
+    rows.sort_by_key(|row| row.started_utc_us);
+    rows
+}
+
+#[test]
+fn a_crm_of_rostelecom_is_told_of_both_legs_as_one_call() {
+    let (mut world, _) = joined(79);
+    let going = CallInfo::of(&rows(&world), Place::default()).expect("a call");
+    assert_eq!((going.state, going.duration), (1, 0), "it goes on");
+    world.seconds(6);
+    world.tell(2, HANG_UP);
+    world.seconds(2);
+    let info = CallInfo::of(&rows(&world), Place { domain: Some("pbx"), pin: None }).expect("a call");
+    assert_eq!((info.call_type, info.direction, info.state), (3, 2, 1));
+    assert_eq!((info.orig_number.as_str(), info.dest_number.as_str()), ("sip:1002@pbx", "sip:1003@pbx"));
+    assert_eq!(info.answering_pin.as_deref(), Some("1003"));
+    let steps: Vec<&str> = info.session_log.split_terminator(';').collect();
+    let last: Vec<&str> =
+        steps.iter().filter_map(|step| step.split_once(':')).map(|(_, step)| step).collect();
+    assert_eq!(last[..4], ["ct:1002", "cc:1002", "ct:1003", "cc:1003"], "{steps:?}");
+    let mut gone = last[4..].to_vec();
+    gone.sort_unstable();
+    assert_eq!(gone, ["cd:1002", "cd:1003"], "{steps:?}");
+    // Rung for a second each, then eight seconds in all.
+    assert!((9..=11).contains(&info.duration), "{info:?}");
 }

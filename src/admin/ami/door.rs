@@ -4,21 +4,20 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::ledger::Ledger;
 use super::session::{Output, Session};
+use crate::admin::access::refused;
 use crate::admin::connection::Watched;
 use crate::admin::listener::opened;
 use crate::admin::stream::ended;
-use crate::admin::{App, lock, now_utc_us};
+use crate::admin::{App, lock};
 use crate::config::Listen;
 use crate::events::Origin;
-use crate::now::{Now, micros};
 
 /// Connections at once, and those of one address.
 const CONNECTIONS: usize = 32;
@@ -33,16 +32,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What all connections share.
 struct Door {
     app: App,
-    begun: Instant,
-    ledger: Mutex<Ledger>,
     guests: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Door {
-    fn now(&self) -> Now {
-        Now { mono_us: micros(self.begun.elapsed()), utc_us: now_utc_us() }
-    }
-
     /// A place for somebody from this address, if it may come in and there is room.
     fn admit(self: &Arc<Door>, from: IpAddr) -> Option<Place> {
         let allowed = self.app.office.config.borrow().ami.allow.iter().any(|network| network.contains(from));
@@ -84,8 +77,7 @@ pub(in crate::admin) async fn serve(app: App, mut closing: watch::Receiver<bool>
     let Some(listener) = opened(&app, &format!("ami {address}"), cure, closing.clone(), open).await else {
         return;
     };
-    let door =
-        Arc::new(Door { app, begun: Instant::now(), ledger: Mutex::default(), guests: Mutex::default() });
+    let door = Arc::new(Door { app, guests: Mutex::default() });
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -118,7 +110,7 @@ async fn converse(place: Place, stream: TcpStream, from: SocketAddr, closing: wa
     let _ = stream.set_nodelay(true);
     let config = door.app.office.config.borrow().clone();
     let talk = Talk {
-        session: Session::new(door.now(), config, challenge),
+        session: Session::new(door.app.now(), config, challenge),
         stream: Watched::new(stream),
         from,
         since: 0,
@@ -148,15 +140,18 @@ impl Talk {
         let mut buffer = [0; 4096];
         loop {
             while let Some(output) = {
-                let mut ledger = lock(&door.ledger);
-                self.session.poll(door.now(), &mut ledger)
+                let mut ledger = lock(&door.app.ledger);
+                self.session.poll(door.app.now(), &mut ledger)
             } {
                 match output {
                     Output::Send(text) => self.send(&text).await?,
                     Output::Ask(command) => {
                         self.session.answered(office.desk.ask(command, Origin::Ami).await)
                     }
-                    Output::Wrong(user) => self.refused(door, user).await,
+                    Output::Wrong(user) => {
+                        let user = Some(user).filter(|it| !it.is_empty());
+                        refused(&door.app, "ami", self.from, user).await;
+                    }
                     Output::Entered(user) => {
                         door.app.attempts.right(self.from.ip());
                         tracing::info!(user, "a program has logged in at the manager interface");
@@ -165,7 +160,7 @@ impl Talk {
                     Output::Close => return self.stream.shutdown().await,
                 }
             }
-            let left = self.session.deadline().map(|due| door.now().mono_us.abs_diff(due));
+            let left = self.session.deadline().map(|due| door.app.now().mono_us.abs_diff(due));
             let listens = self.session.listens();
             tokio::select! {
                 read = self.stream.read(&mut buffer), if self.session.has_room() => match read {
@@ -201,18 +196,5 @@ impl Talk {
                 Ok(())
             }
         }
-    }
-
-    /// Tells of somebody who could not log in, and makes them wait.
-    async fn refused(&self, door: &Door, user: String) {
-        let consequence = door.app.attempts.wrong(self.from.ip(), Instant::now());
-        if consequence.worth_telling {
-            door.app.office.desk.intruder(
-                "ami",
-                self.from.to_string(),
-                Some(user).filter(|it| !it.is_empty()),
-            );
-        }
-        tokio::time::sleep(consequence.wait).await;
     }
 }

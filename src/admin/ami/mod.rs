@@ -6,7 +6,6 @@
 
 pub mod channel;
 mod door;
-pub mod ledger;
 pub mod packet;
 pub mod session;
 pub mod story;

@@ -13,10 +13,10 @@ use md5::{Digest, Md5};
 use serde::Deserialize;
 
 use super::channel::{By, Wanted, channel};
-use super::ledger::Ledger;
 use super::packet::{Packet, Reader, Reply};
 use super::story::{Channel, Classes, State, Story, originate_reason};
 use crate::admin::access::same_secret;
+use crate::admin::ledger::Ledger;
 use crate::config::{AmiUser, Config};
 use crate::events::{CallResult, CloudEvent};
 use crate::now::Now;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::ledger::Ledger;
 use super::session::{Output, Session};
+use crate::admin::ledger::Ledger;
 use crate::chance::Chance;
 use crate::config::Config;
 use crate::events::cloud_event::Digits;

@@ -20,12 +20,12 @@ use tokio::task::JoinSet;
 
 use super::clock;
 use crate::chance::Chance;
-use crate::config::{self, Config, RemoteCommand};
+use crate::config::{self, Config, RemoteCommand, UpstreamKind};
 use crate::events::archive::{Archive, Standing};
 use crate::events::lookup::Question;
 use crate::events::store::Write;
 use crate::events::upstream::desk::{Change, Tested, UpstreamError, Upstreams, View, Wish};
-use crate::events::upstream::dialect::Request;
+use crate::events::upstream::dialect::{self, Request};
 use crate::events::upstream::mqtt::{Order, Output};
 use crate::events::upstream::outcome::{Outcome, Verdict};
 use crate::events::upstream::subscription::{Subscriptions, is_subscribed};
@@ -37,7 +37,7 @@ use crate::phone::desk::Desk;
 use crate::phone::snapshot::Snapshot;
 use broker::{Broker, Home};
 use door::Door;
-use http::Resting;
+use http::{Rest, Resting};
 use lookups::Lookups;
 use subscriptions::Kept;
 
@@ -45,6 +45,10 @@ use subscriptions::Kept;
 const QUEUE: usize = 256;
 /// Connections of one upstream that may rest.
 const MOST_RESTING: usize = 4;
+/// Bytes of an answer that says whether an event is taken.
+const LARGEST_ANSWER: usize = 16 << 10;
+/// How long such an answer may take to come behind its status.
+const READING: Duration = Duration::from_secs(2);
 /// How soon something is handed over again that was not taken.
 const AGAIN: Duration = Duration::from_secs(1);
 /// For brokers to be told that this device ends in order.
@@ -501,15 +505,30 @@ fn look(running: &mut Running, desk: Desk, results: mpsc::Sender<Came>) {
 
 fn attempt(running: &mut Running, sequence: u64, request: Request, results: mpsc::Sender<Came>) {
     let (door, resting, key) = (running.door.clone(), running.resting.pop(), running.key);
+    let kind = running.upstream.settings().kind;
     running.tasks.spawn(async move {
-        let (outcome, rest) = door.send(resting, &request).await;
+        let (mut outcome, mut rest) = door.send(resting, &request).await;
+        let mut resting = read(kind, &mut outcome, &mut rest).await;
         let _ = results.send(Came::Attempted { key, sequence, outcome }).await;
-        if let Some(rest) = rest
-            && let Some(resting) = rest.drain().await
-        {
+        if let Some(rest) = rest {
+            resting = rest.drain().await;
+        }
+        if let Some(resting) = resting {
             let _ = results.send(Came::Rests { key, resting }).await;
         }
     });
+}
+
+/// Reads what follows a 2xx, where that says whether the event is taken; then the connection may be used again.
+async fn read(kind: UpstreamKind, outcome: &mut Outcome, rest: &mut Option<Rest>) -> Option<Resting> {
+    if !dialect::reads_answers(kind) || outcome.verdict() != Verdict::Taken {
+        return None;
+    }
+    // What is larger, or does not come, says nothing: the status counts.
+    let reading = tokio::time::timeout(READING, rest.take()?.read(LARGEST_ANSWER));
+    let (body, resting) = reading.await.ok()??;
+    *outcome = dialect::answered(outcome.clone(), &body);
+    resting
 }
 
 fn test(running: &mut Running, reply: oneshot::Sender<Result<Tested, UpstreamError>>) {
@@ -520,7 +539,8 @@ fn test(running: &mut Running, reply: oneshot::Sender<Result<Tested, UpstreamErr
     }
     running.tasks.spawn(async move {
         let begun = clock::now();
-        let (outcome, _) = door.send(None, &request).await;
+        let (mut outcome, mut rest) = door.send(None, &request).await;
+        read(kind, &mut outcome, &mut rest).await;
         let duration_us = clock::now().mono_us.saturating_sub(begun.mono_us);
         let (taken, status) = (outcome.verdict() == Verdict::Taken, outcome.status());
         let (reason, cure) = (!taken).then(|| outcome.explain(kind)).unzip();

@@ -7,8 +7,9 @@
 use super::action_url::ActionUrl;
 use super::filter::wanted;
 use super::mqtt::Mqtt;
+use super::outcome::Outcome;
 use super::ringme::Ringme;
-use super::rostelecom::Rostelecom;
+use super::rostelecom::{self, Rostelecom};
 use super::slack::{self, Slack};
 use super::webhook::Webhook;
 use super::webitel::Webitel;
@@ -105,6 +106,19 @@ pub fn left_out(settings: &config::Upstream) -> Option<Vec<&'static str>> {
 pub fn authorization(settings: &config::Upstream) -> Option<(&'static str, String)> {
     let value = settings.authorization.reveal();
     (!value.is_empty()).then(|| ("authorization", value.to_owned()))
+}
+
+/// Whether the body of an answer of this kind says whether what was sent is taken.
+pub fn reads_answers(kind: UpstreamKind) -> bool {
+    kind == UpstreamKind::Rostelecom
+}
+
+/// What the body of an answer makes of its outcome.
+pub fn answered(outcome: Outcome, body: &[u8]) -> Outcome {
+    match (outcome.status(), rostelecom::declined(body)) {
+        (Some(status), Some((result, said))) => Outcome::Declined { status, result, said },
+        _ => outcome,
+    }
 }
 
 /// What to do about a status that an upstream of this kind answers, where there is more to say than of any.

@@ -4,12 +4,13 @@
 //! those of Moscow, without saying so. What this phone does not know is an empty text, as theirs are.
 
 pub mod call_info;
+pub mod requests;
 
 use ring::digest;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::dialect::{Dialect, Frozen, Request};
-use super::facts::{Facts, spelled};
+use super::facts::{Facts, shown, spelled};
 use crate::config;
 use crate::events::cloud_event::rfc3339;
 use crate::events::{CloudEvent, Direction, Number};
@@ -20,16 +21,32 @@ use call_info::{Place, inside_pin};
 const MOSCOW_US: i64 = 3 * 3_600_000_000;
 /// Digits of a number inside of a PBX at most.
 const LONGEST_PIN: usize = 5;
+/// Characters that are shown of what an answer says.
+const LONGEST_SAID: usize = 200;
 /// Bytes of a name or number in an address.
 const LONGEST_USER: usize = 256;
 
+/// The type of the event that an order can be fetched.
+const HISTORY_READY: &str = "history.ready";
+/// The last part of the path that a CRM has for events of calls, and of the one beside it for orders.
+const CALL_EVENTS: &str = "/call_events";
+const HISTORY_COMPLETED: &str = "/history_file_completed";
+
 /// Requests of the kind `rostelecom`. The body is frozen.
 pub struct Rostelecom {
+    name: String,
     target: String,
     client_id: String,
     key: String,
     domain: Option<String>,
     pin: Option<String>,
+}
+
+/// What the event about an order says.
+#[derive(Deserialize)]
+struct Ready {
+    upstream: String,
+    order_id: String,
 }
 
 /// A body, with all its fields in their order.
@@ -52,6 +69,7 @@ impl Rostelecom {
     pub fn new(settings: &config::Upstream) -> Rostelecom {
         let rostelecom = &settings.rostelecom;
         Rostelecom {
+            name: settings.name.clone(),
             target: settings.url.path().to_owned(),
             client_id: rostelecom.client_id.clone().unwrap_or_default(),
             key: rostelecom.key.reveal().to_owned(),
@@ -65,6 +83,22 @@ impl Rostelecom {
         Frozen { id: event.id.to_string(), target: self.target.clone(), body }
     }
 
+    /// An order of this upstream's can be fetched. It is told where their own is: beside the call events.
+    fn history(&self, event: &CloudEvent) -> Option<Frozen> {
+        let ready: Ready = serde_json::from_str(&event.data).ok()?;
+        let body = serde_json::to_vec(&serde_json::json!({ "order_id": ready.order_id })).ok()?;
+        let (path, query) = self
+            .target
+            .split_once('?')
+            .map_or((self.target.as_str(), None), |(path, query)| (path, Some(query)));
+        let path = match path.strip_suffix(CALL_EVENTS) {
+            Some(before) => format!("{before}{HISTORY_COMPLETED}"),
+            None => path.to_owned(),
+        };
+        let target = query.map(|query| format!("{path}?{query}")).unwrap_or(path);
+        (ready.upstream == self.name).then(|| Frozen { id: event.id.to_string(), target, body })
+    }
+
     fn place(&self) -> Place<'_> {
         Place { domain: self.domain.as_deref(), pin: self.pin.as_deref() }
     }
@@ -72,7 +106,7 @@ impl Rostelecom {
 
 impl Dialect for Rostelecom {
     fn speaks_of(&self, kind: &str) -> bool {
-        STATES.iter().any(|(it, _)| *it == kind)
+        kind == HISTORY_READY || STATES.iter().any(|(it, _)| *it == kind)
     }
 
     fn pops_up(&self, kind: &str) -> bool {
@@ -80,6 +114,9 @@ impl Dialect for Rostelecom {
     }
 
     fn render(&self, event: &CloudEvent) -> Option<Frozen> {
+        if event.kind == HISTORY_READY {
+            return self.history(event);
+        }
         let (_, state) = STATES.iter().find(|(it, _)| *it == event.kind)?;
         let facts = Facts::of(event);
         let (own, remote) = facts.sides()?;
@@ -159,6 +196,16 @@ pub fn sign(client_id: &str, body: &[u8], key: &str) -> String {
     context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Whether an answer says, behind a 2xx, that what was sent is not taken: by a `result` below 0, as number or text. Anything
+/// else, and what is no JSON, is as good as 0: handlers answer whatever their author thought of.
+pub fn declined(body: &[u8]) -> Option<(i64, Option<String>)> {
+    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let result = answer.get("result")?;
+    let result = result.as_i64().or_else(|| result.as_str()?.trim().parse().ok()).filter(|it| *it < 0)?;
+    let said = answer.get("resultMessage").and_then(|it| it.as_str()).map(|it| shown(it, LONGEST_SAID));
+    Some((result, said.filter(|it| !it.is_empty())))
+}
+
 /// A moment as Moscow's clocks show it, in milliseconds: `2019-12-27 15:34:44.461`; empty while the clock was not set.
 fn moscow(utc_us: i64) -> String {
     if utc_us < CLOCK_WAS_SET {
@@ -201,8 +248,12 @@ mod tests {
     const KEY: &str = "00000716ABDA6D4DFF10F82BCBBFC532";
 
     fn settings() -> config::Upstream {
+        settings_at("https://crm.example/rt?key=1")
+    }
+
+    fn settings_at(url: &str) -> config::Upstream {
         let text = format!(
-            "[[upstream]]\nname = \"crm\"\nkind = \"rostelecom\"\nurl = \"https://crm.example/rt?key=1\"\n\
+            "[[upstream]]\nname = \"crm\"\nkind = \"rostelecom\"\nurl = \"{url}\"\n\
              [upstream.rostelecom]\nclient_id = \"{CLIENT}\"\nkey = \"{KEY}\"\ndomain = \"192.168.0.1\"\npin = \"607\"\n"
         );
         Config::parse(&text, "t.toml").expect("a configuration").upstream.remove(0)
@@ -311,6 +362,46 @@ mod tests {
         let hidden = config::Upstream { redact: vec![Redaction::Numbers], ..self::settings() };
         let hidden = sent(&hidden, ended(&leg(Direction::In), None)).expect("it is told");
         assert!(hidden.contains("sip:***567@192.168.0.1") && !hidden.contains("1234567"), "{hidden}");
+    }
+
+    #[test]
+    fn an_order_is_told_to_whom_it_belongs_beside_the_call_events() {
+        let of = |url: &str, upstream: &str| {
+            let settings = settings_at(url);
+            let kind = Kind::HistoryReady { upstream: upstream.into(), order_id: "5a\"56".into() };
+            let event = Filter::of(&settings).pass(recorded(Event::new(kind)))?;
+            Rostelecom::new(&settings)
+                .render(&event)
+                .map(|it| (it.target, String::from_utf8(it.body).expect("text")))
+        };
+        let body = r#"{"order_id":"5a\"56"}"#.to_owned();
+        let told = of("https://crm.example/rt/call_events?key=1", "crm");
+        assert_eq!(told, Some(("/rt/history_file_completed?key=1".into(), body.clone())));
+        assert_eq!(
+            of("https://crm.example/rt?key=1", "crm"),
+            Some(("/rt?key=1".into(), body)),
+            "one place for all"
+        );
+        assert_eq!(of("https://crm.example/rt/call_events", "other"), None);
+    }
+
+    #[test]
+    fn a_negative_result_is_a_refusal_and_anything_else_is_not() {
+        let no = |code| Some((code, None));
+        for (body, expected) in [
+            (r#"{"result":-20,"resultMessage":"no\u202e\nway"}"#, Some((-20, Some("no way".to_owned())))),
+            (r#"{"result":"-20","resultMessage":""}"#, no(-20)),
+            (r#"{"result":" -1 "}"#, no(-1)),
+            (r#"{"result":0}"#, None),
+            (r#"{"result":"0","resultMessage":" "}"#, None),
+            (r#"{"result":"1","resultMessage":"done"}"#, None),
+            (r#"{"result":[-20]}"#, None),
+            ("OK", None),
+            ("", None),
+            ("-20", None),
+        ] {
+            assert_eq!(declined(body.as_bytes()), expected, "{body}");
+        }
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use super::Target;
 use tipring::admin::ami::channel::Wanted;
-use tipring::admin::ami::ledger::Ledger;
 use tipring::admin::ami::packet::Reader;
 use tipring::admin::ami::session::{Output, Session};
+use tipring::admin::ledger::Ledger;
 use tipring::config::Config;
 use tipring::now::Now;
 use tipring::phone::command::{Blame, Command, Refusal, Reply};

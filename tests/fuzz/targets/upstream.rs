@@ -6,9 +6,11 @@ use serde_json::Value;
 use tipring::chance::Chance;
 use tipring::config::{self, Config, MqttVersion};
 use tipring::events::cloud_event::{Digits, Recorder};
-use tipring::events::upstream::dialect::{self, Request};
+use tipring::events::upstream::dialect;
 use tipring::events::upstream::mqtt::{Output, Session, packet};
 use tipring::events::upstream::retry_after;
+use tipring::events::upstream::rostelecom::declined;
+use tipring::events::upstream::rostelecom::requests::{self, Method, Request};
 use tipring::events::{CallResult, CloudEvent, Direction, Event, Kind, Leg, Origin, Party};
 use tipring::now::Now;
 
@@ -17,10 +19,62 @@ pub const TARGETS: &[Target] = &[
     Target { name: "upstream_webitel", run: webitel, seeds: BODIES, dictionary: PIECES },
     Target { name: "upstream_ringme", run: ringme, seeds: PATHS, dictionary: PIECES },
     Target { name: "upstream_rostelecom", run: rostelecom, seeds: PATHS, dictionary: PIECES },
+    Target { name: "rostelecom_request", run: asked, seeds: REQUESTS, dictionary: REQUEST_WORDS },
+    Target { name: "rostelecom_answer", run: answered, seeds: ANSWERS, dictionary: REQUEST_WORDS },
     Target { name: "upstream_slack", run: slack, seeds: LINKS, dictionary: PIECES },
     Target { name: "mqtt_packet", run: mqtt, seeds: PACKETS, dictionary: FIELDS },
     Target { name: "upstream_retry_after", run: wait, seeds: WAITS, dictionary: WORDS },
 ];
+
+/// Each behind the number of its method.
+const REQUESTS: &[&[u8]] = &[
+    b"\0{\"domain\":\"example.ru\",\"user_pin\":null}",
+    b"\x01{\"session_id\":\"SDsnZugDFmTW7Sec\"}",
+    b"\x02{\"session_id\":\"SDsnZugDFmTW7Sec\",\"ip_adress\":\"192.0.2.7\"}",
+    b"\x03{\"request_number\": \"+74951234567\",\"from_sipuri\": \"test_user@cloudpbx.rt.ru\"}",
+    b"\x03{\"request_number\":74951234567,\"domain\":\"example.ru\",\"from_pin\":\"607\"}",
+    b"\x04{\"date_start\":\"2026-11-20 00:00:00\",\"date_end\":\"2026-11-21 23:59:59\",\"direction\":\"1\",\"state\":2}",
+    b"\x05{\"order_id\":\"5a56aff8-2352-4c94-8778-07cbfb60d242\"}",
+];
+const ANSWERS: &[&[u8]] = &[b"{\"result\":\"-20\",\"resultMessage\":\"no\"}", b"{\"result\":0}", b"OK"];
+const REQUEST_WORDS: &[&[u8]] = &[
+    b"null",
+    b"-1",
+    b"1e99",
+    b"\"\"",
+    b"[[",
+    b"{",
+    b"\\u0000",
+    b"9999-12-31 23:59:59",
+    b"::1",
+    b"\"result\":",
+    b"-9223372036854775808",
+];
+
+/// Whatever is read is in one line and within its limit.
+fn asked(octets: &[u8]) {
+    let Some((method, body)) = octets.split_first() else { return };
+    let method = Method::ALL[usize::from(*method) % Method::ALL.len()];
+    let text = match requests::read(method, body) {
+        Ok(Request::CallInfo { session } | Request::GetRecord { session, .. }) => session,
+        Ok(Request::CallBack { number, .. }) => number,
+        Ok(Request::DownloadCallHistory { order }) => order,
+        Ok(Request::DomainCallHistory(wanted)) => {
+            assert!(wanted.since_utc_us < wanted.until_utc_us && wanted.direction < 4 && wanted.state < 3);
+            wanted.number.unwrap_or_default()
+        }
+        Ok(Request::UsersInfo { domain, .. }) => domain.unwrap_or_default(),
+        Err(_) => return,
+    };
+    assert!(text.len() <= 256 && !text.chars().any(char::is_control), "{text:?}");
+}
+
+/// Only what is below 0 is a refusal, and what is shown of it is in one line.
+fn answered(octets: &[u8]) {
+    if let Some((result, said)) = declined(octets) {
+        assert!(result < 0 && !said.unwrap_or_default().chars().any(char::is_control));
+    }
+}
 
 /// A text of the configuration and what a caller calls himself, with a zero between them.
 fn halves(octets: &[u8]) -> (String, String) {
@@ -63,7 +117,7 @@ fn recorded(kind: Kind) -> CloudEvent {
 }
 
 /// The request for an event; whatever it is made of, it can be written.
-fn request(settings: &config::Upstream, event: &CloudEvent) -> Request {
+fn request(settings: &config::Upstream, event: &CloudEvent) -> dialect::Request {
     let dialect = dialect::of(settings, "TR-1");
     let frozen = dialect.render(event).expect("the kind has words for it");
     let request = dialect.request(&frozen, Now::default());
