@@ -1,7 +1,9 @@
 //! The store thread: it commits what the phone wants kept, and answers what is asked of it. A commit takes everything
 //! that waited during the last one, so a burst of events costs two syncs of the disk and not one each.
 
+use std::fs::{OpenOptions, Permissions};
 use std::ops::RangeInclusive;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -35,6 +37,8 @@ const PRUNE_EVERY: Duration = Duration::from_secs(600);
 const SLICES_EVERY: Duration = Duration::from_millis(50);
 /// The file in the data folder.
 const FILE: &str = "tipring.db";
+/// Its mode.
+const OURS: u32 = 0o600;
 /// The setting that says whether the last life ended in order.
 const CLEAN: &str = "device.clean";
 
@@ -152,9 +156,20 @@ fn open(folder: &Path) -> (Option<Store>, Option<StoreError>) {
     if let Err(error) = std::fs::create_dir_all(folder) {
         return in_memory(StoreError::ReadOnly(format!("{}: {error}", folder.display())));
     }
-    match Connection::open(folder.join(FILE)).map_err(StoreError::from).and_then(Store::open) {
+    let file = folder.join(FILE);
+    keep_to_ourselves(&file);
+    match Connection::open(file).map_err(StoreError::from).and_then(Store::open) {
         Ok(store) => (Some(store), None),
         Err(error) => in_memory(error),
+    }
+}
+
+/// Makes a file that nobody else can read: numbers, and tokens of upstreams, are in it. What SQLite has beside it gets the
+/// same mode. Why it can't be opened is told by whoever opens it then.
+fn keep_to_ourselves(file: &Path) {
+    if let Ok(opened) = OpenOptions::new().append(true).create(true).mode(OURS).open(file) {
+        // It may be another user's, who lets us write there.
+        let _ = opened.set_permissions(Permissions::from_mode(OURS));
     }
 }
 
@@ -416,6 +431,20 @@ mod tests {
 
     fn numbers(page: &[CloudEvent]) -> Vec<u64> {
         page.iter().map(|event| event.sequence).collect()
+    }
+
+    #[test]
+    fn the_file_is_for_nobody_else_also_where_an_older_version_made_it() {
+        let folder = std::env::temp_dir().join(format!("tipring-store-mode-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let mode = || std::fs::metadata(folder.join(FILE)).expect("a file").permissions().mode() & 0o777;
+        drop(open(&folder));
+        assert_eq!(mode(), OURS);
+        std::fs::set_permissions(folder.join(FILE), Permissions::from_mode(0o644)).expect("its owner may");
+        let (store, trouble) = open(&folder);
+        assert!(store.is_some() && trouble.is_none());
+        assert_eq!(mode(), OURS);
+        std::fs::remove_dir_all(&folder).expect("it goes");
     }
 
     #[test]
