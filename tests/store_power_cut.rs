@@ -16,6 +16,7 @@ use rusqlite::{Connection, OpenFlags, ffi};
 use tipring::chance::Chance;
 use tipring::events::store::{Binding, Entry, Erase, Query, Store, StoreError, Usage, Write};
 use tipring::events::upstream::state::{self, Condition};
+use tipring::events::upstream::turn::Note;
 use tipring::events::{CallResult, Cause, Direction, Event, Kind, Leg, Party, Recorder};
 use tipring::now::Now;
 
@@ -492,6 +493,12 @@ fn batch(recorder: &mut Recorder, batch: u64) -> Vec<Write> {
         condition: Condition::Active,
         set_aside: batch,
     }));
+    // A token that is good for one renewal takes the place of the one before it.
+    let note = |key: &str, value: String| Note { key: key.into(), value: Some(value) };
+    writes.push(Write::Notes {
+        upstream: "crm".into(),
+        notes: vec![note("tokens", format!("refresh-{batch}")), note("leg/1", format!("call-{batch}"))],
+    });
     let contact = format!("sip:101@192.0.2.{batch}");
     writes.push(Write::Binding(Binding {
         line: "office".into(),
@@ -528,6 +535,13 @@ fn examine(store: &Store, acknowledged: u64, what: &str) -> u64 {
         assert_eq!(state.owed, [last - 2, last - 1].into(), "{what}: what it is owed is in step");
         assert!(state.seen <= last, "{what}: nobody was told what is not there");
     }
+    let notes = store.notes().unwrap().remove("crm").unwrap_or_default();
+    let kept =
+        |key: &str, what: &str| notes.get(key).cloned() == (batches > 0).then(|| format!("{what}-{batches}"));
+    assert!(
+        kept("tokens", "refresh") && kept("leg/1", "call"),
+        "{what}: both notes are those of the last batch"
+    );
     let contacts: Vec<_> = store.bindings().unwrap().into_iter().map(|binding| binding.contact).collect();
     let expected: Vec<_> = (batches > 0).then(|| format!("sip:101@192.0.2.{batches}")).into_iter().collect();
     assert_eq!(contacts, expected, "{what}");

@@ -7,8 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::broker;
 
-/// Seven kinds of upstreams, as they are configured but for name and URL. Who takes them here does not look at signatures.
-pub const KINDS: [&str; 7] = [
+/// Eight kinds of upstreams, as they are configured but for name and URL. Who takes them here does not look at signatures.
+pub const KINDS: [&str; 8] = [
     "kind = \"webhook\"\nsecret = \"whsec_cGxhbnRlZC1zZWNyZXQtb2YtYS1jdXN0b21lcg==\"\nevents = [\"*\"]",
     "kind = \"slack\"\n[upstream.slack]\nlink = \"https://crm.example.com/search?number=$number\"",
     "kind = \"action-url\"\n[upstream.action_url]\nincoming_call = \"/?event=ring&from=$remote_number&name=$display_remote\"\n\
@@ -20,7 +20,13 @@ pub const KINDS: [&str; 7] = [
     "kind = \"rostelecom\"\n[upstream.rostelecom]\nclient_id = \"000003C405E6525C64C184258C44EC99\"\n\
      key = \"00000716ABDA6D4DFF10F82BCBBFC532\"",
     "kind = \"mqtt\"\nevents = [\"*\"]\n[upstream.mqtt]\nspread = \"0s\"",
+    "kind = \"bitrix24\"\n[upstream.bitrix24]\nclient_id = \"local.1\"\nclient_secret = \"s\"\nrefresh_token = \"r\"\n\
+     sign_in = \"http://ADDRESS/oauth/token/\"",
 ];
+
+/// What is answered: all that a portal and its sign-in server ever say to a question; the others look at the status.
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 83\r\n\r\n\
+    {\"result\":{\"CALL_ID\":\"c\"},\"access_token\":\"a\",\"refresh_token\":\"r\",\"expires_in\":3600}";
 
 /// One delivery.
 pub struct Delivery {
@@ -54,6 +60,7 @@ impl Receiver {
     /// A table of the configuration that names it, with what one of [`KINDS`] needs.
     pub fn table(&self, name: &str, kind: &str) -> String {
         let scheme = if kind.contains("\"mqtt\"") { "mqtt" } else { "http" };
+        let kind = kind.replace("ADDRESS", &self.address.to_string());
         format!("[[upstream]]\nname = \"{name}\"\nurl = \"{scheme}://{}\"\n{kind}\n", self.address)
     }
 
@@ -90,7 +97,7 @@ fn converse(stream: TcpStream, deliveries: &Sender<Delivery>) -> io::Result<()> 
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
-        out.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
+        out.write_all(ANSWER)?;
         if deliveries.send(Delivery { arrived_us, body }).is_err() {
             return Ok(());
         }

@@ -10,6 +10,7 @@
 mod absent;
 pub mod ami;
 pub mod announcement;
+pub mod bitrix24;
 pub mod blacklist;
 mod country;
 pub mod dialects;
@@ -43,6 +44,7 @@ pub mod zone;
 
 pub use ami::{Ami, AmiContext, AmiUser};
 pub use announcement::Announcement;
+pub use bitrix24::{Bitrix24, Bitrix24Controller, Bitrix24User};
 pub use blacklist::Blacklist;
 pub use dialing::NumberRule;
 pub use finding::{Finding, Severity};

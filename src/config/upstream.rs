@@ -5,6 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
+use super::bitrix24::Bitrix24;
 use super::dialects::{ActionUrl, Ringme, Rostelecom, Slack, Webitel};
 use super::line::valid_name;
 use super::mqtt::Mqtt;
@@ -25,7 +26,8 @@ section! {
         /// How it is told: "webhook" (Standard Webhooks: each event as a CloudEvent in a POST of its own), "slack" (a message on
         /// each missed call), "action-url" (a GET with variables, as desk phones send it), "webitel" (hooks and
         /// call detail records of Webitel, FreeSWITCH's words), "ringme" (the events of an extension of Ringme, Telphin, VoipNow),
-        /// "rostelecom" (the call events of Rostelecom's virtual PBX, signed), "mqtt" (each event as a CloudEvent in a message to a broker).
+        /// "rostelecom" (the call events of Rostelecom's virtual PBX, signed), "bitrix24" (the telephony methods of a Bitrix24
+        /// portal), "mqtt" (each event as a CloudEvent in a message to a broker).
         kind: UpstreamKind = required "\"webhook\"";
         /// Where it is told: https://HOST/PATH, or mqtts://HOST of a broker. It is shown without its path, which may be a secret.
         url: UpstreamUrl = required "\"https://crm.example.com/hooks/tipring\"";
@@ -61,6 +63,8 @@ section! {
         mqtt: Mqtt = default "{}";
         /// kind = "rostelecom": how the calls of this extension are told.
         rostelecom: Rostelecom = default "{}";
+        /// kind = "bitrix24": how the portal is told of calls; url is the portal's, https://HOST.
+        bitrix24: Bitrix24 = default "{}";
     }
 }
 
@@ -77,6 +81,7 @@ const OF_KINDS: &[(&str, &[UpstreamKind])] = &[
     ("ringme", &[UpstreamKind::Ringme]),
     ("mqtt", &[UpstreamKind::Mqtt]),
     ("rostelecom", &[UpstreamKind::Rostelecom]),
+    ("bitrix24", &[UpstreamKind::Bitrix24]),
 ];
 
 impl Upstream {
@@ -123,6 +128,7 @@ impl Upstream {
             UpstreamKind::Webitel | UpstreamKind::Mqtt => {}
             UpstreamKind::Ringme => self.check_targets(scope),
             UpstreamKind::Rostelecom => self.check_signing(scope),
+            UpstreamKind::Bitrix24 => self.check_portal(scope),
         }
         if !self.url.host().is_empty() && self.url.is_broker() != (self.kind == UpstreamKind::Mqtt) {
             let what = format!(
@@ -190,6 +196,19 @@ impl Upstream {
         if self.rostelecom.answer && !self.redact.is_empty() {
             let what = "redact takes out what call_info and the history would tell whoever asks";
             scope.error("redact", what, "remove it, or write answer = false");
+        }
+    }
+
+    fn check_portal(&self, scope: &mut Scope<'_, '_>) {
+        if !self.bitrix24.is_known() {
+            let what = format!("upstream {} has no way into its portal", self.name);
+            let instead = "add [upstream.bitrix24] with client_id, client_secret_file and refresh_token_file of the application";
+            scope.error("kind", what, instead);
+        }
+        let hidden = |what| self.redact.contains(&what);
+        if hidden(Redaction::Numbers) {
+            let what = "redact takes out the numbers by which Bitrix24 knows who calls";
+            scope.error("redact", what, "remove \"numbers\" there");
         }
     }
 

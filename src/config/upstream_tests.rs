@@ -15,11 +15,7 @@ fn each_mistake_of_an_upstream_has_its_cure() {
     assert!(!shown.contains("planted") && !shown.contains("c29tZS"), "{shown}");
     assert!(shown.contains("\"url\":\"https://crm.example/***\""), "{shown}");
     for (from, to, expected) in [
-        (
-            "\"webhook\"",
-            "\"bitrix24\"",
-            "t.toml:3: kind is \"bitrix24\": the Bitrix24 dialect is not part of",
-        ),
+        ("\"webhook\"", "\"bitrix42\"", "t.toml:3: kind can't be \"bitrix42\"; did you mean \"bitrix24\"?"),
         (
             "https://",
             "mqtts://",
@@ -69,6 +65,8 @@ fn each_kind_of_upstream_has_its_own_keys() {
     let body = "[upstream.webitel]\non_disconnect = '{\"n\": $caller_id_number}'\n";
     let token = "h.example/ext-event/f2a8vdrfae0s1ku5d2rj3iximjf3twyz";
     let ringme = "[upstream.ringme]\ndial_in = \"/e/f2a8vdrfae0s1ku5d2rj3iximjf3twyz\"\n";
+    let bitrix24 =
+        "[upstream.bitrix24]\nclient_id = \"local.1\"\nclient_secret = \"s\"\nrefresh_token_file = \"f\"\n";
     let rostelecom = "[upstream.rostelecom]\nclient_id = \"0C\"\nkey = \"0D\"\n";
     let answers = rostelecom.replace("0D", "0D0D0D0D") + "answer = true\n";
     for right in [
@@ -88,6 +86,9 @@ fn each_kind_of_upstream_has_its_own_keys() {
         format!("{}{ringme}", head("ringme")),
         head("ringme").replace("https://h.example", "http://127.0.0.1:8081/guessed"),
         format!("{}{rostelecom}", head("rostelecom")),
+        format!("{}[upstream.bitrix24.controller]\nkey_file = \"f\"\n", head("bitrix24")),
+        format!("{}{bitrix24}users = [{{ who = \"office\", user_id = 67 }}]\n", head("bitrix24")),
+        format!("{}{bitrix24}cost_per_minute = \"0.05\"\ncost_currency = \"EUR\"\n", head("bitrix24")),
         format!("{}{rostelecom}", head("rostelecom")).replace("key =", "key_file ="),
         format!("{}{answers}allow = [\"192.0.2.7\", \"2001:db8::/32\"]\n", head("rostelecom")),
     ] {
@@ -95,6 +96,30 @@ fn each_kind_of_upstream_has_its_own_keys() {
     }
     let broker = |keys: &str| format!("{}[upstream.mqtt]\n{keys}\n", head("mqtt").replace("https", "mqtts"));
     for (text, expected) in [
+        (
+            head("bitrix24"),
+            "t.toml:3: upstream x has no way into its portal; add [upstream.bitrix24] with client_id",
+        ),
+        (
+            format!("{}{bitrix24}cost_per_minute = \"1,5\"\n", head("bitrix24")),
+            "t.toml:9: cost_per_minute is no price; write a decimal number",
+        ),
+        (
+            format!("{}{bitrix24}cost_currency = \"EUR\"\n", head("bitrix24")),
+            "t.toml:9: cost_currency says nothing alone; have both",
+        ),
+        (
+            format!("{}{bitrix24}users = [{{ who = \"office\" }}]\n", head("bitrix24")),
+            "t.toml:9: office is no user of the portal; write user_id, or phone_inner",
+        ),
+        (
+            format!("{}{bitrix24}sign_in = \"http://h.example/\"\n", head("bitrix24")),
+            "t.toml:9: sign_in gets the application's key in clear; write https://",
+        ),
+        (
+            format!("{}redact = [\"numbers\"]\n{bitrix24}", head("bitrix24")),
+            "t.toml:5: redact takes out the numbers by which Bitrix24 knows who calls",
+        ),
         (
             head("mqtt"),
             "t.toml:4: upstream x is of kind \"mqtt\", and url is for another; write mqtts://HOST",

@@ -234,9 +234,8 @@ words! {
         Ringme = "ringme",
         /// The call events of Rostelecom's virtual PBX.
         Rostelecom = "rostelecom",
-    }
-    absent {
-        "bitrix24" is "the Bitrix24 dialect"
+        /// The telephony methods of Bitrix24.
+        Bitrix24 = "bitrix24",
     }
 }
 

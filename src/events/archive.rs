@@ -4,7 +4,8 @@
 //! Nothing is told before it is committed, and catching up and following are one path: wait until there is something
 //! newer than the last number one has, then ask for it.
 
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::collections::BTreeMap;
+use std::sync::mpsc::SyncSender;
 
 use tokio::sync::{oneshot, watch};
 
@@ -13,6 +14,7 @@ use super::store::{Entry, Erase, Erased, JournalPage, Query, Store, StoreError, 
 use super::tail::Tail;
 use super::upstream::state::State;
 use super::upstream::subscription::Subscription;
+use super::upstream::turn::Notes;
 
 /// Where an answer goes.
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -82,6 +84,8 @@ pub enum Job {
 pub struct Standing {
     /// Where they stand.
     pub states: Vec<State>,
+    /// What they remember, by their names.
+    pub notes: BTreeMap<String, Notes>,
     /// Those that programs asked for.
     pub subscriptions: Vec<Subscription>,
     /// The number of the newest event.
@@ -96,7 +100,8 @@ impl Standing {
     /// The database can't be read.
     pub fn of(store: &Store) -> Result<Standing, StoreError> {
         let (states, subscriptions) = (store.upstreams()?, store.subscriptions()?);
-        Ok(Standing { states, subscriptions, newest: store.last_sequence()? })
+        let notes = store.notes()?;
+        Ok(Standing { states, notes, subscriptions, newest: store.last_sequence()? })
     }
 }
 
@@ -163,9 +168,10 @@ impl Archive {
         self.ask(|reply| Job::Erase { whose, now_utc_us, reply }).await
     }
 
-    /// Keeps something that somebody waits for: once this answers, no power cut takes it away.
-    pub async fn commit(&self, write: Write) -> Result<(), ArchiveError> {
-        self.ask(|reply| Job::Commit { write, reply }).await
+    /// Keeps something that somebody waits for: once this answers, no power cut takes it away. It is handed over at once,
+    /// whether anybody waits or not.
+    pub fn commit(&self, write: Write) -> impl Future<Output = Result<(), ArchiveError>> + use<> {
+        self.ask(|reply| Job::Commit { write, reply })
     }
 
     /// What an earlier life left of upstreams.
@@ -178,11 +184,17 @@ impl Archive {
         self.jobs.try_send(Box::new(Job::Keep(write))).is_ok()
     }
 
-    async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, ArchiveError> {
+    fn ask<T, J>(&self, job: J) -> impl Future<Output = Result<T, ArchiveError>> + use<T, J>
+    where
+        J: FnOnce(Reply<T>) -> Job,
+    {
         let (reply, answer) = oneshot::channel();
-        match self.jobs.try_send(Box::new(job(reply))) {
-            Ok(()) => Ok(answer.await.map_err(|_| ArchiveError::Busy)??),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(ArchiveError::Busy),
+        let taken = self.jobs.try_send(Box::new(job(reply))).is_ok();
+        async move {
+            if !taken {
+                return Err(ArchiveError::Busy);
+            }
+            Ok(answer.await.map_err(|_| ArchiveError::Busy)??)
         }
     }
 }

@@ -28,6 +28,7 @@ pub use retention::{Erase, Erased, Pruned};
 use super::cloud_event::{CloudEvent, Digits, Recorded};
 use super::upstream::state::State;
 use super::upstream::subscription::Subscription;
+use super::upstream::turn::Note;
 
 /// What marks the file as ours: `TIPR` (PRAGMA application_id).
 const APPLICATION: i32 = 0x5449_5052;
@@ -117,6 +118,14 @@ const STEPS: &[&str] = &[
         owner TEXT NOT NULL
     );
 ",
+    "
+    CREATE TABLE note (
+        upstream TEXT NOT NULL,
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (upstream, key)
+    ) WITHOUT ROWID;
+",
 ];
 
 /// The value of SQLite's `auto_vacuum` that gives pages back bit by bit.
@@ -165,6 +174,13 @@ pub enum Write {
     Upstream(State),
     /// There is no upstream of this name any more.
     UpstreamGone(String),
+    /// What an upstream remembers: all of these, or none.
+    Notes {
+        /// The name of the upstream.
+        upstream: String,
+        /// What is remembered or forgotten.
+        notes: Vec<Note>,
+    },
     /// Somebody has themselves told of events.
     Subscribed(Subscription),
     /// The subscription of this number is over.
@@ -322,9 +338,8 @@ impl Store {
                         .execute([name, value])?;
                 }
                 Write::Upstream(state) => upstream::put(&transaction, state)?,
-                Write::UpstreamGone(name) => {
-                    transaction.prepare_cached("DELETE FROM upstream WHERE name = ?1")?.execute([name])?;
-                }
+                Write::UpstreamGone(name) => upstream::delete(&transaction, name)?,
+                Write::Notes { upstream, notes } => upstream::note(&transaction, upstream, notes)?,
                 Write::Subscribed(subscription) => subscription::put(&transaction, subscription)?,
                 Write::Unsubscribed(id) => {
                     transaction.prepare_cached("DELETE FROM subscription WHERE id = ?1")?.execute([id])?;

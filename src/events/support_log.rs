@@ -7,6 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::CloudEvent;
+use super::leg::meter;
 use super::upstream::facts::shown;
 
 /// Characters of a value that somebody outside wrote.
@@ -119,12 +120,6 @@ fn party(party: &Value) -> Value {
 
 fn cause(data: &Value) -> Value {
     json!({ "code": data["cause"]["status"], "reason": data["cause"]["text"] })
-}
-
-/// Percent and grade (1 to 5) of a mean opinion score, whose best is 4.4 to 4.5.
-fn meter(mos: f64) -> (u64, u64) {
-    let percent = ((mos - 1.0) / 3.4 * 100.0).round().clamp(0.0, 100.0) as u64;
-    (percent, (1 + percent / 20).min(5))
 }
 
 /// A value in the grammar of the log.

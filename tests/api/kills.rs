@@ -9,9 +9,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tipring::chance::Chance;
+use tipring::events::store::{Store, Write as Keep};
+use tipring::events::upstream::state::State;
+use tipring::events::{Event, Recorder};
+use tipring::now::Now;
 
 use crate::broker::{self, Broker, Heard};
-use crate::office::{Answer, exchange, until};
+use crate::office::{Answer, THEN, exchange, until};
 use crate::receiver::{Receiver, Reply};
 
 /// Kills in `make test`; `make soak` asks for more.
@@ -26,13 +30,39 @@ const PAUSE: Duration = Duration::from_millis(3);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program with nothing but upstreams.
-struct Appliance {
+pub struct Appliance {
     folder: PathBuf,
     child: Child,
 }
 
 impl Appliance {
-    fn start(folder: &Path) -> Appliance {
+    /// A folder with a configuration of these upstreams.
+    pub fn prepare(name: &str, tables: &str) -> PathBuf {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let text = format!(
+            "[device]\nserial = \"TR-1\"\ndata = \"data\"\n[sip]\nbind = \"127.0.0.1\"\nport_udp = 0\nport_tcp = 0\n\
+             [audio]\nbackend = \"none\"\n[admin]\nlisten = \"off\"\nsocket = \"api.sock\"\n{tables}"
+        );
+        std::fs::write(folder.join("t.toml"), text).expect("a configuration");
+        folder
+    }
+
+    /// Puts events into its store while it does not run, of which this upstream was told none.
+    pub fn remember(folder: &Path, upstream: &str, events: Vec<Event>) {
+        let connection = rusqlite::Connection::open(folder.join("data/tipring.db")).expect("a database");
+        let mut store = Store::open(connection).expect("a store");
+        let seen = store.last_sequence().expect("a number");
+        let state = State { name: upstream.to_owned(), seen, ..State::default() };
+        store.commit(&[Keep::Upstream(state)]).expect("a commit");
+        let mut recorder = Recorder::new(seen, Chance::from_number(9));
+        let now = Now { mono_us: 1, utc_us: THEN };
+        let record = |event| Keep::Event(Box::new(recorder.record(now, event)));
+        store.commit(&events.into_iter().map(record).collect::<Vec<_>>()).expect("a commit");
+    }
+
+    pub fn start(folder: &Path) -> Appliance {
         let child = Command::new(env!("CARGO_BIN_EXE_tipring"))
             .args(["run", "--config"])
             .arg(folder.join("t.toml"))
@@ -44,14 +74,23 @@ impl Appliance {
         Appliance { folder: folder.to_path_buf(), child }
     }
 
-    fn open(&self) {
+    pub fn open(&self) {
         until("the API opens", || self.ask("GET", "/healthz").is_some());
     }
 
-    fn ask(&self, method: &str, path: &str) -> Option<Answer> {
+    pub fn ask(&self, method: &str, path: &str) -> Option<Answer> {
         let stream = UnixStream::connect(self.folder.join("api.sock")).ok()?;
         let fields = [("Host", "localhost"), ("Content-Type", "application/json")];
         Some(exchange(stream, method, path, &fields, ""))
+    }
+
+    /// Whether this upstream was told everything.
+    pub fn is_idle(&self, upstream: &str) -> bool {
+        let Some(answer) = self.ask("GET", "/api/v1/upstreams").filter(|it| it.status == 200) else {
+            return false;
+        };
+        let all = answer.json()["upstreams"].clone();
+        all.as_array().is_some_and(|all| all.iter().any(|it| it["name"] == upstream && it["state"] == "idle"))
     }
 
     /// Has it tell one event after the other until it is gone.
@@ -105,7 +144,7 @@ impl Appliance {
     }
 
     /// Kill -9.
-    fn kill(mut self) {
+    pub fn kill(mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ends");
     }
@@ -119,9 +158,6 @@ fn kills() -> u32 {
 /// otherwise afterwards, nothing is missing, nothing out of order, no number used twice.
 #[test]
 fn killed_at_random_moments_under_load_it_loses_nothing_and_says_the_same() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("api-killed");
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).expect("a folder");
     let receivers = [
         Receiver::willing(),
         Receiver::open(|_, count| match count % 5 {
@@ -141,11 +177,7 @@ fn killed_at_random_moments_under_load_it_loses_nothing_and_says_the_same() {
     };
     let mut tables: String = receivers.iter().enumerate().map(table).collect();
     tables.push_str(&broker.table("crm3", "", "").replace("[\"*\"]", wanted));
-    let text = format!(
-        "[device]\nserial = \"TR-1\"\ndata = \"data\"\n[sip]\nbind = \"127.0.0.1\"\nport_udp = 0\nport_tcp = 0\n\
-         [audio]\nbackend = \"none\"\n[admin]\nlisten = \"off\"\nsocket = \"api.sock\"\n{tables}"
-    );
-    std::fs::write(folder.join("t.toml"), text).expect("a configuration");
+    let folder = Appliance::prepare("api-killed", &tables);
     // An upstream is told what happens since it was there first.
     let first = Appliance::start(&folder);
     first.open();

@@ -153,7 +153,7 @@ impl Office {
                 Some(Action::Send { sequence, request }) => {
                     self.session.publish(now, sequence, request.target, request.body);
                 }
-                Some(Action::Keep(_) | Action::Tell(_)) => {}
+                Some(Action::Keep(_) | Action::Tell(_) | Action::Remember { .. }) => {}
             }
         }
     }

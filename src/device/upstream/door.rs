@@ -1,6 +1,7 @@
 //! The way to an upstream: its name, a connection to one of its addresses, and TLS over it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -35,18 +36,36 @@ pub struct Door {
     tls: OnceLock<Arc<ClientConfig>>,
     /// Where it may lead, if the URL is not the configuration's.
     guard: Option<Subscriptions>,
+    /// The folder of recordings that may be sent there.
+    recordings: PathBuf,
 }
 
 impl Door {
     /// The door that these settings name.
     pub fn of(settings: &Upstream) -> Door {
         let belief = Belief::of_upstream(settings);
-        Door { url: settings.url.clone(), belief, tls: OnceLock::new(), guard: None }
+        Door { belief, ..Door::to(settings.url.clone()) }
+    }
+
+    /// The door of another place, where the public authorities are believed.
+    pub fn to(url: UpstreamUrl) -> Door {
+        let belief = Belief { ca_file: None, anyone: false };
+        Door { url, belief, tls: OnceLock::new(), guard: None, recordings: PathBuf::new() }
     }
 
     /// The same, but that it leads only where these settings let a URL from outside lead, whatever its name stands for.
     pub fn guarded(self, guard: Subscriptions) -> Door {
         Door { guard: Some(guard), ..self }
+    }
+
+    /// The same, for the recordings in this folder, too.
+    pub fn for_recordings(self, recordings: PathBuf) -> Door {
+        Door { recordings, ..self }
+    }
+
+    /// The folder of recordings that may be sent there.
+    pub fn recordings(&self) -> &Path {
+        &self.recordings
     }
 
     /// Host and port, as the configuration has them.

@@ -1,9 +1,12 @@
 //! One request to an upstream over HTTP/1.1, with limits on everything that the other side may draw out or inflate.
 //!
-//! A status is an answer: what follows it is read only so far that the connection can be used again, while the
-//! outcome is told already.
+//! A status is an answer: unless its dialect asks for more, what follows it is read only so far that the connection can be
+//! used again, while the outcome is told already.
 
+use std::fs::File;
 use std::future::poll_fn;
+use std::io::{self, Read};
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -32,6 +35,10 @@ const LARGEST_REST: usize = 64 << 10;
 const LARGEST_HEAD: usize = 16 << 10;
 /// Fields in it.
 const FIELDS: usize = 64;
+/// A recording goes out at this many bytes a second at least.
+const SLOWEST: u64 = 8 << 10;
+/// Bytes of a recording that are read at once.
+const PIECE: usize = 64 << 10;
 /// A connection that rested for longer may be dead without anybody having told: routers forget.
 const RESTED: Duration = Duration::from_secs(50);
 
@@ -51,7 +58,8 @@ impl Door {
     /// Sends a request over the connection that rests, if it still stands, or over a new one. What is left of the answer
     /// comes back with the outcome.
     pub async fn send(&self, resting: Option<Resting>, request: &Request) -> (Outcome, Option<Rest>) {
-        if let Some(resting) = resting.filter(|it| it.since.elapsed() < RESTED && !it.sender.is_closed()) {
+        let usable = |it: &Resting| !request.once && it.since.elapsed() < RESTED && !it.sender.is_closed();
+        if let Some(resting) = resting.filter(usable) {
             // The other side may have closed it in this very moment; a new one shows whether it is there.
             if let Ok(answered) = self.exchange(resting.sender, request).await {
                 return answered;
@@ -75,23 +83,31 @@ impl Door {
         for (name, value) in &request.headers {
             head = head.header(*name, value);
         }
-        let body = (!request.body.is_empty()).then(|| request.body.clone().into());
-        let whole = match head.body(Whole(body)) {
-            Ok(whole) => whole,
-            Err(error) => {
-                let what = format!("the request can't be written: {error}");
-                return Ok((Outcome::Unwritable { what }, None));
-            }
+        let unwritable = |error: String| Ok((Outcome::Unwritable { what: error }, None));
+        let body = match Whole::of(request, self.recordings()) {
+            Ok(body) => body,
+            Err(error) => return unwritable(format!("the recording can't be read: {error}")),
         };
-        match timeout(ANSWERING, sender.send_request(whole)).await {
+        let patience = ANSWERING + Duration::from_secs(body.left() / SLOWEST);
+        let whole = match head.body(body) {
+            Ok(whole) => whole,
+            Err(error) => return unwritable(format!("the request can't be written: {error}")),
+        };
+        match timeout(patience, sender.send_request(whole)).await {
             Ok(Ok(response)) => {
-                let (outcome, body) = understood(response);
-                Ok((outcome, Some(Rest { sender, body })))
+                let (mut outcome, body) = understood(response);
+                let mut rest = Rest { sender, body };
+                if let (Outcome::Answered { said, .. }, 1..) = (&mut outcome, request.reads) {
+                    // Of one that is too long, or too slow, there is the beginning.
+                    let reading = rest.take(request.reads, |piece| said.extend_from_slice(piece));
+                    let _ = timeout(ANSWERING, reading).await;
+                }
+                Ok((outcome, Some(rest)))
             }
             Ok(Err(error)) => Err((format!("the connection gives no answer: {error}"), look())),
             // It was sent, and may have been taken: the same again at once would only be another wait.
             Err(_) => {
-                let what = format!("no answer comes within {} seconds", ANSWERING.as_secs());
+                let what = format!("no answer comes within {} seconds", patience.as_secs());
                 Ok((Outcome::Failed { what, cure: "have it answer first and work then".to_owned() }, None))
             }
         }
@@ -138,7 +154,7 @@ fn understood(response: Response<Incoming>) -> (Outcome, Incoming) {
     let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = asked.and_then(|value| retry_after::read(value, clock::now().utc_us));
     let status = response.status().as_u16();
-    (Outcome::Answered { status, retry_after }, response.into_body())
+    (Outcome::Answered { status, retry_after, said: Vec::new() }, response.into_body())
 }
 
 /// Boxed: all that HTTP is would be there once more for each kind of stream.
@@ -154,25 +170,65 @@ async fn shake_hands(stream: Box<dyn Stream>) -> Result<http1::SendRequest<Whole
     Ok(sender)
 }
 
-/// A body that is there as a whole, if there is one.
-pub struct Whole(Option<Bytes>);
+/// A body whose size is known: what is there of it, a recording, and what follows that.
+pub struct Whole {
+    before: Option<Bytes>,
+    /// The file, and how much of it is left.
+    file: Option<(File, u64)>,
+    tail: Option<Bytes>,
+}
+
+impl Whole {
+    fn of(request: &Request, recordings: &Path) -> io::Result<Whole> {
+        let some = |bytes: &[u8]| (!bytes.is_empty()).then(|| Bytes::copy_from_slice(bytes));
+        let mut whole = Whole { before: some(&request.body), file: None, tail: None };
+        if let Some(enclosed) = &request.enclosed {
+            let file = File::open(recordings.join(format!("{}.wav", enclosed.recording)))?;
+            let size = file.metadata()?.len();
+            whole.file = Some((file, size)).filter(|_| size > 0);
+            whole.tail = some(&enclosed.tail);
+        }
+        Ok(whole)
+    }
+
+    /// Bytes that are still to be sent.
+    fn left(&self) -> u64 {
+        let there = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        there(&self.before) + self.file.as_ref().map_or(0, |(_, left)| *left) + there(&self.tail)
+    }
+
+    /// The next piece of the file.
+    fn piece(&mut self) -> Option<io::Result<Bytes>> {
+        let (file, left) = self.file.as_mut()?;
+        let wanted = usize::try_from(*left).unwrap_or(PIECE).min(PIECE);
+        let mut piece = vec![0; wanted];
+        // A file that became shorter meanwhile ends the request: its size is said already.
+        let read = file.read_exact(&mut piece);
+        *left -= wanted as u64;
+        if *left == 0 || read.is_err() {
+            self.file = None;
+        }
+        Some(read.map(|()| Bytes::from(piece)))
+    }
+}
 
 impl Body for Whole {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+        let next = self.before.take().map(Ok).or_else(|| self.piece()).or_else(|| self.tail.take().map(Ok));
+        Poll::Ready(next.map(|bytes| bytes.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_none()
+        self.left() == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
+        SizeHint::with_exact(self.left())
     }
 }

@@ -4,6 +4,7 @@
 //! bring back what became of it. So nobody waits for a slow one, and nothing is shared. A broker has one connection that
 //! stays, which is a task of its own, too.
 
+mod attempt;
 mod broker;
 mod door;
 mod http;
@@ -15,29 +16,31 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::clock;
 use crate::chance::Chance;
-use crate::config::{self, Config, RemoteCommand, UpstreamKind};
+use crate::config::{self, Config, RemoteCommand};
 use crate::events::archive::{Archive, Standing};
 use crate::events::lookup::Question;
 use crate::events::store::Write;
-use crate::events::upstream::desk::{Change, Tested, UpstreamError, Upstreams, View, Wish};
-use crate::events::upstream::dialect::{self, Request};
+use crate::events::upstream::desk::{Change, UpstreamError, Upstreams, View, Wish};
 use crate::events::upstream::mqtt::{Order, Output};
-use crate::events::upstream::outcome::{Outcome, Verdict};
+use crate::events::upstream::outcome::Outcome;
+use crate::events::upstream::state::State;
 use crate::events::upstream::subscription::{Subscriptions, is_subscribed};
+use crate::events::upstream::turn::Notes;
 use crate::events::upstream::{Action, Upstream};
 use crate::events::{CloudEvent, Kind, Origin};
 use crate::now::earliest;
 use crate::phone::command::{Command, Reply};
 use crate::phone::desk::Desk;
 use crate::phone::snapshot::Snapshot;
+use attempt::Trial;
 use broker::{Broker, Home};
 use door::Door;
-use http::{Rest, Resting};
+use http::Resting;
 use lookups::Lookups;
 use subscriptions::Kept;
 
@@ -45,13 +48,9 @@ use subscriptions::Kept;
 const QUEUE: usize = 256;
 /// Connections of one upstream that may rest.
 const MOST_RESTING: usize = 4;
-/// Bytes of an answer that says whether an event is taken.
-const LARGEST_ANSWER: usize = 16 << 10;
-/// How long such an answer may take to come behind its status.
-const READING: Duration = Duration::from_secs(2);
 /// How soon something is handed over again that was not taken.
 const AGAIN: Duration = Duration::from_secs(1);
-/// For brokers to be told that this device ends in order.
+/// For brokers to be told that this device ends in order, and for a token that is just being renewed.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// What may wait for that; past it the oldest is given up: a state that is written later anyway, or a mere telling.
 const MOST_LATER: usize = 256;
@@ -65,6 +64,8 @@ pub struct Dispatcher {
     results: mpsc::Sender<Came>,
     inbox: mpsc::Receiver<Came>,
     running: Vec<Running>,
+    /// A new configuration waits for an upstream that is just getting what would be lost.
+    configure_later: bool,
     subscriptions: Subscriptions,
     questions: mpsc::Receiver<Question>,
     lookups: Lookups,
@@ -80,6 +81,8 @@ struct Running {
     /// Another one for each settings: late results of its predecessor are nobody's.
     key: u64,
     upstream: Upstream,
+    /// What it remembers, for a successor with other settings.
+    notes: Notes,
     door: Arc<Door>,
     resting: Vec<Resting>,
     /// What it is told over, where that is one connection that stays.
@@ -92,6 +95,8 @@ struct Running {
 enum Came {
     Page { key: u64, since: u64, page: Option<Vec<CloudEvent>> },
     Attempted { key: u64, sequence: u64, outcome: Outcome },
+    Remembered { key: u64, sequence: u64 },
+    Tested { key: u64, test: Box<Trial>, outcome: Outcome },
     Rests { key: u64, resting: Resting },
     Kept(Kept),
     Broker { key: u64, connection: u64, came: broker::Came },
@@ -127,6 +132,7 @@ impl Dispatcher {
             results,
             inbox,
             running: Vec::new(),
+            configure_later: false,
             subscriptions: Subscriptions::default(),
             questions,
             lookups,
@@ -163,7 +169,12 @@ impl Dispatcher {
                         }
                     }
                 }
-                Some(result) = self.inbox.recv() => self.came(result),
+                Some(result) = self.inbox.recv() => {
+                    self.came(result);
+                    if self.configure_later {
+                        self.configure();
+                    }
+                }
                 Some(wish) = self.wishes.recv() => self.wished(wish),
                 Some(question) = self.questions.recv() => {
                     self.lookups.ask(question, &mut self.running, &self.desk, &self.results);
@@ -185,8 +196,14 @@ impl Dispatcher {
             }
         }
         self.drain();
-        // What is written is written by tasks that end with it.
+        // What is written is written by tasks that end with it, and what is just being got would be lost.
         let farewell = async {
+            while self.running.iter().any(|it| it.upstream.is_renewing())
+                && let Some(result) = self.inbox.recv().await
+            {
+                self.came(result);
+                self.drain();
+            }
             for running in self.running.iter_mut().filter(|it| it.broker.is_some()) {
                 while running.tasks.join_next().await.is_some() {}
             }
@@ -196,7 +213,7 @@ impl Dispatcher {
 
     /// Begins where the life before ended. Nothing is told before that is known.
     async fn recall(&mut self) {
-        let Standing { states, subscriptions, newest } = loop {
+        let Standing { states, mut notes, subscriptions, newest } = loop {
             match self.archive.upstreams().await {
                 Ok(known) => break known,
                 Err(_) => tokio::time::sleep(AGAIN).await,
@@ -213,7 +230,8 @@ impl Dispatcher {
         }
         for settings in &wanted {
             let state = states.iter().find(|state| state.name == settings.name).cloned();
-            let running = self.begin(settings, &config, state);
+            let notes = notes.remove(&settings.name).unwrap_or_default();
+            let running = self.begin(settings, &config, (state, notes));
             self.running.push(running);
         }
     }
@@ -222,17 +240,20 @@ impl Dispatcher {
         &mut self,
         settings: &config::Upstream,
         config: &Config,
-        state: Option<crate::events::upstream::state::State>,
+        (state, notes): (Option<State>, Notes),
     ) -> Running {
         let serial = config.device.serial.as_deref().unwrap_or_default();
         let (now, chance) = (clock::now(), self.chance.fork());
         self.next += 1;
         let broker = settings.url.is_broker();
         let broker = broker.then(|| Broker::new(now, settings, serial, self.chance.fork()));
+        let mut upstream = Upstream::new(now, settings.clone(), serial, state, self.newest, chance);
+        upstream.recall(notes.clone());
         Running {
             key: self.next,
             broker,
-            upstream: Upstream::new(now, settings.clone(), serial, state, self.newest, chance),
+            upstream,
+            notes,
             door: door(settings, config),
             resting: Vec::new(),
             tasks: JoinSet::new(),
@@ -241,6 +262,10 @@ impl Dispatcher {
 
     /// Follows a new configuration. What did not change goes on; what changed goes on from where it stood.
     fn configure(&mut self) {
+        self.configure_later = self.running.iter().any(|it| it.upstream.is_renewing());
+        if self.configure_later {
+            return;
+        }
         let config = self.config.borrow_and_update().clone();
         self.lookups.configure(&config);
         let mut before = std::mem::take(&mut self.running);
@@ -255,8 +280,8 @@ impl Dispatcher {
                     same
                 }
                 changed => {
-                    let state = changed.map(|it| it.upstream.state());
-                    self.begin(settings, &config, state)
+                    let (state, notes) = changed.map(|it| (it.upstream.state(), it.notes)).unzip();
+                    self.begin(settings, &config, (state, notes.unwrap_or_default()))
                 }
             };
             self.running.push(running);
@@ -310,6 +335,8 @@ impl Dispatcher {
         };
         let (Came::Page { key, .. }
         | Came::Attempted { key, .. }
+        | Came::Remembered { key, .. }
+        | Came::Tested { key, .. }
         | Came::Rests { key, .. }
         | Came::Broker { key, .. }
         | Came::State { key, .. }
@@ -323,6 +350,8 @@ impl Dispatcher {
             Came::Attempted { sequence, outcome, .. } => {
                 running.upstream.handle_outcome(clock::now(), sequence, outcome);
             }
+            Came::Remembered { sequence, .. } => running.upstream.handle_remembered(clock::now(), sequence),
+            Came::Tested { test, outcome, .. } => test.heard(running, outcome, &self.results),
             Came::Rests { resting, .. } => {
                 if running.resting.len() < MOST_RESTING {
                     running.resting.push(resting);
@@ -364,7 +393,7 @@ impl Dispatcher {
             Wish::Test { name, reply } => {
                 let known = known();
                 match self.running.iter_mut().find(|it| it.upstream.settings().name == name) {
-                    Some(running) => test(running, reply),
+                    Some(running) => Trial::begin(running, reply, &self.results),
                     None => drop(reply.send(Err(UpstreamError::Unknown { name, known }))),
                 }
             }
@@ -402,8 +431,11 @@ impl Dispatcher {
                         Some(broker) => {
                             broker.session.publish(clock::now(), sequence, request.target, request.body);
                         }
-                        None => attempt(running, sequence, request, self.results.clone()),
+                        None => attempt::deliver(running, sequence, request, self.results.clone()),
                     },
+                    Action::Remember { sequence, notes } => {
+                        attempt::remember(running, sequence, notes, &self.archive, self.results.clone());
+                    }
                     Action::Keep(state) => errands.push(Errand::Keep(Write::Upstream(state))),
                     Action::Tell(kind) => errands.push(Errand::Tell(kind)),
                 }
@@ -435,7 +467,7 @@ impl Dispatcher {
 
 /// The way to an upstream. One that a program asked for leads nowhere inside.
 fn door(settings: &config::Upstream, config: &Config) -> Arc<Door> {
-    let door = Door::of(settings);
+    let door = Door::of(settings).for_recordings(config.recordings());
     let subscribed = is_subscribed(&settings.name);
     Arc::new(if subscribed { door.guarded(config.subscriptions.clone()) } else { door })
 }
@@ -500,50 +532,5 @@ fn look(running: &mut Running, desk: Desk, results: mpsc::Sender<Came>) {
         if let Ok(Reply::Status(snapshot)) = desk.ask(Command::Status, Origin::Upstream).await {
             let _ = results.send(Came::State { key, snapshot }).await;
         }
-    });
-}
-
-fn attempt(running: &mut Running, sequence: u64, request: Request, results: mpsc::Sender<Came>) {
-    let (door, resting, key) = (running.door.clone(), running.resting.pop(), running.key);
-    let kind = running.upstream.settings().kind;
-    running.tasks.spawn(async move {
-        let (mut outcome, mut rest) = door.send(resting, &request).await;
-        let mut resting = read(kind, &mut outcome, &mut rest).await;
-        let _ = results.send(Came::Attempted { key, sequence, outcome }).await;
-        if let Some(rest) = rest {
-            resting = rest.drain().await;
-        }
-        if let Some(resting) = resting {
-            let _ = results.send(Came::Rests { key, resting }).await;
-        }
-    });
-}
-
-/// Reads what follows a 2xx, where that says whether the event is taken; then the connection may be used again.
-async fn read(kind: UpstreamKind, outcome: &mut Outcome, rest: &mut Option<Rest>) -> Option<Resting> {
-    if !dialect::reads_answers(kind) || outcome.verdict() != Verdict::Taken {
-        return None;
-    }
-    // What is larger, or does not come, says nothing: the status counts.
-    let reading = tokio::time::timeout(READING, rest.take()?.read(LARGEST_ANSWER));
-    let (body, resting) = reading.await.ok()??;
-    *outcome = dialect::answered(outcome.clone(), &body);
-    resting
-}
-
-fn test(running: &mut Running, reply: oneshot::Sender<Result<Tested, UpstreamError>>) {
-    let (door, kind) = (running.door.clone(), running.upstream.settings().kind);
-    let request = running.upstream.test(clock::now());
-    if let Some(broker) = &mut running.broker {
-        return broker.test(clock::now(), (request.target, request.body), reply);
-    }
-    running.tasks.spawn(async move {
-        let begun = clock::now();
-        let (mut outcome, mut rest) = door.send(None, &request).await;
-        read(kind, &mut outcome, &mut rest).await;
-        let duration_us = clock::now().mono_us.saturating_sub(begun.mono_us);
-        let (taken, status) = (outcome.verdict() == Verdict::Taken, outcome.status());
-        let (reason, cure) = (!taken).then(|| outcome.explain(kind)).unzip();
-        let _ = reply.send(Ok(Tested { taken, status, duration_us, reason, cure }));
     });
 }

@@ -25,7 +25,8 @@ impl Inquiry for NumberInfo {
     fn request(&self, question: &Question, now: Now) -> Request {
         let event = question.event();
         let nothing = || Frozen { id: event.id.to_string(), target: "/".to_owned(), body: Vec::new() };
-        self.0.request(&self.0.render(&event).unwrap_or_else(nothing), now)
+        // This answer is no mere sign that something was taken: who asks reads it.
+        Request { reads: 0, ..self.0.request(&self.0.render(&event).unwrap_or_else(nothing), now) }
     }
 
     fn read(&self, body: &[u8]) -> Result<Answer, Failure> {

@@ -99,7 +99,7 @@ fn key(write: &Write) -> Option<String> {
         Write::Subscribed(Subscription { id, .. }) | Write::Unsubscribed(id) => {
             Some(format!("subscription {id}"))
         }
-        Write::Event(_) | Write::Gap { .. } | Write::Usage(_) => None,
+        Write::Event(_) | Write::Gap { .. } | Write::Usage(_) | Write::Notes { .. } => None,
     }
 }
 

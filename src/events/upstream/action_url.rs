@@ -120,7 +120,7 @@ impl Dialect for ActionUrl {
 
     fn request(&self, frozen: &Frozen, _: Now) -> Request {
         let headers = self.authorization.clone().into_iter().collect();
-        Request { method: "GET", target: frozen.target.clone(), headers, body: Vec::new() }
+        Request { method: "GET", target: frozen.target.clone(), headers, ..Request::default() }
     }
 
     /// The first URL that there is, those without a call before others, with nothing in it of a call.

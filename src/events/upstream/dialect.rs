@@ -1,19 +1,23 @@
 //! How an event is put into the words of another system: the plug point of every kind of upstream.
 //!
 //! What a retry must not change is rendered once and kept ([`Frozen`]); what each attempt has to make anew, such as a
-//! signature over the moment, is made by [`Dialect::request`]. Another kind is a file that implements [`Dialect`] and
-//! a row in [`of`].
+//! signature over the moment, is made by [`Dialect::request`]. Most kinds send one request for an event and look at the
+//! status of its answer; one that has to say several things in turn, and to remember what it is answered, has
+//! [`Dialect::step`] and [`Dialect::heard`] of its own (see [`turn`](super::turn)). Another kind is a file that implements
+//! [`Dialect`] and a row in [`of`].
 
 use super::action_url::ActionUrl;
+use super::bitrix24::{Bitrix24, Controller};
 use super::filter::wanted;
 use super::mqtt::Mqtt;
 use super::outcome::Outcome;
 use super::ringme::Ringme;
-use super::rostelecom::{self, Rostelecom};
+use super::rostelecom::Rostelecom;
 use super::slack::{self, Slack};
+use super::turn::{Heard, Notes, Step};
 use super::webhook::Webhook;
 use super::webitel::Webitel;
-use crate::config::{self, UpstreamKind};
+use crate::config::{self, UpstreamKind, UpstreamUrl};
 use crate::events::CloudEvent;
 use crate::events::catalogue::TYPES;
 use crate::now::Now;
@@ -25,13 +29,13 @@ pub struct Frozen {
     pub id: String,
     /// Path and query, or the topic.
     pub target: String,
-    /// The body.
+    /// The body, or what it will be made of.
     pub body: Vec<u8>,
 }
 
 /// One request to an upstream, but for the place: that is the host in the URL of its settings. Whatever is in it can be written:
 /// what comes from settings is refused there, what comes from events is escaped.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Request {
     /// The method: `GET`, without a body, or `POST`; `PUBLISH` where it is a message to a broker.
     pub method: &'static str,
@@ -41,6 +45,23 @@ pub struct Request {
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Vec<u8>,
+    /// Where it goes, if that is another place than the one that the settings name.
+    pub elsewhere: Option<UpstreamUrl>,
+    /// A recording that follows the body.
+    pub enclosed: Option<Enclosed>,
+    /// Bytes of the answer that are read; of most the status says all.
+    pub reads: usize,
+    /// It must not be sent a second time unnoticed: a connection that rested, and may be dead, is not taken for it.
+    pub once: bool,
+}
+
+/// A recording inside of a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Enclosed {
+    /// Which.
+    pub recording: String,
+    /// What follows it.
+    pub tail: Vec<u8>,
 }
 
 impl Request {
@@ -51,6 +72,7 @@ impl Request {
             target: frozen.target.clone(),
             headers: vec![("content-type", content_type.to_owned())],
             body: frozen.body.clone(),
+            ..Request::default()
         }
     }
 }
@@ -70,12 +92,35 @@ pub trait Dialect: Send {
     /// Whether events of this type are worth nothing when they come late: they make something pop up on a screen.
     fn pops_up(&self, kind: &str) -> bool;
 
+    /// Whether of several events of this type that wait for one target the newest alone is worth telling.
+    fn supersedes(&self, _: &str) -> bool {
+        false
+    }
+
     /// The part of an event that no retry changes; `None` if this kind of upstream has no words for it. A `gap` that it has
     /// none for is counted for whoever looks ([`View::missing`](super::desk::View::missing)).
     fn render(&self, event: &CloudEvent) -> Option<Frozen>;
 
     /// The request of one attempt at this moment.
     fn request(&self, frozen: &Frozen, now: Now) -> Request;
+
+    /// What is next in delivering this: once the answer to a request was [heard](Dialect::heard), again, until it is over.
+    fn step(&mut self, frozen: &Frozen, now: Now) -> Step {
+        Step::Send(Box::new(self.request(frozen, now)))
+    }
+
+    /// What became of the request that [`Dialect::step`] asked for means for its delivery.
+    fn heard(&mut self, _: &Frozen, outcome: &Outcome, _: Now) -> Heard {
+        Heard::over(outcome.verdict())
+    }
+
+    /// What an earlier life was told to remember.
+    fn recall(&mut self, _: Notes) {}
+
+    /// Whether a delivery may begin: not while one of them gets what all of them need.
+    fn is_ready(&self) -> bool {
+        true
+    }
 
     /// What shows whether the upstream can be reached and believes us, without being taken for something that happened.
     /// `event` is none of the record: an `upstream.test` without data.
@@ -92,6 +137,8 @@ pub fn of(settings: &config::Upstream, serial: &str) -> Box<dyn Dialect> {
         UpstreamKind::Ringme => Box::new(Ringme::new(settings)),
         UpstreamKind::Mqtt => Box::new(Mqtt::new(settings, serial)),
         UpstreamKind::Rostelecom => Box::new(Rostelecom::new(settings)),
+        UpstreamKind::Bitrix24 if settings.bitrix24.has_controller() => Box::new(Controller::new(settings)),
+        UpstreamKind::Bitrix24 => Box::new(Bitrix24::new(settings)),
     }
 }
 
@@ -106,19 +153,6 @@ pub fn left_out(settings: &config::Upstream) -> Option<Vec<&'static str>> {
 pub fn authorization(settings: &config::Upstream) -> Option<(&'static str, String)> {
     let value = settings.authorization.reveal();
     (!value.is_empty()).then(|| ("authorization", value.to_owned()))
-}
-
-/// Whether the body of an answer of this kind says whether what was sent is taken.
-pub fn reads_answers(kind: UpstreamKind) -> bool {
-    kind == UpstreamKind::Rostelecom
-}
-
-/// What the body of an answer makes of its outcome.
-pub fn answered(outcome: Outcome, body: &[u8]) -> Outcome {
-    match (outcome.status(), rostelecom::declined(body)) {
-        (Some(status), Some((result, said))) => Outcome::Declined { status, result, said },
-        _ => outcome,
-    }
 }
 
 /// What to do about a status that an upstream of this kind answers, where there is more to say than of any.

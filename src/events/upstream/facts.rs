@@ -8,6 +8,9 @@ use serde::Deserialize;
 use crate::events::store::Entry;
 use crate::events::{CallResult, Cause, CloudEvent, Direction, Diverted, Follows, Number, Party};
 
+/// Digits of a number inside of a PBX at most.
+const LONGEST_SHORT: usize = 5;
+
 /// The data of an event, as far as dialects know it.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -146,9 +149,20 @@ pub fn host(party: &Party) -> Option<&str> {
     }
 }
 
+/// Whether a number is one inside of a PBX, as far as its length tells.
+pub fn is_short(number: &str) -> bool {
+    (2..=LONGEST_SHORT).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// A number in E.164 where that is certain, else as it was shown.
 pub fn spelled(number: &Number) -> &str {
     number.e164.as_deref().unwrap_or(&number.dialled)
+}
+
+/// The same without the plus sign of an international one.
+pub fn digits(number: &Number) -> &str {
+    let spelled = spelled(number);
+    spelled.strip_prefix('+').unwrap_or(spelled)
 }
 
 /// Text of outside as people may see it: on one line, of `most` characters, and without characters that turn the direction

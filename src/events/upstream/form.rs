@@ -13,13 +13,17 @@ impl Form {
     /// Adds a field, if there is a value. Of a long one there is the beginning, in whole characters.
     pub fn put(&mut self, name: &str, value: Option<&str>) {
         let Some(value) = value else { return };
+        self.put_whole(name, value.get(..value.floor_char_boundary(LONGEST_VALUE)).unwrap_or_default());
+    }
+
+    /// Adds a field whose value is of our own making, whole.
+    pub fn put_whole(&mut self, name: &str, value: &str) {
         if !self.0.is_empty() {
             self.0.push('&');
         }
         self.0.push_str(name);
         self.0.push('=');
-        let end = value.floor_char_boundary(LONGEST_VALUE);
-        for byte in value.bytes().take(end) {
+        for byte in value.bytes() {
             match byte {
                 b' ' => self.0.push('+'),
                 _ if byte.is_ascii_alphanumeric() || b"*-._".contains(&byte) => self.0.push(char::from(byte)),

@@ -21,6 +21,7 @@
 //! * **Whoever is away costs a timer.** After a failure one request at a time goes out, at growing distances with
 //!   jitter, never before `Retry-After` is over; nothing more is read meanwhile than the page there is.
 //! * **A hole is told** as a `gap`; what has no words for that is told nothing, and the hole is counted where people look.
+//! * **In turn.** An event may take several requests, each made of what the one before was answered ([`turn`]).
 //! * **Blame.** A failure is the upstream's until it takes another event; then it is that event's, which waits for
 //!   longer and longer in the background. Only an event that is refused (4xx) so often is put aside. One that refuses
 //!   everything is misconfigured, and loses nothing.
@@ -29,6 +30,7 @@
 //! only counted, so that telling never causes telling.
 
 pub mod action_url;
+pub mod bitrix24;
 pub mod desk;
 pub mod dialect;
 pub mod facts;
@@ -46,6 +48,7 @@ mod schedule;
 pub mod slack;
 pub mod state;
 pub mod subscription;
+pub mod turn;
 pub mod webhook;
 pub mod webitel;
 
@@ -55,15 +58,16 @@ use std::time::Duration;
 use crate::chance::Chance;
 use crate::config;
 use crate::config::UpstreamKind;
-use crate::events::cloud_event::{CloudEvent, identity, rfc3339};
+use crate::events::cloud_event::{CloudEvent, rfc3339};
 use crate::events::{Kind, Suspension};
 use crate::now::{CLOCK_WAS_SET, Now, micros};
 use desk::{Change, UpstreamError, View};
 use dialect::{Dialect, Request};
 use filter::Filter;
-use outcome::{Outcome, Verdict};
+use outcome::Verdict;
 use owed::{Owed, wait};
 use state::{Condition, State};
+use turn::{Failure, Note};
 
 /// Events that are in memory at most.
 const PAGE: usize = 64;
@@ -79,6 +83,8 @@ const WAIT_TOLD: Duration = Duration::from_secs(60);
 const REFUSED_EVERY: Duration = Duration::from_secs(600);
 /// How late state is written.
 const KEPT_WITHIN: Duration = Duration::from_secs(2);
+/// When somebody is asked again who lets nobody in: what has to be changed may be changed over there.
+const LOCKED_FOR: Duration = Duration::from_secs(3600);
 /// When the store is asked again that did not answer.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
@@ -101,6 +107,13 @@ pub enum Action {
     },
     /// Keep this for the next life.
     Keep(State),
+    /// Keep these for good, and say so to [`Upstream::handle_remembered`].
+    Remember {
+        /// The event whose delivery waits for that, if one does.
+        sequence: Option<u64>,
+        /// What is to be remembered.
+        notes: Vec<Note>,
+    },
     /// Tell this as an event of the device.
     Tell(Box<Kind>),
 }
@@ -229,27 +242,6 @@ impl Upstream {
         self.settle(now);
     }
 
-    /// What became of a request that [`Action::Send`] asked for.
-    pub fn handle_outcome(&mut self, now: Now, sequence: u64, outcome: Outcome) {
-        let Some(index) = self.owed.iter().position(|owed| owed.sequence == sequence && owed.in_flight)
-        else {
-            return;
-        };
-        match outcome.verdict() {
-            Verdict::Taken => self.taken(now, index),
-            Verdict::Gone => {
-                self.trouble = Some(outcome.clone().explain(self.settings.kind));
-                self.condition = Condition::Stopped;
-                self.keep_at = Some(now.mono_us);
-                self.suspend(Suspension::Gone, None);
-                self.failed(now, index, outcome, false);
-            }
-            Verdict::Refused => self.failed(now, index, outcome, true),
-            Verdict::Unavailable => self.failed(now, index, outcome, false),
-        }
-        self.settle(now);
-    }
-
     /// The connection that events are told over stands, to a kind that has one.
     pub fn handle_connected(&mut self, now: Now) {
         (self.away, self.retry_at) = (false, None);
@@ -320,20 +312,6 @@ impl Upstream {
         self.keep_at = Some(now.mono_us);
         self.settle(now);
         Ok(())
-    }
-
-    /// The request that shows whether the upstream can be reached and believes us. It is no event: nothing is kept of
-    /// it, and its number is 0.
-    pub fn test(&mut self, now: Now) -> Request {
-        let event = CloudEvent {
-            sequence: 0,
-            id: identity(now, &mut self.chance),
-            utc_us: now.utc_us,
-            kind: "upstream.test".to_owned(),
-            subject: None,
-            data: "{}".to_owned(),
-        };
-        self.dialect.request(&self.dialect.test(&event), now)
     }
 
     /// The last words of this life: what has not been written yet is to be kept now.
@@ -416,6 +394,10 @@ impl Upstream {
         if self.is_late(now, &event.kind, event.utc_us) {
             self.expired += 1;
         } else if let Some(frozen) = self.dialect.render(&event) {
+            if self.dialect.supersedes(&event.kind) {
+                let older = |owed: &Owed| owed.kind == event.kind && owed.frozen.target == frozen.target;
+                self.owed.retain(|owed| owed.in_flight || !older(owed));
+            }
             self.owed.push(Owed::new(event, frozen));
         } else if event.kind == "gap" {
             // Whoever has no word for a hole is told nothing: then whoever looks is.
@@ -449,19 +431,20 @@ impl Upstream {
         self.keep_soon(now);
     }
 
-    fn failed(&mut self, now: Now, index: usize, outcome: Outcome, refused: bool) {
+    fn failed(&mut self, now: Now, index: usize, failure: Failure) {
         self.failed += 1;
         let pause = wait(self.failures, &mut self.chance);
         let blamed = self.owed.get(index).map_or(0, |owed| owed.blamed);
         let own = wait(self.owed.get(index).map_or(0, |owed| owed.tries), &mut self.chance);
-        let (retry_after, status) = (outcome.retry_after(), outcome.status());
+        let Failure { verdict, trouble, retry_after, status } = failure;
+        let (refused, locked) = (verdict == Verdict::Refused, verdict == Verdict::Locked);
         if refused && blamed + 1 >= REFUSALS {
             let owed = self.owed.remove(index);
             self.set_aside += 1;
             self.keep_soon(now);
             return self.tell_refused(now, &owed, status);
         }
-        self.trouble = Some(outcome.explain(self.settings.kind));
+        self.trouble = Some(trouble);
         if let Some(owed) = self.owed.get_mut(index) {
             (owed.in_flight, owed.failed) = (false, true);
             owed.tries += 1;
@@ -480,13 +463,13 @@ impl Upstream {
         if another && (!refused || refusals > 2) {
             until = Some(now.deadline(pause));
         }
-        if let Some(asked) = retry_after {
+        if let Some(asked) = retry_after.max(locked.then_some(LOCKED_FOR)) {
             until = until.max(Some(now.deadline(asked)));
         }
         self.retry_at = until;
         let left = self.next_attempt().map_or(0, |at| at.saturating_sub(now.mono_us));
-        if another && (self.failures >= FAILURES_TOLD || left > micros(WAIT_TOLD)) {
-            let why = if refused { Suspension::Refused } else { Suspension::Unavailable };
+        if locked || another && (self.failures >= FAILURES_TOLD || left > micros(WAIT_TOLD)) {
+            let why = if refused || locked { Suspension::Refused } else { Suspension::Unavailable };
             self.suspend(why, Some(left));
         }
     }
@@ -494,7 +477,12 @@ impl Upstream {
     /// Tells that nothing is delivered now, unless that is known. That nothing ever will be without somebody is news.
     fn suspend(&mut self, why: Suspension, retry_us: Option<u64>) {
         let for_good = matches!(why, Suspension::Paused | Suspension::Gone);
-        if self.told == Some(why) || (self.told.is_some() && !for_good) {
+        let news = match self.told {
+            None => true,
+            Some(Suspension::Unavailable) => why != Suspension::Unavailable,
+            told => for_good && told != Some(why),
+        };
+        if !news {
             return;
         }
         self.told = Some(why);

@@ -15,15 +15,8 @@ pub enum Outcome {
         status: u16,
         /// How long it wants to be left alone.
         retry_after: Option<Duration>,
-    },
-    /// The other side answered 2xx, and said in the body that it did not take it.
-    Declined {
-        /// The HTTP status.
-        status: u16,
-        /// Its own code for that.
-        result: i64,
-        /// What it says about that.
-        said: Option<String>,
+        /// What it says, as far as [`Request::reads`](dialect::Request::reads) asks for it.
+        said: Vec<u8>,
     },
     /// A broker acknowledged the message, in MQTT 5 also to say that it does not take it.
     Acknowledged {
@@ -57,6 +50,8 @@ pub enum Verdict {
     Refused,
     /// The other side can't take it now.
     Unavailable,
+    /// The other side takes nothing from this device until somebody has changed something, here or there.
+    Locked,
 }
 
 impl Outcome {
@@ -67,9 +62,7 @@ impl Outcome {
             Outcome::Answered { status: 200..=299, .. } => Verdict::Taken,
             Outcome::Answered { status: 410, .. } => Verdict::Gone,
             Outcome::Answered { status: 408 | 409 | 425 | 429, .. } => Verdict::Unavailable,
-            Outcome::Answered { status: 400..=499, .. }
-            | Outcome::Unwritable { .. }
-            | Outcome::Declined { .. } => Verdict::Refused,
+            Outcome::Answered { status: 400..=499, .. } | Outcome::Unwritable { .. } => Verdict::Refused,
             Outcome::Answered { .. } | Outcome::Failed { .. } => Verdict::Unavailable,
             Outcome::Acknowledged { reason, .. } => reason::of(*reason).verdict,
         }
@@ -78,9 +71,17 @@ impl Outcome {
     /// The status that was answered; the reason code of a broker.
     pub fn status(&self) -> Option<u16> {
         match self {
-            Outcome::Answered { status, .. } | Outcome::Declined { status, .. } => Some(*status),
+            Outcome::Answered { status, .. } => Some(*status),
             Outcome::Acknowledged { reason, .. } => Some(u16::from(*reason)),
             Outcome::Failed { .. } | Outcome::Unwritable { .. } => None,
+        }
+    }
+
+    /// What the answer says, as far as it was read.
+    pub fn said(&self) -> &[u8] {
+        match self {
+            Outcome::Answered { said, .. } => said,
+            _ => &[],
         }
     }
 
@@ -88,10 +89,7 @@ impl Outcome {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Outcome::Answered { retry_after, .. } => *retry_after,
-            Outcome::Failed { .. }
-            | Outcome::Unwritable { .. }
-            | Outcome::Declined { .. }
-            | Outcome::Acknowledged { .. } => None,
+            Outcome::Failed { .. } | Outcome::Unwritable { .. } | Outcome::Acknowledged { .. } => None,
         }
     }
 
@@ -99,11 +97,6 @@ impl Outcome {
     pub fn explain(self, kind: UpstreamKind) -> (String, String) {
         let status = match self {
             Outcome::Failed { what, cure } => return (what, cure),
-            Outcome::Declined { result, said, .. } => {
-                let said = said.map(|it| format!(": {it}")).unwrap_or_default();
-                let cure = "look into its log: it does not take what it is sent";
-                return (format!("it answers the result {result}{said}"), cure.to_owned());
-            }
             Outcome::Acknowledged { reason, sentence } => {
                 let reason = reason::of(reason);
                 let said = sentence.map(|it| format!(": {it}")).unwrap_or_default();

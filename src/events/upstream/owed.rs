@@ -20,6 +20,8 @@ pub(super) struct Owed {
     pub(super) utc_us: i64,
     pub(super) frozen: Frozen,
     pub(super) in_flight: bool,
+    /// A request for it was answered, and there are more.
+    pub(super) answered: bool,
     /// Not before this moment.
     pub(super) at: u64,
     pub(super) tries: u32,
@@ -33,8 +35,8 @@ impl Owed {
     /// An event that was not tried yet.
     pub(super) fn new(event: CloudEvent, frozen: Frozen) -> Owed {
         let CloudEvent { sequence, kind, subject, utc_us, .. } = event;
-        let (in_flight, at, tries, failed, blamed) = (false, 0, 0, false, 0);
-        Owed { sequence, kind, subject, utc_us, frozen, in_flight, at, tries, failed, blamed }
+        let (in_flight, answered, at, tries, failed, blamed) = (false, false, 0, 0, false, 0);
+        Owed { sequence, kind, subject, utc_us, frozen, in_flight, answered, at, tries, failed, blamed }
     }
 }
 

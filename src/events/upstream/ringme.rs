@@ -5,10 +5,10 @@
 //! the mailbox is `voicemail`. What this phone does not know is left out.
 
 use super::dialect::{Dialect, Frozen, Request, authorization};
-use super::facts::{Facts, host, number, spelled};
+use super::facts::{Facts, digits, host, number};
 use super::form::Form;
 use crate::config::{self, HttpMethod, LetterCase, Sender, dialects};
-use crate::events::{CallResult, CloudEvent, Direction, Number, Party};
+use crate::events::{CallResult, CloudEvent, Direction, Party};
 use crate::now::{CLOCK_WAS_SET, Now};
 
 /// The name of the event that a message in the mailbox is.
@@ -218,12 +218,7 @@ impl Dialect for Ringme {
     fn request(&self, frozen: &Frozen, _: Now) -> Request {
         let mut request = match self.settings.method {
             HttpMethod::Post => Request::post(frozen, "application/x-www-form-urlencoded"),
-            HttpMethod::Get => Request {
-                method: "GET",
-                target: frozen.target.clone(),
-                headers: Vec::new(),
-                body: Vec::new(),
-            },
+            HttpMethod::Get => Request { method: "GET", target: frozen.target.clone(), ..Request::default() },
         };
         request.headers.extend(self.authorization.clone());
         request
@@ -273,12 +268,6 @@ fn was_bridged(facts: &Facts) -> bool {
     facts.was_answered() || facts.result() == Some(CallResult::AnsweredElsewhere)
 }
 
-/// A public number without its plus sign.
-fn digits(number: &Number) -> &str {
-    let spelled = spelled(number);
-    spelled.strip_prefix('+').unwrap_or(spelled)
-}
-
 fn dialled(party: &Party) -> Option<&str> {
     party.number.as_ref().map(|number| number.dialled.as_str())
 }
@@ -300,7 +289,7 @@ mod tests {
     use crate::config::{Config, Redaction};
     use crate::events::upstream::filter::Filter;
     use crate::events::upstream::samples::{TODAY, leg, recorded};
-    use crate::events::{Cause, Event, Follows, Kind, Leg, Mailbox, Origin, TransferWay};
+    use crate::events::{Cause, Event, Follows, Kind, Leg, Mailbox, Number, Origin, TransferWay};
 
     const URL: &str = "https://crm.example/ext-event/f2a8vdrfae0s1ku5d2rj3iximjf3twyz";
     const WHOLE: &str =

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::dialect::{Dialect, Frozen, Request};
 use super::facts::{Facts, shown, spelled};
+use super::outcome::{Outcome, Verdict};
+use super::turn::Heard;
 use crate::config;
 use crate::events::cloud_event::rfc3339;
 use crate::events::{CloudEvent, Direction, Number};
@@ -19,10 +21,10 @@ use call_info::{Place, inside_pin};
 
 /// Moscow is so far ahead of UTC.
 const MOSCOW_US: i64 = 3 * 3_600_000_000;
-/// Digits of a number inside of a PBX at most.
-const LONGEST_PIN: usize = 5;
 /// Characters that are shown of what an answer says.
 const LONGEST_SAID: usize = 200;
+/// Bytes of an answer that are looked at; a longer one is as good as none, and the status counts.
+const LARGEST_ANSWER: usize = 16 << 10;
 /// Bytes of a name or number in an address.
 const LONGEST_USER: usize = 256;
 
@@ -156,7 +158,17 @@ impl Dialect for Rostelecom {
         let mut request = Request::post(frozen, "application/json");
         let sign = sign(&self.client_id, &frozen.body, &self.key);
         request.headers.extend([("x-client-id", self.client_id.clone()), ("x-client-sign", sign)]);
+        request.reads = LARGEST_ANSWER;
         request
+    }
+
+    fn heard(&mut self, _: &Frozen, outcome: &Outcome, _: Now) -> Heard {
+        let verdict = outcome.verdict();
+        let body = (verdict == Verdict::Taken).then(|| outcome.said());
+        let Some((result, said)) = body.and_then(declined) else { return Heard::over(verdict) };
+        let said = said.map(|it| format!(": {it}")).unwrap_or_default();
+        let cure = "look into its log: it does not take what it is sent";
+        Heard::trouble(Verdict::Refused, format!("it answers the result {result}{said}"), cure)
     }
 
     /// A body whose state is none, and which is about no call.
@@ -214,11 +226,6 @@ fn moscow(utc_us: i64) -> String {
     let text = rfc3339(utc_us.saturating_add(MOSCOW_US));
     let (date, time) = (text.get(..10).unwrap_or_default(), text.get(11..23).unwrap_or_default());
     format!("{date} {time}")
-}
-
-/// Whether a number is one inside of the PBX: a few digits.
-fn is_pin(number: &str) -> bool {
-    (2..=LONGEST_PIN).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A number as they write it: of a public one the digits alone.

@@ -18,7 +18,7 @@ impl Upstream {
             if self.wants_to_read() {
                 due = earliest(due, Some(self.read_at));
             }
-            if self.under_way() < self.window() && !self.away {
+            if self.under_way() < self.window() && !self.away && self.dialect.is_ready() {
                 due = earliest(due, self.next_attempt());
             }
         }
@@ -43,10 +43,7 @@ impl Upstream {
                 self.actions.push_back(Action::Read { since: self.position, limit });
             }
             while let Some(index) = self.due(now) {
-                let Some(owed) = self.owed.get_mut(index) else { break };
-                owed.in_flight = true;
-                let request = self.dialect.request(&owed.frozen, now);
-                self.actions.push_back(Action::Send { sequence: owed.sequence, request });
+                self.step(now, index);
             }
         }
         if self.keep_at.is_some_and(|at| at <= now.mono_us) {
@@ -103,8 +100,8 @@ impl Upstream {
 
     /// The event to send now: the one that was tried least, so that one that never succeeds keeps no other waiting.
     fn due(&self, now: Now) -> Option<usize> {
-        if self.away || self.under_way() >= self.window() || self.retry_at.is_some_and(|at| at > now.mono_us)
-        {
+        let waits = self.retry_at.is_some_and(|at| at > now.mono_us);
+        if self.away || waits || self.under_way() >= self.window() || !self.dialect.is_ready() {
             return None;
         }
         let owed = |index: &usize| self.owed.get(*index);

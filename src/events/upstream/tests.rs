@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::outcome::Outcome;
 use super::schedule::WINDOW;
 use super::*;
 use crate::config::{Redaction, Secret};
+use crate::events::cloud_event::identity;
 use crate::now::earliest;
 
 /// 2026-11-20T00:00:00Z
@@ -28,7 +30,7 @@ fn settings() -> config::Upstream {
 }
 
 fn answer(status: u16) -> Outcome {
-    Outcome::Answered { status, retry_after: None }
+    Outcome::Answered { status, retry_after: None, said: Vec::new() }
 }
 
 /// What the receiver does with an event: the outcome, if it gets through, and whether the event was taken.
@@ -114,6 +116,7 @@ impl Bench {
                     self.flying.push((self.now.deadline(ANSWERING), sequence, outcome));
                 }
                 Action::Keep(state) => self.kept = Some(state),
+                Action::Remember { .. } => panic!("a webhook remembers nothing"),
                 Action::Tell(kind) => self.told.push(*kind),
             }
             assert!(self.upstream.owed.len() <= PAGE && self.upstream.under_way() <= WINDOW);
@@ -246,7 +249,7 @@ fn retry_after_is_obeyed_and_told_if_it_is_long() {
     let mut bench = Bench::new(move |_, _, _| {
         let retry_after = Some(Duration::from_secs(1800));
         let status = if std::mem::take(&mut first) { 429 } else { 200 };
-        Outcome::Answered { status, retry_after }
+        Outcome::Answered { status, retry_after, said: Vec::new() }
     });
     bench.happens("call.new", Some("a"));
     bench.run(MINUTE);

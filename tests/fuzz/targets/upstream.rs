@@ -8,10 +8,12 @@ use tipring::config::{self, Config, MqttVersion};
 use tipring::events::cloud_event::{Digits, Recorder};
 use tipring::events::upstream::dialect;
 use tipring::events::upstream::mqtt::{Output, Session, packet};
+use tipring::events::upstream::outcome::Outcome;
 use tipring::events::upstream::retry_after;
 use tipring::events::upstream::rostelecom::declined;
 use tipring::events::upstream::rostelecom::requests::{self, Method, Request};
-use tipring::events::{CallResult, CloudEvent, Direction, Event, Kind, Leg, Origin, Party};
+use tipring::events::upstream::turn::Step;
+use tipring::events::{CallResult, Cause, CloudEvent, Direction, Event, Kind, Leg, Origin, Party};
 use tipring::now::Now;
 
 pub const TARGETS: &[Target] = &[
@@ -21,6 +23,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "upstream_rostelecom", run: rostelecom, seeds: PATHS, dictionary: PIECES },
     Target { name: "rostelecom_request", run: asked, seeds: REQUESTS, dictionary: REQUEST_WORDS },
     Target { name: "rostelecom_answer", run: answered, seeds: ANSWERS, dictionary: REQUEST_WORDS },
+    Target { name: "upstream_bitrix24", run: bitrix24, seeds: PORTAL, dictionary: SAID },
     Target { name: "upstream_slack", run: slack, seeds: LINKS, dictionary: PIECES },
     Target { name: "mqtt_packet", run: mqtt, seeds: PACKETS, dictionary: FIELDS },
     Target { name: "upstream_retry_after", run: wait, seeds: WAITS, dictionary: WORDS },
@@ -173,6 +176,93 @@ fn rostelecom(octets: &[u8]) {
         "{from}"
     );
 }
+
+/// Whatever a portal answers at whatever moment: each delivery ends or goes on within a few requests, what is remembered has a
+/// bound, and nobody but the portal and its sign-in server is asked for anything. What comes before the first zero is the caller.
+fn bitrix24(octets: &[u8]) {
+    let text = "[[upstream]]\nname = \"x\"\nkind = \"bitrix24\"\nurl = \"https://h.example\"\n[upstream.bitrix24]\n\
+                client_id = \"1\"\nclient_secret = \"planted\"\nrefresh_token = \"planted\"\nshow_to = [7]\n";
+    let settings = Config::parse(text, "t.toml").expect("a configuration").upstream.remove(0);
+    let mut answers = octets.split(|octet| *octet == 0);
+    let caller = String::from_utf8_lossy(answers.next().unwrap_or_default()).into_owned();
+    let mut dialect = dialect::of(&settings, "TR-1");
+    let leg = leg(&caller);
+    let ended = Kind::CallEnded {
+        leg: leg.clone(),
+        result: CallResult::Answered,
+        cause: Cause::remote(200, caller.as_str()),
+        total_us: 9,
+        ring_us: 1,
+        talk_us: 8,
+        hold_us: 0,
+        quality: None,
+        recording_id: Some("r-1".into()),
+    };
+    let ready = Kind::RecordingReady {
+        recording_id: "r-1".into(),
+        leg_id: "l1".into(),
+        line: "office".into(),
+        duration_us: 1,
+        bytes: 1,
+    };
+    for kind in [Kind::CallRinging { leg }, ended, ready] {
+        let Some(frozen) = dialect.render(&recorded(kind)) else { continue };
+        for _ in 0..8 {
+            let request = match dialect.step(&frozen, Now::default()) {
+                Step::Done => break,
+                Step::Remember(notes) => {
+                    assert!(notes.len() <= 2);
+                    continue;
+                }
+                Step::Send(request) => request,
+            };
+            assert!(request.target.starts_with('/') && request.target.parse::<hyper::Uri>().is_ok());
+            assert!(
+                request.headers.iter().all(|(_, value)| value.parse::<hyper::header::HeaderValue>().is_ok())
+            );
+            let signing_in = request.elsewhere.as_ref().map(|url| url.authority().to_owned());
+            assert!(signing_in.is_none_or(|host| host == "oauth.bitrix.info"), "{}", request.target);
+            let answer = answers.next().unwrap_or_default();
+            let status = if answer.first() == Some(&b'!') { 400 } else { 200 };
+            let said = answer.strip_prefix(b"!").unwrap_or(answer).to_vec();
+            let outcome = Outcome::Answered { status, retry_after: None, said };
+            let heard = dialect.heard(&frozen, &outcome, Now::default());
+            let told = heard.trouble.map(|(what, cure)| what + &cure).unwrap_or_default();
+            assert!(told.chars().all(|it| !it.is_control()) && told.len() < 2000, "{told}");
+            let noted: usize =
+                heard.notes.iter().filter_map(|note| note.value.as_ref()).map(String::len).sum();
+            assert!(noted < 20_000, "{noted} bytes are remembered");
+            if heard.over.is_some() {
+                break;
+            }
+        }
+    }
+}
+
+const PORTAL: &[&[u8]] = &[
+    b"+74951234567\0{\"access_token\":\"a\",\"refresh_token\":\"r\",\"expires_in\":3600}\0{\"result\":{\"CALL_ID\":\"x\"}}\0\
+      {\"result\":true}\0{\"result\":{}}\0{\"result\":{\"uploadUrl\":\"https://h.example/rest/upload.json?t=1\",\"fieldName\":\"file\"}}\0\
+      {\"result\":{\"FILE_ID\":1}}",
+    b"+74951234567\0!{\"error\":\"invalid_grant\"}\0!{\"error\":\"expired_token\",\"error_description\":\"x\"}",
+    b"+74951234567\0{\"access_token\":\"a\",\"refresh_token\":\"r\"}\0{\"result\":{\"CALL_ID\":\"x\"}}\0\
+      !{\"error\":\"ERROR_CORE\",\"error_description\":\"Call is not found\"}",
+];
+const SAID: &[&[u8]] = &[
+    b"\0",
+    b"!",
+    b"{\"result\":",
+    b"\"CALL_ID\":",
+    b"null",
+    b"\"0\"",
+    b"[]",
+    b"https://evil.example/",
+    b"\"uploadUrl\":",
+    b"\r\n",
+    b"\\u0000",
+    b"expired_token",
+    b"Call is not found",
+    b"99999999999999999999",
+];
 
 /// A caller is text: no link, no mention, no other field, and of bounded length.
 fn slack(octets: &[u8]) {

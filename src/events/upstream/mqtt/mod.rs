@@ -62,7 +62,7 @@ impl Dialect for Mqtt {
 
     fn request(&self, frozen: &Frozen, _: Now) -> Request {
         let (target, body) = (frozen.target.clone(), frozen.body.clone());
-        Request { method: "PUBLISH", target, headers: Vec::new(), body }
+        Request { method: "PUBLISH", target, body, ..Request::default() }
     }
 
     fn test(&self, event: &CloudEvent) -> Frozen {

@@ -145,6 +145,7 @@ impl World {
                 }
                 Some(Action::Keep(state)) => self.kept = Some(state),
                 Some(Action::Tell(kind)) => self.told.push(*kind),
+                Some(Action::Remember { .. }) => panic!("nothing is to be remembered"),
             }
         }
     }

@@ -5,9 +5,9 @@
 
 use serde::Serialize;
 
-use super::{escaped, is_pin, spoken_of};
+use super::{escaped, spoken_of};
 use crate::events::store::Entry;
-use crate::events::upstream::facts::{Facts, host};
+use crate::events::upstream::facts::{Facts, host, is_short};
 use crate::events::{CallResult, Direction, Number, Party};
 use crate::now::CLOCK_WAS_SET;
 
@@ -49,7 +49,7 @@ impl Place<'_> {
 
 /// The short number of whoever is at the other end, if the call is one inside of the PBX.
 pub(super) fn inside_pin(remote: &Party) -> Option<&str> {
-    remote.number.as_ref().map(|it| it.dialled.as_str()).filter(|it| is_pin(it))
+    remote.number.as_ref().map(|it| it.dialled.as_str()).filter(|it| is_short(it))
 }
 
 /// A call, in the fields of the manual and their order.
