@@ -128,6 +128,20 @@ fn a_system_answers_or_does_something_else_and_the_phone_is_told_in_any_case() {
     assert!(!shown.contains("planted-path") && !shown.contains("planted-bearer"), "{shown}");
 }
 
+#[test]
+fn a_storm_of_calls_asks_a_slow_system_so_often_and_no_more() {
+    let crm = Receiver::of(|_| {}, |_, _| Reply::SlowHead);
+    let table = format!("[lookup]\nkind = \"url\"\nurl = \"http://{}\"\npath = \"/\"\n", crm.address);
+    let asker = Asker::new("lookup-storm", &table);
+    let questions: Vec<Uuid> = (0..40).map(|number| asker.begin(number)).collect();
+    let failures: Vec<String> =
+        questions.into_iter().map(|id| asker.answered(id).expect_err("no answer").what).collect();
+    let many = failures.iter().filter(|what| what.contains("too many questions are open")).count();
+    let late = failures.iter().filter(|what| what.contains("does not answer in time")).count();
+    assert_eq!((many, late), (8, 32));
+    assert_eq!(crm.connections.load(std::sync::atomic::Ordering::Relaxed), 32);
+}
+
 const CLIENT: &str = "000003C405E6525C64C184258C44EC99";
 const KEY: &str = "planted-ABDA6D4DFF10F82BCBBFC532";
 

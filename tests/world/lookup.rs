@@ -318,6 +318,14 @@ fn nobody_is_asked_about_whom_nothing_is_to_be_known() {
     assert_eq!(asks("", "102"), 0);
     assert_eq!(asks("internal = true\n", "102"), 1);
     assert_eq!(asks("internal = true\n", "112"), 0);
+    for (line, asks) in [("office", 1), ("reception", 0)] {
+        let mut script = Script::new("", "");
+        let mut config = with("");
+        config.lookup.lines = vec![line.into()];
+        configure(&mut script, config);
+        comes(&mut script, OUTSIDE);
+        assert_eq!(asked(&mut script).len(), asks, "{line}");
+    }
     let mut script = begin(WAIT);
     let mut peer = Peer::calling("\"Anonymous\" <sip:anonymous@anonymous.invalid>");
     let invite = peer.request(Method::INVITE, Some(audio(MEDIA, "RTP/AVP 8", &[])));

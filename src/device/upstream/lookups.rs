@@ -61,7 +61,8 @@ impl Lookups {
 
     /// Follows a new configuration. Questions to the same system go on; others are dropped, and the phone knows that.
     pub fn configure(&mut self, config: &Config) {
-        if self.settings != config.lookup {
+        let serial = config.device.serial.as_deref().unwrap_or_default();
+        if self.settings != config.lookup || self.serial != serial {
             *self = Lookups::new(config, self.key + 1);
         } else {
             // The file of its authorities may be another one under the same name.
