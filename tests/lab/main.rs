@@ -29,6 +29,7 @@ mod sipp;
 mod sound;
 mod speaker;
 mod speech;
+mod systems;
 
 mod abuse;
 mod adversity;
@@ -60,5 +61,6 @@ mod secrets;
 mod spoken;
 mod transfer;
 mod two_flows;
+mod upstreams;
 mod voicemail;
 mod websocket;

@@ -268,7 +268,7 @@ fn read(lines: &mut impl BufRead) -> Option<Got> {
 }
 
 /// What a receiver of Standard Webhooks looks at.
-fn webhook(got: &Got) {
+pub fn webhook(got: &Got) {
     assert!(got.method == "POST" && got.content_type.starts_with("application/cloudevents+json"), "{got:?}");
     assert!(is_signed(got), "the signature is wrong: {got:?}");
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs();
