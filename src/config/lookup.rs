@@ -51,7 +51,30 @@ section! {
         /// The lines whose calls are asked about; empty: all.
         lines: Vec<String> = default "[]";
         /// kind = "rostelecom": how requests are signed, and who this extension is.
-        rostelecom: Rostelecom = default "{}";
+        rostelecom: NumberInfo = default "{}";
+    }
+}
+
+section! {
+    /// `[lookup.rostelecom]`: how get_number_info is signed, and who this extension is.
+    pub struct NumberInfo {
+        /// The identification code that the CRM expects (X-Client-ID).
+        client_id: Option<String> = optional "\"000003C405E6525C64C184258C44EC99\"", if valid_word;
+        /// The key that questions are signed with (X-Client-Sign), as the CRM has it; or key_file = the file that holds it.
+        key: Secret = secret "\"00000716ABDA6D4DFF10F82BCBBFC532\"";
+        /// The domain of SIP addresses; without it that of the line.
+        domain: Option<String> = optional "\"example.ru\"", if valid_word;
+        /// The short number of this extension at its PBX; without it the user name of the line.
+        pin: Option<String> = optional "\"607\"", if valid_word;
+    }
+}
+
+impl NumberInfo {
+    fn check(&self, _: &mut Scope<'_, '_>) {}
+
+    fn as_upstream(&self) -> Rostelecom {
+        let NumberInfo { client_id, key, domain, pin } = self.clone();
+        Rostelecom { client_id, key, domain, pin, ..Rostelecom::default() }
     }
 }
 
@@ -85,7 +108,7 @@ impl Lookup {
             url: self.url.clone().unwrap_or_default(),
             authorization: self.authorization.clone(),
             ca_file: self.ca_file.clone(),
-            rostelecom: self.rostelecom.clone(),
+            rostelecom: self.rostelecom.as_upstream(),
             action_url: ActionUrl { incoming_call: self.path.clone(), ..ActionUrl::default() },
             ..Upstream::default()
         }

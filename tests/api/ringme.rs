@@ -171,7 +171,7 @@ fn a_program_subscribes_to_events_of_an_extension_as_at_telphin_and_a_restart_fo
         full.text.contains("1 of uid:0, 2 of token:crm") || full.text.contains("2 of token:crm, 1 of uid:0")
     );
     for (event, url, status) in [
-        ("voicemail", url(opaque), 400),
+        ("message-in", url(opaque), 400),
         ("hangup", "http://192.168.0.1/x".into(), 400),
         ("hangup", "javascript:alert(1)".into(), 400),
     ] {
