@@ -117,6 +117,9 @@ pub trait Dialect: Send {
     /// What an earlier life was told to remember.
     fn recall(&mut self, _: Notes) {}
 
+    /// What was heard for this delivery is kept.
+    fn remembered(&mut self, _: &Frozen) {}
+
     /// Whether a delivery may begin: not while one of them gets what all of them need.
     fn is_ready(&self) -> bool {
         true

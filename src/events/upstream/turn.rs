@@ -123,8 +123,10 @@ impl Upstream {
 
     /// What [`Action::Remember`] asked to keep for this event is kept.
     pub fn handle_remembered(&mut self, now: Now, sequence: u64) {
-        if let Some(owed) = self.under_way_at(sequence).and_then(|index| self.owed.get_mut(index)) {
+        let index = self.under_way_at(sequence);
+        if let Some(owed) = index.and_then(|index| self.owed.get_mut(index)) {
             owed.in_flight = false;
+            self.dialect.remembered(&owed.frozen);
         }
         self.settle(now);
     }
@@ -203,6 +205,7 @@ impl Upstream {
         let Heard { notes, over, trouble } = self.dialect.heard(test, outcome, now);
         if !notes.is_empty() {
             self.actions.push_back(Action::Remember { sequence: None, notes });
+            self.dialect.remembered(test);
         }
         let tried = match over {
             Some(verdict) => Tried::Over(verdict, trouble),

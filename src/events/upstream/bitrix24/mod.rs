@@ -359,6 +359,12 @@ impl Dialect for Bitrix24 {
         self.legs.recall(&notes);
     }
 
+    fn remembered(&mut self, frozen: &Frozen) {
+        if self.asked.get(&frozen.id) == Some(&Asked::Renewal) {
+            self.tokens.renewing = false;
+        }
+    }
+
     fn is_ready(&self) -> bool {
         !self.tokens.renewing
     }

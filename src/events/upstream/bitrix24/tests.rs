@@ -68,7 +68,10 @@ impl Paper {
                     self.sent(&request);
                     let outcome = answers.next().unwrap_or_else(|| panic!("asked for: {:?}", self.asked));
                     let heard = self.dialect.heard(frozen, outcome, self.now);
+                    let brought = was_renewal(&self.dialect, frozen) && heard.over.is_none();
+                    assert!(!brought || !self.dialect.is_ready(), "not before it is kept");
                     self.keep(heard.notes);
+                    self.dialect.remembered(frozen);
                     if let Some(verdict) = heard.over {
                         assert_eq!(answers.next(), None, "it is over: {:?}", self.asked);
                         return (Some(verdict), heard.trouble.map(|(what, _)| what));
@@ -118,6 +121,10 @@ impl Paper {
     fn methods(&self) -> Vec<&str> {
         self.asked.iter().map(|(method, _)| method.as_str()).collect()
     }
+}
+
+fn was_renewal(dialect: &Bitrix24, frozen: &Frozen) -> bool {
+    dialect.asked.get(&frozen.id) == Some(&Asked::Renewal)
 }
 
 fn answer(status: u16, said: Value) -> Outcome {

@@ -34,7 +34,7 @@ pub struct Tokens {
     until: Option<u64>,
     /// The portal has believed the access token before.
     proven: bool,
-    /// A renewal is under way.
+    /// A renewal is under way, or what it brought is not kept yet.
     pub renewing: bool,
 }
 
@@ -109,7 +109,6 @@ impl Tokens {
 
     /// What a renewal brought. The new tokens are to be kept before anything is done with them.
     pub fn renewed(&mut self, outcome: &Outcome, now: Now) -> Heard {
-        self.renewing = false;
         let answer = Answer::of(outcome);
         let brought = match &answer {
             Answer::Result(tokens) => {
@@ -118,6 +117,7 @@ impl Tokens {
             _ => None,
         };
         let (Some((access, refresh)), Answer::Result(tokens)) = (brought, &answer) else {
+            self.renewing = false;
             return answer::refusal(&answer, outcome);
         };
         let seconds = answer::word(&tokens["expires_in"]).and_then(|it| it.parse().ok());
