@@ -11,6 +11,8 @@ mod kills;
 mod lookup;
 mod mqtt;
 mod office;
+#[path = "../systems/bitrix24.rs"]
+mod portal;
 #[path = "../systems/receiver.rs"]
 mod receiver;
 mod recordings;

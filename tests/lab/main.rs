@@ -17,6 +17,8 @@ mod mosquitto;
 mod netns;
 mod phone;
 mod pki;
+#[path = "../systems/bitrix24.rs"]
+mod portal;
 mod process;
 mod pulse;
 #[path = "../systems/receiver.rs"]

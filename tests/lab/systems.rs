@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, spawn};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::netns::Host;
+use crate::portal::Portal;
 use crate::receiver::{Got, Look, Receiver, Reply, SECRET, pairs, webhook};
 
 /// Whom the lab's PBX says that it calls for.
@@ -32,15 +34,31 @@ pub struct Made {
     incoming: bool,
     number: &'static str,
     end: End,
+    is_callback: bool,
 }
 
 impl Made {
     pub fn new(call: &str, leg: u8, incoming: bool, number: &'static str, end: End) -> Made {
-        Made { call: call.to_owned(), id: format!("{call}-{leg}"), incoming, number, end }
+        let id = format!("{call}-{leg}");
+        Made { call: call.to_owned(), id, incoming, number, end, is_callback: false }
+    }
+
+    /// The leg of a callback.
+    pub fn of_callback(call: &str, leg: u8, number: &'static str) -> Made {
+        Made { is_callback: true, ..Made::new(call, leg, false, number, End::Answered) }
     }
 
     fn was_answered(&self) -> bool {
         self.end == End::Answered
+    }
+
+    /// TYPE: 1 is a call that was dialled, 2 one that came, 4 a part of a callback.
+    fn bitrix24_type(&self) -> &'static str {
+        match (self.incoming, self.is_callback) {
+            (_, true) => "4",
+            (true, _) => "2",
+            (false, _) => "1",
+        }
     }
 
     /// The steps in somebody's words: of a call that comes, of one that is dialled, of an answer, of the end.
@@ -56,11 +74,14 @@ impl Made {
 pub const KNOWN_AS: &str = "Lab & Sons";
 
 /// The systems that take HTTP requests, at one host, by the names of their upstreams; and `lookup`, which is asked who calls.
-pub struct Systems(BTreeMap<&'static str, Receiver>);
+pub struct Systems {
+    receivers: BTreeMap<&'static str, Receiver>,
+    portal: Arc<Mutex<Portal>>,
+}
 
 impl Systems {
     pub fn open(host: &Host) -> Systems {
-        let kinds: [(&'static str, Look); 7] = [
+        let kinds: [(&'static str, Look); 8] = [
             ("webhook", webhook),
             ("ringme", ringme),
             ("rostelecom", signed_by_rostelecom),
@@ -68,19 +89,42 @@ impl Systems {
             ("slack", slack),
             ("action-url", desk_phone),
             ("lookup", signed_by_rostelecom),
+            ("bitrix24", |_| {}),
         ];
+        let portal = Arc::new(Mutex::new(Portal::new()));
+        let known = json!({ "result": 0, "resultMessage": " ", "displayName": KNOWN_AS }).to_string();
         let open = |(name, look): (&'static str, Look)| {
             let address = (host.address.as_str(), 0);
             let listener = host.enter(|| TcpListener::bind(address)).expect("a port");
-            let known = json!({ "result": 0, "resultMessage": " ", "displayName": KNOWN_AS }).to_string();
-            let body = move || if name == "lookup" { known.clone().into_bytes() } else { Vec::new() };
-            (name, Receiver::on(listener, None, look, move |_, _| Reply::Full(200, "", body())))
+            let (portal, known) = (portal.clone(), known.clone());
+            let manner = move |got: &Got, _| match name {
+                "lookup" => Reply::Full(200, "", known.clone().into_bytes()),
+                "bitrix24" => portal.lock().expect("a lock").answer(got),
+                _ => Reply::Status(200),
+            };
+            (name, Receiver::on(listener, None, look, manner))
         };
-        Systems(kinds.map(open).into())
+        Systems { receivers: kinds.map(open).into(), portal: portal.clone() }
     }
 
     pub fn got(&self, name: &str) -> Vec<Got> {
-        self.0[name].got()
+        self.receivers[name].got()
+    }
+
+    /// The calls that Bitrix24's portal has registered, by EXTERNAL_CALL_ID.
+    pub fn registered_at_bitrix24(&self) -> Known {
+        let portal = self.portal.lock().expect("a lock");
+        assert!(portal.strange.is_empty() && portal.renewals == 1, "{:?}", portal.methods);
+        let mut legs = Known::new();
+        for call in portal.calls.values() {
+            let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let [number, kind, _, leg, user] = call.key.as_slice() else { panic!("{call:?}") };
+            assert_eq!(user, "1001");
+            let end = call.finished.as_ref().map(|it| word(&it["STATUS_CODE"]));
+            let double = legs.insert(word(leg), (end.into_iter().collect(), vec![word(kind), word(number)]));
+            assert!(double.is_none(), "registered once: {call:?}");
+        }
+        legs
     }
 
     /// The tables that name them.
@@ -91,6 +135,7 @@ impl Systems {
         let more = |name: &str| match name {
             "webhook" => format!("secret = \"{SECRET}\"\nevents = [\"*\"]"),
             "rostelecom" => rostelecom("upstream.rostelecom"),
+            "bitrix24" => Portal::keys(self.receivers["bitrix24"].address) + "internal = true",
             "webitel" => "[upstream.webitel]\ndomain = \"x.webitel.com\"".to_owned(),
             "action-url" => "[upstream.action_url]\n\
                  incoming_call = \"/phone?call=$call_id&e=$event&with=$remote_number\"\n\
@@ -103,7 +148,11 @@ impl Systems {
         };
         let table = |(name, receiver): (&&str, &Receiver)| {
             let (more, address) = (more(name), receiver.address);
-            let path = if *name == "action-url" { String::new() } else { format!("/planted-{name}") };
+            let path = if ["action-url", "bitrix24"].contains(name) {
+                String::new()
+            } else {
+                format!("/planted-{name}")
+            };
             match *name {
                 "lookup" => {
                     let keys = rostelecom("lookup.rostelecom");
@@ -114,7 +163,7 @@ impl Systems {
                 ),
             }
         };
-        self.0.iter().map(table).collect()
+        self.receivers.iter().map(table).collect()
     }
 }
 
@@ -279,6 +328,18 @@ pub fn to_desk_phone(made: &[Made]) -> Known {
         call.0.sort();
     }
     calls
+}
+
+pub fn to_bitrix24(made: &[Made]) -> Known {
+    expected(made, |leg| {
+        // A card that another phone's answer closes is no call that was missed.
+        let end = match leg.end {
+            End::Answered => vec!["200"],
+            End::Elsewhere => vec![],
+            End::GivenUp => vec!["304"],
+        };
+        (leg.id.clone(), end, vec![leg.bitrix24_type(), leg.number])
+    })
 }
 
 /// A program that follows the manager protocol: it puts channels together by `Linkedid`.

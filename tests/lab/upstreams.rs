@@ -167,7 +167,7 @@ impl Scene {
         second.closed();
         let heard = (first.heard().seconds_of(880.0), second.heard().seconds_of(660.0));
         assert!(heard.0 > 2.0 && heard.1 > 2.0, "they heard {heard:?} s of each other");
-        [(1, "1002"), (2, "1003")].map(|(leg, number)| Made::new(&call, leg, false, number, End::Answered))
+        [(1, "1002"), (2, "1003")].map(|(leg, number)| Made::of_callback(&call, leg, number))
     }
 
     /// Waits until everybody has been told everything; the events, as a webhook and as a subscriber got them.
@@ -217,6 +217,7 @@ fn every_system_knows_the_same_calls_in_its_own_words() {
     let got = |name: &str| scene.systems.got(name);
     assert_eq!(legs_of_ringme(&got("ringme")), to_ringme(&made));
     assert_eq!(records_of_webitel(&got("webitel")), to_webitel(&made));
+    assert_eq!(scene.systems.registered_at_bitrix24(), to_bitrix24(&made));
     assert_eq!(sessions_of_rostelecom(&got("rostelecom")), to_rostelecom(&made));
     assert_eq!(steps_of_desk_phone(&got("action-url")), to_desk_phone(&made));
     let messages: Vec<Value> = got("slack").iter().map(Got::event).collect();
