@@ -256,7 +256,7 @@ section! {
         domain: Option<String> = optional "\"example.ru\"", if valid_word;
         /// The short number of this extension at its PBX; without it the user name of the line.
         pin: Option<String> = optional "\"607\"", if valid_word;
-        /// true: the CRM may ask this phone at [admin] listen, as it would ask the PBX, with /rostelecom/NAME/ (the name of this
+        /// true: the CRM may ask this phone at `[admin] listen`, as it would ask the PBX, with /rostelecom/NAME/ (the name of this
         /// upstream) in front of each method, and with the same code and key: call_info, get_record, call_back and so on.
         answer: bool = default "false";
         /// Networks and addresses that may ask; nobody else is answered.

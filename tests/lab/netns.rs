@@ -66,6 +66,8 @@ impl Lab {
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("tipring{}.{number}", std::process::id());
         let folder = std::env::temp_dir().join(format!("tipring-lab-{}.{number}", std::process::id()));
+        // Another process with this number may have left its files for whoever looks into a failure.
+        let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("a folder for the lab");
         let lab = Lab {
             prefix,

@@ -18,6 +18,7 @@ pub struct Setup {
     name: String,
     line: Vec<String>,
     device: Vec<String>,
+    admin: String,
     audio: Vec<String>,
     input: Option<Wav>,
     environment: Vec<(String, String)>,
@@ -49,6 +50,7 @@ impl Setup {
             name,
             line,
             device: Vec::new(),
+            admin: String::new(),
             audio: Vec::new(),
             input: Some(Wav::new(16000, sine(440.0, 16000, 2.0, 8000))),
             environment: Vec::new(),
@@ -71,6 +73,12 @@ impl Setup {
     /// More of the file, before its first `[[line]]`: whole tables.
     pub fn table(mut self, toml: &str) -> Setup {
         self.device.push(toml.to_owned());
+        self
+    }
+
+    /// More of `[admin]`.
+    pub fn admin(mut self, toml: &str) -> Setup {
+        self.admin = toml.to_owned();
         self
     }
 
@@ -117,11 +125,12 @@ impl Setup {
             audio = format!("backend = \"file\"\ninput = {input:?}\noutput = {output:?}");
         }
         let text = format!(
-            "[device]\nname = {name:?}\ndata = {data:?}\n\n[admin]\nsocket = {socket:?}\n\n\
+            "[device]\nname = {name:?}\ndata = {data:?}\n\n[admin]\nsocket = {socket:?}\n{admin}\n\n\
              [audio]\n{audio}\n\n{device}\n\n[[line]]\n{line}\n",
             name = self.name,
             data = folder.join("data"),
             socket = folder.join("api.sock"),
+            admin = self.admin,
             device = self.device.join("\n\n"),
             line = self.line.join("\n"),
         );

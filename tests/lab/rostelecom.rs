@@ -29,7 +29,7 @@ fn what_a_crm_is_told_of_a_call_agrees_with_what_happened_and_its_link_has_the_s
     );
     let phone = Setup::new("1001", PBX)
         .line(r#"codecs = ["PCMA"]"#)
-        .table("[admin]\nlisten = \"0.0.0.0:8080\"")
+        .admin(r#"listen = "0.0.0.0:8080""#)
         .table(&upstream)
         .start(&lab, &host);
     let call = phone.call("603");
@@ -45,7 +45,7 @@ fn what_a_crm_is_told_of_a_call_agrees_with_what_happened_and_its_link_has_the_s
     let told: Value = serde_json::from_str(told.trim()).unwrap_or_else(|_| panic!("{told}"));
     let info = &told["info"];
     let facts =
-        [("call_type", json!(1)), ("direction", json!(2)), ("state", json!(1)), ("status_code", json!("0"))];
+        [("call_type", json!(1)), ("direction", json!(3)), ("state", json!(1)), ("status_code", json!("0"))];
     for (name, expected) in facts {
         assert_eq!(info[name], expected, "{info}");
     }

@@ -35,7 +35,7 @@ def link():
 info = json.loads(ask("call_info", {"session_id": session}))["info"]
 with urllib.request.urlopen(link(), timeout=20) as sound, open(file, "wb") as out:
     out.write(sound.read())
-period = {"date_start": "2020-01-01 00:00:00", "date_end": "2100-01-01 00:00:00", "direction": 2, "state": 1}
+period = {"date_start": "2020-01-01 00:00:00", "date_end": "2100-01-01 00:00:00", "direction": 3, "state": 1}
 order = json.loads(ask("domain_call_history", period))["order_id"]
 table = gzip.decompress(ask("download_call_history", {"order_id": order})).decode()
 rows = list(csv.DictReader(io.StringIO(table), delimiter=";"))

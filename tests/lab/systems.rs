@@ -80,8 +80,9 @@ pub struct Systems {
 }
 
 impl Systems {
-    pub fn open(host: &Host) -> Systems {
-        let kinds: [(&'static str, Look); 8] = [
+    /// All of them at a host, and what Bitrix24's applications sign in at beside the phone.
+    pub fn open(host: &Host, phone: &Host) -> Systems {
+        let kinds: [(&'static str, Look); 9] = [
             ("webhook", webhook),
             ("ringme", ringme),
             ("rostelecom", signed_by_rostelecom),
@@ -90,16 +91,19 @@ impl Systems {
             ("action-url", desk_phone),
             ("lookup", signed_by_rostelecom),
             ("bitrix24", |_| {}),
+            // Its keys go to no other host in clear.
+            ("sign-in", |_| {}),
         ];
         let portal = Arc::new(Mutex::new(Portal::new()));
         let known = json!({ "result": 0, "resultMessage": " ", "displayName": KNOWN_AS }).to_string();
         let open = |(name, look): (&'static str, Look)| {
-            let address = (host.address.as_str(), 0);
-            let listener = host.enter(|| TcpListener::bind(address)).expect("a port");
+            let (host, address) =
+                if name == "sign-in" { (phone, "127.0.0.1") } else { (host, host.address.as_str()) };
+            let listener = host.enter(|| TcpListener::bind((address, 0))).expect("a port");
             let (portal, known) = (portal.clone(), known.clone());
             let manner = move |got: &Got, _| match name {
                 "lookup" => Reply::Full(200, "", known.clone().into_bytes()),
-                "bitrix24" => portal.lock().expect("a lock").answer(got),
+                "bitrix24" | "sign-in" => portal.lock().expect("a lock").answer(got),
                 _ => Reply::Status(200),
             };
             (name, Receiver::on(listener, None, look, manner))
@@ -135,7 +139,7 @@ impl Systems {
         let more = |name: &str| match name {
             "webhook" => format!("secret = \"{SECRET}\"\nevents = [\"*\"]"),
             "rostelecom" => rostelecom("upstream.rostelecom"),
-            "bitrix24" => Portal::keys(self.receivers["bitrix24"].address) + "internal = true",
+            "bitrix24" => Portal::keys(self.receivers["sign-in"].address) + "internal = true",
             "webitel" => "[upstream.webitel]\ndomain = \"x.webitel.com\"".to_owned(),
             "action-url" => "[upstream.action_url]\n\
                  incoming_call = \"/phone?call=$call_id&e=$event&with=$remote_number\"\n\
@@ -163,7 +167,7 @@ impl Systems {
                 ),
             }
         };
-        self.receivers.iter().map(table).collect()
+        self.receivers.iter().filter(|(name, _)| **name != "sign-in").map(table).collect()
     }
 }
 

@@ -49,7 +49,7 @@ fn scene(what: &str) -> Option<Scene> {
     let courier = office.router.desk(&lab, "courier", 20);
     let mosquitto = Mosquitto::start(&lab, "topic write v1/acme/TR-7/#");
     let broker = mosquitto.follow("crm", "v1/acme/#");
-    let systems = Systems::open(&lab.host("systems", 70));
+    let systems = Systems::open(&lab.host("systems", 70), &office.host);
     let mqtt = format!(
         "[[upstream]]\nname = \"broker\"\nkind = \"mqtt\"\nurl = \"mqtt://{}\"\nevents = [\"*\"]\n[upstream.mqtt]\n\
          user = \"phone\"\npassword = \"{}\"\ntopic = \"v1/acme/TR-7\"\nspread = \"1s\"\n",
