@@ -15,7 +15,8 @@ section! {
     /// `[lookup]`: a system that is asked who calls, before or while the call rings here. It is told the caller's number.
     pub struct Lookup {
         /// How it is asked: "off", "url" (a GET with variables; JSON or a name comes back), "rostelecom" (get_number_info, signed,
-        /// as Rostelecom's virtual PBX asks a CRM) or "mqtt" (a message to a broker; a command comes back).
+        /// as Rostelecom's virtual PBX asks a CRM), "bitrix24" (the portal's CRM) or "mqtt" (a message to a broker; a command comes
+        /// back).
         kind: LookupKind = default "\"off\"";
         /// kind = "url": https://HOST alone. kind = "rostelecom": the whole URL of get_number_info. Shown without its path.
         url: Option<UpstreamUrl> = optional "\"https://crm.example.com\"";
@@ -27,7 +28,8 @@ section! {
         pin_field: String = default "\"pin\"", if valid_field;
         /// kind = "url": the whole value of a header Authorization; or authorization_file = the file that holds it.
         authorization: Secret = secret "\"Bearer a-long-token\"";
-        /// kind = "mqtt": the name of the upstream over whose broker it is asked. Its commands must allow "lookup".
+        /// kind = "bitrix24": the name of the upstream whose portal is asked. kind = "mqtt": that over whose broker it is asked; its
+        /// commands must allow "lookup".
         upstream: Option<String> = optional "\"broker\"";
         /// A file with the certificates (PEM) that the server must be signed by, instead of the usual ones.
         ca_file: Option<String> = optional "\"/etc/tipring/crm-ca.pem\"";
@@ -86,7 +88,7 @@ const OF_KINDS: &[(&str, &[LookupKind])] = &[
     ("name_field", &[LookupKind::Url]),
     ("pin_field", &[LookupKind::Url]),
     ("authorization", &[LookupKind::Url]),
-    ("upstream", &[LookupKind::Mqtt]),
+    ("upstream", &[LookupKind::Mqtt, LookupKind::Bitrix24]),
     ("rostelecom", &[LookupKind::Rostelecom]),
 ];
 
@@ -96,14 +98,22 @@ impl Lookup {
         self.kind != LookupKind::Off
     }
 
+    /// The kind of the upstream through which it is asked, if it is one of those.
+    pub(super) fn through(&self) -> Option<UpstreamKind> {
+        match self.kind {
+            LookupKind::Mqtt => Some(UpstreamKind::Mqtt),
+            LookupKind::Bitrix24 => Some(UpstreamKind::Bitrix24),
+            LookupKind::Off | LookupKind::Url | LookupKind::Rostelecom => None,
+        }
+    }
+
     /// The system as an upstream of the kind that is spoken to in the same words: its place, its authorities, its keys.
     pub fn as_upstream(&self) -> Upstream {
         Upstream {
             name: "lookup".to_owned(),
             kind: match self.kind {
                 LookupKind::Rostelecom => UpstreamKind::Rostelecom,
-                LookupKind::Mqtt => UpstreamKind::Mqtt,
-                LookupKind::Url | LookupKind::Off => UpstreamKind::ActionUrl,
+                _ => self.through().unwrap_or(UpstreamKind::ActionUrl),
             },
             url: self.url.clone().unwrap_or_default(),
             authorization: self.authorization.clone(),
@@ -145,10 +155,12 @@ impl Lookup {
                     scope.error("kind", what, "add [lookup.rostelecom] with client_id, and key or key_file");
                 }
             }
-            LookupKind::Mqtt if self.upstream.is_none() => {
-                scope.error("kind", "upstream is missing", "add upstream, the name of one of kind \"mqtt\"");
+            LookupKind::Mqtt | LookupKind::Bitrix24 => {
+                if self.upstream.is_none() {
+                    let cure = format!("add upstream, the name of one of kind \"{}\"", self.kind.as_str());
+                    scope.error("kind", "upstream is missing", cure);
+                }
             }
-            LookupKind::Mqtt => {}
         }
         check_authorization(&self.authorization, scope);
         if !self.pins.is_empty() && !self.wait {
@@ -204,6 +216,8 @@ mod tests {
         const RT: &str = "[lookup.rostelecom]\nclient_id = \"A\"\nkey = \"B\"\n";
         const BROKER: &str = "[[upstream]]\nname = \"b\"\nkind = \"mqtt\"\nurl = \"mqtts://b.example\"\n";
         const MAY: &str = "[upstream.mqtt.commands]\nallow = [\"lookup\"]\ntrust_broker = true\n";
+        const PORTAL: &str = "[[upstream]]\nname = \"p\"\nkind = \"bitrix24\"\nurl = \"https://p.example\"\n\
+                              [upstream.bitrix24]\nclient_id = \"A\"\nclient_secret = \"B\"\nrefresh_token = \"C\"\n";
         for right in [
             "",
             "[lookup]\n",
@@ -211,6 +225,7 @@ mod tests {
             &format!("{URL}wait = true\npins = [\"2??\"]\nname_field = \"a.b\"\n"),
             &format!("[lookup]\nkind = \"rostelecom\"\nurl = \"https://crm.example/rt\"\n{RT}"),
             &format!("[lookup]\nkind = \"mqtt\"\nupstream = \"b\"\n{BROKER}{MAY}"),
+            &format!("[lookup]\nkind = \"bitrix24\"\nupstream = \"p\"\n{PORTAL}"),
         ] {
             assert_eq!(findings(right), Vec::<String>::new(), "{right}");
         }
@@ -228,6 +243,11 @@ mod tests {
             (format!("{URL}authorization = \"Käse\"\n"), "no header has"),
             ("[lookup]\nkind = \"rostelecom\"\nurl = \"https://crm.example/rt\"\n".into(), "no client_id"),
             ("[lookup]\nkind = \"mqtt\"\n".into(), "upstream is missing"),
+            (format!("[lookup]\nkind = \"bitrix24\"\n{PORTAL}"), "the name of one of kind \"bitrix24\""),
+            (
+                format!("[lookup]\nkind = \"bitrix24\"\nupstream = \"b\"\n{BROKER}"),
+                "no upstream b of kind \"bitrix24\"",
+            ),
             ("[lookup]\nkind = \"mqtt\"\nupstream = \"b\"\n".into(), "no upstream b of kind \"mqtt\""),
             (format!("[lookup]\nkind = \"mqtt\"\nupstream = \"b\"\n{BROKER}"), "do not allow \"lookup\""),
         ] {

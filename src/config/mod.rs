@@ -333,17 +333,22 @@ impl Config {
             let instead = "name lines of [[line]], or leave it out";
             scope.reader.tell(spot("lines"), Severity::Error, what, instead);
         }
-        let Some(name) = self.lookup.upstream.as_ref().filter(|_| self.lookup.kind == LookupKind::Mqtt)
-        else {
-            return;
-        };
-        let is_named = |it: &&Upstream| it.name == *name && it.kind == UpstreamKind::Mqtt;
+        let Some((name, kind)) = self.lookup.upstream.as_ref().zip(self.lookup.through()) else { return };
+        let is_named = |it: &&Upstream| it.name == *name && it.kind == kind;
         match self.upstream.iter().find(is_named) {
             None => {
-                let what = format!("there is no upstream {} of kind \"mqtt\"", reader::shortened(name));
+                let name = reader::shortened(name);
+                let what = format!("there is no upstream {name} of kind \"{}\"", kind.as_str());
                 scope.reader.tell(spot("upstream"), Severity::Error, what, "name one of [[upstream]]");
             }
-            Some(upstream) if !upstream.mqtt.commands.allow.contains(&RemoteCommand::Lookup) => {
+            Some(upstream) if upstream.bitrix24.has_controller() => {
+                let what = format!("upstream {name} has a controller, and no portal that could be asked");
+                scope.reader.tell(spot("upstream"), Severity::Error, what, "name one with a portal");
+            }
+            Some(upstream)
+                if kind == UpstreamKind::Mqtt
+                    && !upstream.mqtt.commands.allow.contains(&RemoteCommand::Lookup) =>
+            {
                 let what =
                     format!("the commands of upstream {name} do not allow \"lookup\": no answer could come");
                 let instead = "add \"lookup\" to allow of its [upstream.mqtt.commands]";

@@ -331,8 +331,9 @@ words! {
         Rostelecom = "rostelecom",
         /// A message to a broker.
         Mqtt = "mqtt",
+        /// `searchCrmEntities` of a portal.
+        Bitrix24 = "bitrix24",
     }
-    absent { "bitrix24" is "looking callers up in Bitrix24" }
 }
 
 words! {

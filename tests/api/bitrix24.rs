@@ -13,29 +13,31 @@ use crate::receiver::Receiver;
 use crate::upstreams::{at, open, view};
 
 /// The receiver with what it knows.
-struct Bitrix {
+pub struct Bitrix {
     receiver: Receiver,
     portal: Arc<Mutex<Portal>>,
 }
 
 impl Bitrix {
-    fn open() -> Bitrix {
+    pub fn open() -> Bitrix {
         let portal = Arc::new(Mutex::new(Portal::new()));
         let shared = portal.clone();
         let receiver = Receiver::of(|_| {}, move |got, _| shared.lock().expect("a lock").answer(got));
         Bitrix { receiver, portal }
     }
 
-    fn portal(&self) -> MutexGuard<'_, Portal> {
+    pub fn portal(&self) -> MutexGuard<'_, Portal> {
         self.portal.lock().expect("a lock")
     }
 
-    fn table(&self, more: &str) -> String {
+    /// The upstream's table; the calls of these tests are long over, and are told all the same.
+    pub fn told_of_the_past(&self) -> String {
         let (at, keys) = (self.receiver.address, Portal::keys(self.receiver.address));
-        format!("[[upstream]]\nname = \"crm\"\nkind = \"bitrix24\"\nurl = \"http://{at}\"\n{keys}{more}\n")
+        let upstream = "[[upstream]]\nname = \"crm\"\nkind = \"bitrix24\"\nexpire_after = \"0s\"";
+        format!("{upstream}\nurl = \"http://{at}\"\n{keys}")
     }
 
-    fn methods(&self) -> Vec<String> {
+    pub fn methods(&self) -> Vec<String> {
         self.portal().methods.clone()
     }
 }
@@ -63,12 +65,10 @@ fn idle(paper: &Paper) -> bool {
     view(paper, "crm")["state"] == "idle"
 }
 
-const ALL_TIMES: &str = "expire_after = \"0s\"\n";
-
 #[test]
 fn a_portal_registers_each_leg_once_and_gets_its_end_and_its_recording() {
     let bitrix = Bitrix::open();
-    let table = bitrix.table("").replace("[upstream.bitrix24]", &format!("{ALL_TIMES}[upstream.bitrix24]"));
+    let table = bitrix.told_of_the_past();
     let paper = open("bitrix24", &table);
     let recordings = paper.folder.join("data/recordings");
     std::fs::create_dir_all(&recordings).expect("a folder");
@@ -113,7 +113,7 @@ fn a_chain_of_tokens_that_broke_is_told_and_a_new_first_one_mends_it() {
     let bitrix = Bitrix::open();
     // The server has given the next token to nobody: the power went, or the answer was lost.
     bitrix.portal().mute_once = Some("renewal");
-    let table = bitrix.table("").replace("[upstream.bitrix24]", &format!("{ALL_TIMES}[upstream.bitrix24]"));
+    let table = bitrix.told_of_the_past();
     let paper = open("bitrix24-broken", &table);
     let call = leg("c1", "+7 495 123-45-67", "Anna");
     begin(&paper, &call, "c1");
@@ -138,7 +138,7 @@ fn a_chain_of_tokens_that_broke_is_told_and_a_new_first_one_mends_it() {
 #[test]
 fn killed_between_any_two_requests_it_registers_and_finishes_each_call_once() {
     let bitrix = Bitrix::open();
-    let table = bitrix.table("").replace("[upstream.bitrix24]", &format!("{ALL_TIMES}[upstream.bitrix24]"));
+    let table = bitrix.told_of_the_past();
     let folder = Appliance::prepare("api-bitrix24-killed", &table);
     let life = Appliance::start(&folder);
     life.open();

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tipring::device::clock;
 use tipring::events::lookup::{Answer, Failure, Question};
-use tipring::events::{Number, Party};
+use tipring::events::{Event, Kind, Number, Party};
 use uuid::Uuid;
 
+use crate::bitrix24::Bitrix;
 use crate::broker::{Broker, event, message};
 use crate::leg;
 use crate::office::{Asked, Paper, THEN, until};
@@ -187,6 +188,30 @@ fn a_crm_of_rostelecom_is_asked_as_its_pbx_asks_and_believed_in_any_type() {
     let connections = crm.connections.load(std::sync::atomic::Ordering::Relaxed);
     assert!(connections < 5, "a connection is used again: {connections}");
     assert!(!asker.paper.local("GET", "/api/v1/config", None).text.contains("planted"));
+}
+
+#[test]
+fn a_portal_is_asked_with_a_token_that_the_call_itself_renews() {
+    let bitrix = Bitrix::open();
+    let table = format!("[lookup]\nkind = \"bitrix24\"\nupstream = \"crm\"\n{}", bitrix.told_of_the_past());
+    let asker = Asker::new("lookup-bitrix24", &table);
+    // Nothing was told yet, so there is no token, and nobody to ask.
+    let id = asker.begin(1);
+    let ringing = Kind::CallRinging { leg: leg("c1", "+7 495 000-00-01", "") };
+    asker.paper.tell(Event::of_call("c1", ringing));
+    assert_eq!(asker.answered(id), is("Anna", "703"));
+    assert_eq!(asker.ask(2), Ok(Answer::default()), "nobody is known");
+    let methods = bitrix.methods();
+    assert_eq!(methods.iter().filter(|it| *it == "renewal").count(), 1, "{methods:?}");
+    // Its hour is over: the next call that is told brings another one.
+    bitrix.portal().access = "another".into();
+    assert!(asker.fails(1).contains("wants a new token"));
+    asker.paper.tell(Event::of_call("c2", Kind::CallRinging { leg: leg("c2", "+7 495 000-00-02", "") }));
+    until("it is renewed", || bitrix.portal().renewals == 2 && view(&asker.paper, "crm")["state"] == "idle");
+    assert_eq!(asker.ask(1), is("Anna", "703"));
+    bitrix.portal().refresh = "another".into();
+    bitrix.portal().access = "another".into();
+    assert!(asker.fails(1).contains("wants a new token"));
 }
 
 #[test]

@@ -96,6 +96,14 @@ impl Portal {
         let named = body["CALL_ID"].as_str().map(str::to_owned);
         match method {
             "app.info" => done(json!({ "ID": 1 })),
+            "searchCrmEntities" => done(match body["PHONE_NUMBER"].as_str().expect("a number") {
+                "74950000001" => json!([
+                    { "CRM_ENTITY_TYPE": "CONTACT", "CRM_ENTITY_ID": "5", "ASSIGNED_BY_ID": "1", "NAME": "Anna",
+                      "ASSIGNED_BY": { "ID": "1", "TIMEMAN_STATUS": "OPENED", "USER_PHONE_INNER": "703" } },
+                    { "CRM_ENTITY_TYPE": "LEAD", "CRM_ENTITY_ID": "9", "ASSIGNED_BY_ID": "2", "NAME": "Boris" }
+                ]),
+                _ => json!([]),
+            }),
             "register" => {
                 let user =
                     if body["USER_ID"].is_null() { &body["USER_PHONE_INNER"] } else { &body["USER_ID"] };

@@ -17,8 +17,10 @@ use super::super::clock;
 use super::door::Door;
 use super::http::Resting;
 use super::{Came, Running};
-use crate::config::{self, Config};
+use crate::config::{self, Config, LookupKind};
 use crate::events::lookup::{self, Answer, Failure, Inquiry, LARGEST, Means, Question, message, understood};
+use crate::events::upstream::bitrix24;
+use crate::events::upstream::dialect::Request;
 use crate::events::upstream::mqtt::Order;
 use crate::events::upstream::outcome::Outcome;
 use crate::phone::desk::Desk;
@@ -41,6 +43,8 @@ pub(super) struct Lookups {
     resting: Vec<Resting>,
     /// Who waits for an answer that comes through an upstream.
     waiting: BTreeMap<Uuid, oneshot::Sender<Answer>>,
+    /// Questions to a portal whose token is being renewed, and who waits for the request.
+    held: Vec<(Question, oneshot::Sender<Request>)>,
     tasks: JoinSet<()>,
 }
 
@@ -55,6 +59,7 @@ impl Lookups {
             key,
             resting: Vec::new(),
             waiting: BTreeMap::new(),
+            held: Vec::new(),
             tasks: JoinSet::new(),
         }
     }
@@ -140,6 +145,10 @@ impl Lookups {
         desk: &Desk,
     ) -> Result<(), Failure> {
         let found = running.iter_mut().find(|it| it.upstream.settings().name == name);
+        if let Some(portal) = found.as_deref().filter(|_| self.settings.kind == LookupKind::Bitrix24) {
+            self.by_portal(portal, question, desk);
+            return Ok(());
+        }
         let broker = found.and_then(|running| running.broker.as_mut());
         let payload = message::question(question, &self.serial);
         if !broker.is_some_and(|broker| broker.session.ask(clock::now(), payload)) {
@@ -153,6 +162,36 @@ impl Lookups {
             desk.answered(id, answer.ok().and_then(Result::ok).ok_or_else(late));
         });
         Ok(())
+    }
+
+    /// Asks a portal, once it has a token that can be used: the call itself has one renewed, as it is told of it.
+    fn by_portal(&mut self, portal: &Running, question: &Question, desk: &Desk) {
+        let (ready, request) = oneshot::channel();
+        let (desk, id, left, door) = (desk.clone(), question.id, left(question), portal.door.clone());
+        self.tasks.spawn(async move {
+            let asking = async {
+                let request = request.await.ok()?;
+                Some(bitrix24::found(&door.send(None, &request).await.0))
+            };
+            let answer = timeout(left, asking).await.ok().flatten();
+            desk.answered(id, answer.unwrap_or_else(|| Err(late())));
+        });
+        self.held.push((question.clone(), ready));
+        self.release(portal);
+    }
+
+    /// An upstream may have what questions wait for.
+    pub fn release(&mut self, portal: &Running) {
+        if self.settings.upstream.as_deref() != Some(portal.upstream.settings().name.as_str()) {
+            return;
+        }
+        for (question, ready) in std::mem::take(&mut self.held) {
+            match portal.upstream.inquiry(&question, clock::now()) {
+                Some(request) => drop(ready.send(request)),
+                None if ready.is_closed() => {}
+                None => self.held.push((question, ready)),
+            }
+        }
     }
 
     /// A command of this upstream answers a question; what whoever sent it is told.

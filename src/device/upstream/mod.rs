@@ -350,7 +350,10 @@ impl Dispatcher {
             Came::Attempted { sequence, outcome, .. } => {
                 running.upstream.handle_outcome(clock::now(), sequence, outcome);
             }
-            Came::Remembered { sequence, .. } => running.upstream.handle_remembered(clock::now(), sequence),
+            Came::Remembered { sequence, .. } => {
+                running.upstream.handle_remembered(clock::now(), sequence);
+                self.lookups.release(running);
+            }
             Came::Tested { test, outcome, .. } => test.heard(running, outcome, &self.results),
             Came::Rests { resting, .. } => {
                 if running.resting.len() < MOST_RESTING {

@@ -139,7 +139,7 @@ pub fn of(config: &Config) -> Option<Means> {
         LookupKind::Off => None,
         LookupKind::Url => Some(Means::Request(Arc::new(Screen::new(config)))),
         LookupKind::Rostelecom => Some(Means::Request(Arc::new(NumberInfo::new(lookup)))),
-        LookupKind::Mqtt => lookup.upstream.clone().map(Means::Upstream),
+        LookupKind::Mqtt | LookupKind::Bitrix24 => lookup.upstream.clone().map(Means::Upstream),
     }
 }
 
@@ -163,7 +163,7 @@ pub fn understood(inquiry: &dyn Inquiry, status: u16, body: &[u8]) -> Result<Ans
 }
 
 /// A text, or a number as a text; nothing else is either.
-fn text(value: &Value) -> Option<String> {
+pub(super) fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),

@@ -20,6 +20,7 @@ use super::webitel::Webitel;
 use crate::config::{self, UpstreamKind, UpstreamUrl};
 use crate::events::CloudEvent;
 use crate::events::catalogue::TYPES;
+use crate::events::lookup::Question;
 use crate::now::Now;
 
 /// What stays the same in all attempts to deliver one event.
@@ -123,6 +124,11 @@ pub trait Dialect: Send {
     /// Whether a delivery may begin: not while one of them gets what all of them need.
     fn is_ready(&self) -> bool {
         true
+    }
+
+    /// The request that asks it who is at the other end of a call; `None` as long as it can't be asked.
+    fn inquiry(&self, _: &Question, _: Now) -> Option<Request> {
+        None
     }
 
     /// What shows whether the upstream can be reached and believes us, without being taken for something that happened.

@@ -14,6 +14,7 @@ use super::state::Condition;
 use super::{Action, Upstream};
 use crate::events::Suspension;
 use crate::events::cloud_event::{CloudEvent, identity};
+use crate::events::lookup::Question;
 use crate::now::Now;
 
 /// What an upstream remembers, by names that its dialect chose. There may be secrets among it.
@@ -100,6 +101,12 @@ impl Upstream {
     /// Whether it is just getting what all of its deliveries need, and what would be lost with the answer.
     pub fn is_renewing(&self) -> bool {
         !self.dialect.is_ready()
+    }
+
+    /// The request that asks it who is at the other end of a call; `None` as long as it can't be asked: its token is over, and
+    /// a delivery gets the next one.
+    pub fn inquiry(&self, question: &Question, now: Now) -> Option<Request> {
+        self.dialect.inquiry(question, now)
     }
 
     /// What became of a request that [`Action::Send`] asked for.

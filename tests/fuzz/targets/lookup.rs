@@ -4,6 +4,8 @@ use super::Target;
 use serde_json::{Map, Value};
 use tipring::config::Config;
 use tipring::events::lookup::{self, Answer, Means, message, understood};
+use tipring::events::upstream::bitrix24;
+use tipring::events::upstream::outcome::Outcome;
 
 pub const TARGETS: &[Target] = &[
     Target { name: "lookup_answer", run: answer, seeds: ANSWERS, dictionary: WORDS },
@@ -39,6 +41,11 @@ fn answer(octets: &[u8]) {
             }
         }
     }
+    let outcome = Outcome::Answered { status: 200, retry_after: None, said: octets.to_vec() };
+    match bitrix24::found(&outcome) {
+        Ok(answer) => is_harmless(&answer),
+        Err(failure) => assert!(!failure.to_string().contains(char::is_control), "{failure}"),
+    }
 }
 
 /// The arguments of a command that is an answer.
@@ -53,6 +60,8 @@ const ANSWERS: &[&[u8]] = &[
     br#"{"result":0,"resultMessage":"","displayName":"Anna +1 234-56-78-90","PIN":"703"}"#,
     br#"{"result":"0","displayName":17,"PIN":703}"#,
     br#"{"a":{"name":"Anna"},"pin":"7"}"#,
+    br#"{"result":[{"NAME":"Anna","ASSIGNED_BY":{"USER_PHONE_INNER":"703"}}]}"#,
+    br#"{"error":"insufficient_scope","error_description":"no"}"#,
     "Анна & Co".as_bytes(),
     b"\"Anna\"",
     b"null",
@@ -66,6 +75,10 @@ const WORDS: &[&[u8]] = &[
     b"\"result\"",
     b"\"displayName\"",
     b"\"PIN\"",
+    b"\"NAME\"",
+    b"\"ASSIGNED_BY\"",
+    b"\"USER_PHONE_INNER\"",
+    b"\"error\"",
     b"\"name\"",
     b"\"question\"",
     b"\\u202e",

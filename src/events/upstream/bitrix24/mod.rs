@@ -16,6 +16,7 @@ mod controller;
 mod legs;
 mod meaning;
 mod record;
+mod search;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -29,11 +30,13 @@ use super::outcome::{Outcome, Verdict};
 use super::turn::{Heard, Note, Notes, Step};
 use crate::config;
 use crate::events::CloudEvent;
+use crate::events::lookup::Question;
 use crate::now::{Now, micros};
 use answer::Answer;
 pub use controller::Controller;
 use legs::{Leg, Legs};
 use meaning::{Call, End, Meaning, What};
+pub use search::understood as found;
 use token::Tokens;
 
 /// A portal that does not know a call that was registered longer ago may have forgotten it, rather than finished it.
@@ -132,15 +135,18 @@ impl Bitrix24 {
         if let Some(call) = leg.call.filter(|_| asked != Asked::Register && asked != Asked::Application) {
             body["CALL_ID"] = call.into();
         }
+        // A portal that has finished a call answers a repetition as if it had never heard of it.
+        Request { once: asked == Asked::Finish, ..self.call(asked.method(), body, now) }
+    }
+
+    fn call(&self, method: &str, mut body: Value, now: Now) -> Request {
         body["auth"] = self.tokens.access(now).unwrap_or_default().into();
         Request {
             method: "POST",
-            target: format!("{}/rest/{}", self.portal.path().trim_end_matches('/'), asked.method()),
+            target: format!("{}/rest/{method}", self.portal.path().trim_end_matches('/')),
             headers: vec![("content-type", "application/json".to_owned())],
             body: body.to_string().into_bytes(),
             reads: answer::LONGEST,
-            // A portal that has finished a call answers a repetition as if it had never heard of it.
-            once: asked == Asked::Finish,
             ..Request::default()
         }
     }
@@ -367,6 +373,11 @@ impl Dialect for Bitrix24 {
 
     fn is_ready(&self) -> bool {
         !self.tokens.renewing
+    }
+
+    fn inquiry(&self, question: &Question, now: Now) -> Option<Request> {
+        self.tokens.access(now).filter(|_| self.is_ready())?;
+        search::asked(question).map(|body| self.call(search::METHOD, body, now))
     }
 
     /// Asks for the application itself: nothing of it is seen by anybody.
