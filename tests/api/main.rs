@@ -2,6 +2,7 @@
 //! the store is the real one.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "these tests talk to real sockets")]
 
+mod ami;
 mod bitrix24;
 mod broker;
 mod cdr;
