@@ -243,9 +243,11 @@ mod tests {
 
     /// The requests for an event, each of which is taken.
     fn sent(controller: &mut Controller, kind: Kind) -> Vec<Request> {
-        let Some(frozen) = controller.render(&recorded(Event::of_call("c1", kind))) else {
-            return Vec::new();
-        };
+        all(controller, &recorded(Event::of_call("c1", kind)))
+    }
+
+    fn all(controller: &mut Controller, event: &CloudEvent) -> Vec<Request> {
+        let Some(frozen) = controller.render(event) else { return Vec::new() };
         let mut sent = Vec::new();
         loop {
             let Step::Send(request) = controller.step(&frozen, Now::default()) else { panic!("a request") };
@@ -317,6 +319,69 @@ mod tests {
             forms.len() == 2 && forms.iter().all(|form| form.matches("COMMAND=").count() == 1),
             "{forms:?}"
         );
+    }
+
+    /// A call that lasted from 08:50:08 to 08:50:45 UTC on 24 July 2015 between a caller, a portal and two devices of user 67: what
+    /// the device that answered told then, at its moments, in the order of its log; eleven years later, as a clock of 2015 is wrong.
+    #[test]
+    fn the_call_of_37_seconds_is_told_as_it_was_then() {
+        const BEGAN_S: i64 = 1_784_883_008;
+        let mut controller = controller("");
+        let quality = || Kind::CallQuality {
+            leg: leg(Direction::In),
+            quality: Quality { mos: Some(4.4), ..Quality::default() },
+        };
+        let by = Side::Local;
+        let over = Kind::CallEnded {
+            leg: leg(Direction::In),
+            result: CallResult::Answered,
+            cause: Cause::default(),
+            total_us: 34_192_000,
+            ring_us: 16_000_000,
+            talk_us: 18_192_000,
+            hold_us: 8_000_000,
+            quality: Some(Quality { mos: Some(4.4), ..Quality::default() }),
+            recording_id: None,
+        };
+        let story = [
+            (2_308, Kind::CallNew { leg: leg(Direction::In), origin: Origin::Network }),
+            (18_308, Kind::CallAnswered { leg: leg(Direction::In), ring_us: 16_000_000, automatic: None }),
+            (23_308, quality()),
+            (23_400, Kind::CallHeld { leg: leg(Direction::In), by }),
+            (28_308, quality()),
+            (31_400, Kind::CallResumed { leg: leg(Direction::In), by }),
+            (33_308, quality()),
+            (36_500, over),
+        ];
+        let mut told = Vec::new();
+        for (after_ms, kind) in story {
+            let utc_us = (BEGAN_S * 1000 + after_ms) * 1000;
+            let event = CloudEvent { utc_us, ..recorded(Event::of_call("c1", kind)) };
+            for request in all(&mut controller, &event) {
+                told.push((after_ms / 1000, String::from_utf8(request.body).expect("text")));
+            }
+        }
+        let command = |text: &str| text.split(['&', '=']).nth(1).unwrap_or(text).to_owned();
+        let commands: Vec<(i64, String)> =
+            told.iter().map(|(second, text)| (*second, command(text))).collect();
+        let meter = "{\"COMMAND\":\"meter\",\"PERCENT\":100,\"GRADE\":5}";
+        let expected = [
+            (18, "StartCall"),
+            (23, meter),
+            (23, "{\"COMMAND\":\"hold\"}"),
+            (28, meter),
+            (31, "{\"COMMAND\":\"unhold\"}"),
+            (33, meter),
+            (36, "HangupCall"),
+            (36, "AddCallHistory"),
+        ];
+        assert_eq!(commands, expected.map(|(second, text)| (second, text.to_owned())));
+        let history = &told.last().expect("its end").1;
+        for field in
+            ["CALL_DURATION=34", "CALL_START_DATE=1784883026308", "CALL_STATUS=true", "CALL_QUALITY=100"]
+        {
+            assert!(history.split('&').any(|it| it == field), "{field}: {history}");
+        }
     }
 
     #[test]
