@@ -83,10 +83,12 @@ fn two_far_ends_hear_each_other_once_they_are_joined() {
     a.wait_event("call.media");
     sleep(Duration::from_secs(1));
     transfer(&a, &first, &json!({ "call": second }));
-    let told = a.wait_event("call.transferred");
-    assert_eq!((&told["data"]["way"], &told["data"]["with"]), (&json!("attended"), &json!(second)));
+    // The one that was taken over may be over before it is told that the other one was given away.
     a.wait_event("call.closed");
     a.wait_event("call.closed");
+    let told = a
+        .count_that("call.transferred", |it| it["data"]["way"] == "attended" && it["data"]["with"] == second);
+    assert_eq!(told, 1, "{}", a.story());
     sleep(Duration::from_secs(3));
     let theirs = b.get("/api/v1/calls")["calls"][0]["id"].as_str().expect("its call goes on").to_owned();
     b.hang_up(&theirs);
