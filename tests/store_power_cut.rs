@@ -477,6 +477,7 @@ fn batch(recorder: &mut Recorder, batch: u64) -> Vec<Write> {
         hold_us: 0,
         quality: None,
         recording_id: None,
+        transferred_to: None,
     })));
     writes.push(Write::Usage(Usage {
         day: "2026-11-20".into(),

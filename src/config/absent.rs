@@ -4,9 +4,7 @@
 /// Table, key, feature. An empty table is the top of the file, `*` any table.
 const ABSENT: &[(&str, &str, &str)] = &[
     ("sip", "port_tls", "accepting TLS connections"),
-    ("", "sticky", "sticky return"),
     ("", "provisioning", "provisioning"),
-    ("upstream", "filter", "filtering events by their fields"),
     ("", "port", "GSM ports"),
     ("", "update", "updating"),
     ("*", "board", "board descriptions"),

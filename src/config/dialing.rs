@@ -101,7 +101,7 @@ fn begins(prefixes: &[&str], digits: &str) -> bool {
 }
 
 /// `*` is any number of characters, `?` is one. Linear in the number for each `*` of the pattern.
-fn wildcard(pattern: &str, text: &str) -> bool {
+pub(super) fn wildcard(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

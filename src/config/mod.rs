@@ -12,6 +12,7 @@ pub mod ami;
 pub mod announcement;
 pub mod bitrix24;
 pub mod blacklist;
+pub mod condition;
 mod country;
 pub mod dialects;
 pub mod dialing;
@@ -33,6 +34,7 @@ pub mod secret;
 pub mod settings;
 mod source;
 pub mod spelling;
+pub mod sticky;
 pub mod subscriptions;
 pub mod template;
 pub mod upstream;
@@ -46,6 +48,7 @@ pub use ami::{Ami, AmiContext, AmiUser};
 pub use announcement::Announcement;
 pub use bitrix24::{Bitrix24, Bitrix24Controller, Bitrix24User};
 pub use blacklist::Blacklist;
+pub use condition::Condition;
 pub use dialing::NumberRule;
 pub use finding::{Finding, Severity};
 pub use hours::Hours;
@@ -61,6 +64,7 @@ pub use reader::{Key, Presence};
 pub use route::Route;
 pub use secret::Secret;
 pub use settings::{Admin, Audio, Device, Emergency, Journal, Limits, Log, Recording, Rtp, Sip, Token, User};
+pub use sticky::Sticky;
 pub use subscriptions::Subscriptions;
 pub use template::Template;
 pub use upstream::Upstream;
@@ -115,6 +119,8 @@ section! {
         hours: Hours = default "{}";
         /// A system that is asked who calls.
         lookup: Lookup = default "{}";
+        /// Who inside gets a caller first.
+        sticky: Sticky = default "{}";
         /// What is kept of calls and events.
         journal: Journal = default "{}";
         /// Recording calls. Ask what the law says before it is switched on.
@@ -267,6 +273,7 @@ impl Config {
             ("blacklist", self.blacklist != new.blacklist),
             ("hours", self.hours != new.hours),
             ("lookup", self.lookup != new.lookup),
+            ("sticky", self.sticky != new.sticky),
             ("journal", self.journal != new.journal),
             ("recording", self.recording != new.recording),
             ("log", self.log != new.log),
@@ -324,15 +331,21 @@ impl Config {
         }
     }
 
+    /// The lines that a table of this name is for.
+    fn check_lines(&self, scope: &mut Scope<'_, '_>, name: &str, lines: &[String]) {
+        let table = scope.table.and_then(|root| root.get(name)).and_then(Node::of).and_then(Node::table);
+        let spot = table.and_then(|it| it.key("lines")).and_then(|it| it.span()).unwrap_or(0..0);
+        for line in lines.iter().filter(|line| self.line(line).is_none()) {
+            let what = format!("there is no line {}", reader::shortened(line));
+            let instead = "name lines of [[line]], or leave it out";
+            scope.reader.tell(spot.clone(), Severity::Error, what, instead);
+        }
+    }
+
     /// What `[lookup]` names and what is not there.
     fn check_lookup(&self, scope: &mut Scope<'_, '_>) {
         let table = scope.table.and_then(|root| root.get("lookup")).and_then(Node::of).and_then(Node::table);
         let spot = |key: &str| table.and_then(|it| it.key(key)).and_then(|it| it.span()).unwrap_or(0..0);
-        for line in self.lookup.lines.iter().filter(|line| self.line(line).is_none()) {
-            let what = format!("there is no line {}", reader::shortened(line));
-            let instead = "name lines of [[line]], or leave it out";
-            scope.reader.tell(spot("lines"), Severity::Error, what, instead);
-        }
         let Some((name, kind)) = self.lookup.upstream.as_ref().zip(self.lookup.through()) else { return };
         let is_named = |it: &&Upstream| it.name == *name && it.kind == kind;
         match self.upstream.iter().find(is_named) {
@@ -424,6 +437,8 @@ impl Config {
                 scope.reader.tell(spot("upstream", index, "lines"), Severity::Error, what, instead);
             }
         }
+        self.check_lines(scope, "lookup", &self.lookup.lines);
+        self.check_lines(scope, "sticky", &self.sticky.lines);
         self.check_lookup(scope);
         self.check_numbers(scope, &spot);
         for (key, port) in [("port_udp", self.sip.port_udp)] {

@@ -224,7 +224,12 @@ fn each_kind_of_mistake_has_its_cure() {
         ("[spi]\n", "t.toml:1: [spi] is not a table of this file; did you mean sip?"),
         ("[sip]\nports = \"1-2\"\n", "t.toml:2: ports is not a key of [sip]; it belongs in [rtp]"),
         ("[log]\nzzz = 1\n", "t.toml:2: zzz is not a key of [log]; the keys here are level"),
-        ("[sticky]\n", "t.toml:1: sticky: sticky return is not part of this version; remove it"),
+        ("[sticky]\nwithin = \"1s\"\n", "t.toml:2: within can't be \"1s\"; write a duration of 1m to 7d"),
+        ("[sticky]\nwithin = \"30m\"\nlines = [\"b\"]\n", "t.toml:3: there is no line b"),
+        (
+            "[sticky]\nring_for = \"9s\"\n",
+            "t.toml:2: warning: ring_for has no effect: no caller is given back",
+        ),
         ("[ami]\nlisten = '0.0.0.0:5038'\n", "nobody may connect; add allow"),
         (
             "[[route]]\nmatch = '^8'\nvia = \"gsm1\"\n[[line]]\nname = \"a\"\nuser = \"1\"\ndomain = \"d\"\npassword = \"x\"\n",

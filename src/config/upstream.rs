@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::bitrix24::Bitrix24;
+use super::condition::Condition;
 use super::dialects::{ActionUrl, Ringme, Rostelecom, Slack, Webitel};
 use super::line::valid_name;
 use super::mqtt::Mqtt;
@@ -42,6 +43,10 @@ section! {
         /// The types of events it is told, without `tipring.`: "call.ended", "call.*", "*"; with ! before it, not. The last one
         /// that fits counts. A hole in the record is told in any case.
         events: Vec<String> = default "[\"*\", \"!call.quality\"]", if valid_patterns;
+        /// Conditions that a call must fulfil for its events to be told, all of them, seen from this device: "direction=in" or out,
+        /// "party=outside" or inside (of the PBX; who withholds the number is outside), "number=+7495*" (the far end's; * is any
+        /// rest, ? one digit); != is the opposite. Of a call of several legs those are told that fulfil them.
+        filter: Vec<Condition> = default "[]";
         /// What is left out: "numbers" (but for their last three digits), "names" of callers.
         redact: Vec<Redaction> = default "[]";
         /// true: it is told the digits that are dialled in calls, where `[journal] digits` keeps them.

@@ -35,8 +35,9 @@ fn each_mistake_of_an_upstream_has_its_cure() {
         (
             "secret = ",
             "filter = \"x\"\nsecret = ",
-            "t.toml:5: filter: filtering events by their fields is not part of",
+            "t.toml:5: filter is text; write a list in [ ] of a condition",
         ),
+        ("secret = ", "filter = [\"party=out\"]\nsecret = ", "write \"inside\" or \"outside\" behind party"),
         ("secret = ", "events = []\nsecret = ", "t.toml:5: events is empty: nothing would be told"),
         ("secret = ", "events = [\"Call\"]\nsecret = ", "t.toml:5: events has \"Call\" in it; write types"),
         (

@@ -43,6 +43,12 @@ impl Zone {
     pub fn civil(&self, utc_us: i64) -> DateTime {
         self.rules.to_datetime(Timestamp::from_microsecond(utc_us).unwrap_or(Timestamp::UNIX_EPOCH))
     }
+
+    /// When the day of a moment began by the clocks on the wall; both in microseconds since 1970.
+    pub fn midnight(&self, utc_us: i64) -> Option<i64> {
+        let moment = Timestamp::from_microsecond(utc_us).ok()?.to_zoned(self.rules.clone());
+        Some(moment.start_of_day().ok()?.timestamp().as_microsecond())
+    }
 }
 
 impl PartialEq for Zone {

@@ -298,6 +298,7 @@ impl Control {
             Notice::Sound(sound_thread::Notice::Unwritten(why)) => {
                 part("recordings", why, "make room, and check the folder's rights")
             }
+            Notice::Store(store_thread::Notice::Recalled { id, calls }) => Input::Recalled { id, calls },
             Notice::Store(store_thread::Notice::Works) => Input::Part { part: "store", trouble: None },
             Notice::Store(store_thread::Notice::Fails { what, cure }) => part("store", what, &cure),
         };
@@ -478,6 +479,7 @@ impl Control {
     /// time, and they may take this thread's processor.
     fn drain(&mut self) {
         let mut ordered = false;
+        let mut recalls = Vec::new();
         while let Some(output) = self.phone.poll_output() {
             match output {
                 Output::Sip(output) => self.network.perform(output),
@@ -494,6 +496,7 @@ impl Control {
                 }
                 Output::Keep(write) => self.later.push(write),
                 Output::Ask(question) => self.ask(*question),
+                Output::Recall(recall) => recalls.push(recall),
                 Output::Stopped => self.stopped = true,
             }
         }
@@ -508,6 +511,9 @@ impl Control {
             self.store.keep(write);
         }
         self.store.flush();
+        for recall in recalls {
+            self.store.recall(recall);
+        }
     }
 
     /// Has somebody ask who calls; what can't be asked is answered at once.

@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::clock;
 use crate::config::Journal;
 use crate::events::CloudEvent;
 use crate::events::archive::{Archive, Job, Standing};
 use crate::events::cloud_event::Digits;
-use crate::events::store::{Backlog, Blame, Store, StoreError, Write};
+use crate::events::store::{Backlog, Blame, Entry, Recall, Store, StoreError, Write};
 use crate::events::tail::Tail;
 use crate::phone::Remembered;
 
@@ -53,6 +54,13 @@ pub enum Notice {
         what: String,
         /// What to do.
         cure: String,
+    },
+    /// The last calls of a number, the newest first, each with its legs.
+    Recalled {
+        /// The question.
+        id: Uuid,
+        /// The calls.
+        calls: Vec<Vec<Entry>>,
     },
 }
 
@@ -114,6 +122,12 @@ impl StoreThread {
     pub fn keep(&mut self, write: Write) {
         told_lost(self.held.push(write));
         self.flush();
+    }
+
+    /// Asks for the last calls of a number; [`Notice::Recalled`] brings them. There may be no answer.
+    pub fn recall(&mut self, recall: Box<Recall>) {
+        self.flush();
+        let _ = self.jobs.try_send(Box::new(Job::Recall(recall)));
     }
 
     /// Whether something found no room yet.
@@ -287,6 +301,11 @@ impl Keeper {
             }
             Job::Journal { query, reply } => drop(reply.send(self.with(|store| store.journal(&query)))),
             Job::Call { call, reply } => drop(reply.send(self.with(|store| store.call(&call)))),
+            // Without an answer the phone goes on soon.
+            Job::Recall(recall) => match self.with(|store| store.recall(&recall)) {
+                Ok(calls) => (self.notices)(Notice::Recalled { id: recall.id, calls }),
+                Err(error) => tracing::warn!("the journal does not say whom a number belongs to: {error}"),
+            },
             Job::Erase { whose, now_utc_us, reply } => {
                 let erased = self.with(|store| store.erase(&whose, now_utc_us));
                 self.forget_tail();

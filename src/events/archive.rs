@@ -10,7 +10,7 @@ use std::sync::mpsc::SyncSender;
 use tokio::sync::{oneshot, watch};
 
 use super::cloud_event::CloudEvent;
-use super::store::{Entry, Erase, Erased, JournalPage, Query, Store, StoreError, Write};
+use super::store::{Entry, Erase, Erased, JournalPage, Query, Recall, Store, StoreError, Write};
 use super::tail::Tail;
 use super::upstream::state::State;
 use super::upstream::subscription::Subscription;
@@ -54,6 +54,8 @@ pub enum Job {
         /// Where they go.
         reply: Reply<Vec<Entry>>,
     },
+    /// The last calls of a number.
+    Recall(Box<Recall>),
     /// Erase somebody's data.
     Erase {
         /// Whose.

@@ -53,6 +53,8 @@ pub enum Origin {
     Ami,
     /// A command of an upstream, over the connection that events are told over.
     Upstream,
+    /// This device itself: an extension gets a caller back who belongs to it.
+    Sticky,
 }
 
 /// Which end of the leg did something.

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
+use uuid::Uuid;
+
 use super::auto_answer::Automatic;
 use super::diagnosis::Talk;
 use super::media_plan::DigitsBy;
@@ -13,7 +15,7 @@ use super::snapshot::CallView;
 use super::transfer::Asked;
 use crate::events::cloud_event::rfc3339;
 use crate::events::store::Entry;
-use crate::events::{CallResult, Cause, Leg, Quality, Way};
+use crate::events::{CallResult, Cause, Leg, Number, Quality, Way};
 use crate::media::{LegId, Plan, PortId, RecordingId, Report, Room};
 use crate::nat::candidate::{Candidate, Kind};
 use crate::nat::gathering::Found;
@@ -37,9 +39,11 @@ pub(super) enum Phase {
         /// When the local ring-back begins; `None` once the far end is heard.
         tone_at: Option<u64>,
     },
-    /// The handset is still silent: somebody is asked who calls.
-    Asking {
-        /// When it rings, whatever the answer.
+    /// The handset is still silent.
+    Waiting {
+        /// What for.
+        what: Awaited,
+        /// When it rings, whatever is known then.
         until: u64,
         /// As below.
         automatic: Option<Automatic>,
@@ -69,6 +73,17 @@ pub(super) enum Phase {
         /// When it had been answered.
         answered: Option<Now>,
     },
+}
+
+/// What a call waits for before the handset rings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Awaited {
+    /// Another system says who calls.
+    Name,
+    /// The journal says whom the caller belongs to; the question.
+    Journal(Uuid),
+    /// It rings at the extension that the caller belongs to.
+    Extension,
 }
 
 /// What an offer of ours is for.
@@ -180,6 +195,10 @@ pub(super) struct Call {
     pub transfer: Option<Asked>,
     /// The bridge that it is joined in with another leg, or will be: the person at the device has no part in it then.
     pub bridge: Option<u32>,
+    /// What is shown at the far end of who calls, instead of the line's name.
+    pub shown_as: Option<String>,
+    /// To whom the far end was given.
+    pub given_to: Option<Number>,
     /// The far end has us call somebody else, who is listened to instead.
     pub sent_on: bool,
     /// The far end of another leg that this one was begun for.
@@ -216,7 +235,7 @@ impl Call {
 
     /// Whether it waits here for an answer.
     pub fn is_ringing_here(&self) -> bool {
-        self.is_heard_ringing() || self.is_asked_about()
+        self.is_heard_ringing() || self.waits_for().is_some()
     }
 
     /// Whether the handset rings for it.
@@ -224,9 +243,19 @@ impl Call {
         matches!(self.phase, Phase::Ringing { .. })
     }
 
-    /// Whether the handset waits until it is known who calls.
-    pub fn is_asked_about(&self) -> bool {
-        matches!(self.phase, Phase::Asking { .. })
+    /// What the handset waits for, if it does.
+    pub fn waits_for(&self) -> Option<Awaited> {
+        match self.phase {
+            Phase::Waiting { what, .. } => Some(what),
+            _ => None,
+        }
+    }
+
+    /// The handset stays silent until something is known, or until a time.
+    pub fn wait_for(&mut self, what: Awaited, until: u64) {
+        if let Phase::Waiting { automatic, .. } | Phase::Ringing { automatic } = self.phase {
+            self.phase = Phase::Waiting { what, until, automatic };
+        }
     }
 
     /// Whether the far end is heard by somebody: in an early call, and in an active one that is not held and
@@ -235,7 +264,7 @@ impl Call {
         match self.phase {
             Phase::Active { .. } => !self.held && !self.sent_on,
             Phase::Dialing | Phase::Proceeding { .. } => true,
-            Phase::Asking { .. } | Phase::Ringing { .. } | Phase::Ending { .. } => false,
+            Phase::Waiting { .. } | Phase::Ringing { .. } | Phase::Ending { .. } => false,
         }
     }
 
@@ -289,7 +318,7 @@ impl Call {
         match &self.phase {
             Phase::Dialing => None,
             Phase::Proceeding { tone_at } => *tone_at,
-            Phase::Asking { until, .. } => Some(*until),
+            Phase::Waiting { until, .. } => Some(*until),
             Phase::Ringing { automatic } => {
                 earliest(automatic.as_ref().map(Automatic::due), Some(self.rings_until()))
             }
@@ -314,7 +343,9 @@ impl Call {
     /// What the journal knows of the call from its beginning.
     pub fn entry(&self) -> Entry {
         let answered_utc_us = self.answered().map(|since| since.utc_us);
-        Entry { answered_utc_us, ..Entry::begun(&self.id, self.facts.clone(), self.began.utc_us) }
+        let transferred_to = self.given_to.clone();
+        let begun = Entry::begun(&self.id, self.facts.clone(), self.began.utc_us);
+        Entry { answered_utc_us, transferred_to, ..begun }
     }
 
     pub fn quality(&self) -> Option<Quality> {
@@ -390,7 +421,7 @@ impl Call {
         match &self.phase {
             Phase::Dialing => "dialing",
             Phase::Proceeding { .. } if self.path.plan.is_some() => "early",
-            Phase::Proceeding { .. } | Phase::Asking { .. } | Phase::Ringing { .. } => "ringing",
+            Phase::Proceeding { .. } | Phase::Waiting { .. } | Phase::Ringing { .. } => "ringing",
             Phase::Active { .. } if self.held => "held",
             Phase::Active { .. } => "active",
             Phase::Ending { .. } => "ending",
@@ -539,6 +570,8 @@ impl Call {
             recorded: None,
             recorded_by_wish: None,
             transfer: None,
+            shown_as: None,
+            given_to: None,
             sent_on: false,
             errand: None,
             must_end_at: None,

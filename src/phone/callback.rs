@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use super::call::{Call, Phase};
+use super::call::Phase;
 use super::command::{self, Blame, Outcome, Refusal, Reply};
 use super::line::address;
 use super::outgoing::{Meant, Place};
@@ -19,7 +19,7 @@ use super::{Output, Phone};
 use crate::audio::tones::Tone;
 use crate::config::NumberPlan;
 use crate::events::{CallResult, Cause, Direction, Event, Kind, Leg, Number, Origin, Party};
-use crate::media::{Command, Dtmf, Sounder};
+use crate::media::{Command, Sounder};
 use crate::now::{Now, earliest};
 use crate::sip::reason::Reason;
 use crate::sip::uri::Uri;
@@ -30,8 +30,6 @@ const FIRST_RINGS: Duration = Duration::from_secs(30);
 const FIRST_RINGS_MOST: Duration = Duration::from_secs(180);
 /// How long the second one may ring: the first one listens.
 const SECOND_RINGS: Duration = Duration::from_secs(60);
-/// A digit is passed on with the length it had, within these milliseconds.
-const DIGIT_MS: (u32, u32) = (80, 2000);
 /// The key of `[limits]` that two numbers outside of the PBX need.
 const OUTSIDE: &str = "limits.external_to_external";
 
@@ -276,7 +274,7 @@ impl Phone {
             Stage::First { .. } => self.ring_second(now, at),
             Stage::Second { .. } if leg == self.callbacks[at].second_leg() => self.join(now, at),
             // Another one in the place of either.
-            Stage::Joined => self.tell_joined(now, at),
+            Stage::Joined => self.tell_both_joined(now, at),
             _ => {}
         }
     }
@@ -312,19 +310,15 @@ impl Phone {
     fn join(&mut self, now: Now, at: usize) {
         let callback = &mut self.callbacks[at];
         (callback.stage, callback.joined) = (Stage::Joined, Some(now));
-        self.tell_joined(now, at);
+        self.tell_both_joined(now, at);
         self.tell_result(now, at, CallResult::Answered, Cause::default());
     }
 
-    fn tell_joined(&mut self, now: Now, at: usize) {
+    fn tell_both_joined(&mut self, now: Now, at: usize) {
         let callback = &self.callbacks[at];
-        let (call, bridged) = (callback.call.clone(), callback.bridge.is_some());
-        let legs = callback.legs.clone();
-        for (own, other) in [(0, 1), (1, 0)] {
-            if let Some(index) = self.leg(&legs[own]).filter(|_| bridged) {
-                let leg = self.calls[index].facts.clone();
-                self.tell(now, Event::of_call(&call, Kind::CallBridged { leg, with: legs[other].clone() }));
-            }
+        if callback.bridge.is_some() {
+            let (call, legs) = (callback.call.clone(), callback.legs.clone());
+            self.tell_bridged(now, &call, &legs);
         }
     }
 
@@ -365,12 +359,6 @@ impl Phone {
                 self.end_leg(now, &other, "the other one has left");
             }
             Stage::Released { .. } | Stage::Over => {}
-        }
-    }
-
-    fn end_leg(&mut self, now: Now, leg: &str, why: &str) {
-        if let Some(index) = self.leg(leg) {
-            self.end_call(now, index, Some(Cause::local(why)));
         }
     }
 
@@ -466,22 +454,6 @@ impl Phone {
         }
     }
 
-    /// A digit of one far end, for the other one.
-    pub(super) fn pass_on_digit(&mut self, now: Now, index: usize, digit: char, duration_ms: u32) {
-        let (bridge, leg) = (self.calls[index].bridge, &self.calls[index].facts.leg_id);
-        let other = |call: &Call| call.bridge == bridge && call.facts.leg_id != *leg && call.is_active();
-        let Some(other) = self.calls.iter().position(other).filter(|_| bridge.is_some()) else { return };
-        if self.sends_digits_by_info(other) {
-            self.calls[other].info_digits.push_back(digit);
-            self.send_info_digits(now, other);
-            return;
-        }
-        let on_ms = duration_ms.clamp(DIGIT_MS.0, DIGIT_MS.1) as u16;
-        let dtmf = Dtmf { on_ms, ..Dtmf::new(digit) };
-        let leg = self.calls[other].path.leg;
-        self.outputs.push_back(Output::Media(Command::Dtmf { leg, dtmf }));
-    }
-
     /// The end of a whole call whose last leg has ended, if it was a callback.
     pub(super) fn close_callback(&mut self, now: Now, call: &str, legs: u32) -> Option<Kind> {
         let at = self.callback_of(call)?;
@@ -490,10 +462,6 @@ impl Phone {
 
     fn callback_of(&self, call: &str) -> Option<usize> {
         self.callbacks.iter().position(|callback| callback.call == call)
-    }
-
-    fn leg(&self, leg: &str) -> Option<usize> {
-        self.calls.iter().position(|call| call.facts.leg_id == leg && !call.is_over())
     }
 }
 

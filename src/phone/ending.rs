@@ -74,7 +74,10 @@ impl Phone {
                 Phase::Dialing => {}
                 // The tone itself is found to be due by `tones`.
                 Phase::Proceeding { tone_at } => *tone_at = None,
-                Phase::Asking { .. } => self.begin_ringing(now, index),
+                Phase::Waiting { what, .. } => {
+                    let what = *what;
+                    self.waited_for(now, index, what);
+                }
                 Phase::Ringing { automatic: Some(due) } if due.due() <= now.mono_us => {
                     self.go_on_by_itself(now, index);
                 }
@@ -122,7 +125,7 @@ impl Phone {
         if busy_tone {
             self.tones.failed(now, result);
         }
-        self.callback_leg_ended(now, index);
+        self.bridge_leg_ended(now, index);
         if open {
             self.outputs.push_back(Output::Media(Command::Close { leg }));
         } else {
@@ -186,6 +189,7 @@ impl Phone {
         }
         let Some((legs, whole)) = self.take_whole(&call.id) else { return };
         let closed = self.close_callback(now, &call.id, legs).unwrap_or(whole);
+        self.forget_sticky(&call.id);
         self.tell(now, Event::of_call(&call.id, closed));
     }
 

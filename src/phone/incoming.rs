@@ -2,7 +2,7 @@
 
 use super::Phone;
 use super::auto_answer::Automatic;
-use super::call::{Call, Path, Phase};
+use super::call::{Awaited, Call, Path, Phase};
 use super::command::{Blame, Outcome, Refusal, Reply};
 use super::lookup::Known;
 use super::media_plan::capability;
@@ -93,9 +93,22 @@ impl Phone {
         self.ring_or_ask(now, self.calls.len() - 1, known);
     }
 
+    /// A call has waited long enough.
+    pub(super) fn waited_for(&mut self, now: Now, index: usize, what: Awaited) {
+        match what {
+            Awaited::Name => self.ring_or_recall(now, index),
+            Awaited::Journal(_) => self.begin_ringing(now, index),
+            Awaited::Extension => {
+                let call = self.calls[index].id.clone();
+                self.stop_trying(now, &call, CallResult::NoAnswer, "nobody answered in time");
+                self.begin_ringing(now, index);
+            }
+        }
+    }
+
     /// The handset rings, or somebody has it answered at once.
     pub(super) fn begin_ringing(&mut self, now: Now, index: usize) {
-        if let Phase::Asking { automatic, .. } = self.calls[index].phase {
+        if let Phase::Waiting { automatic, .. } = self.calls[index].phase {
             self.calls[index].phase = Phase::Ringing { automatic };
         }
         let due = |it: &Automatic| it.due() <= now.mono_us;
@@ -106,11 +119,15 @@ impl Phone {
                 return;
             }
         }
-        self.ring(now, index);
+        self.tell_caller_it_rings(now, index);
     }
 
-    fn ring(&mut self, now: Now, index: usize) {
-        let call = &self.calls[index];
+    /// The caller hears that it rings, here or elsewhere.
+    pub(super) fn tell_caller_it_rings(&mut self, now: Now, index: usize) {
+        let call = &mut self.calls[index];
+        if std::mem::replace(&mut call.told_ringing, true) {
+            return;
+        }
         let (sip, id, leg) = (call.sip, call.id.clone(), call.facts.clone());
         let _ = self.agent.ring(now, sip, 180, None);
         self.tell(now, Event::of_call(id, Kind::CallRinging { leg }));
@@ -223,10 +240,12 @@ impl Phone {
 
     pub(super) fn answer(&mut self, now: Now, id: Option<&str>) -> Outcome {
         let index = self.find(id, "ringing", Call::is_ringing_here)?;
-        if self.calls[index].is_asked_about() {
-            // Somebody is quicker than the answer.
+        if self.calls[index].waits_for().is_some() {
+            // Somebody is quicker than the answer, or than the extension.
             self.calls[index].phase = Phase::Ringing { automatic: None };
-            self.ring(now, index);
+            self.tell_caller_it_rings(now, index);
+            let call = self.calls[index].id.clone();
+            self.stop_trying(now, &call, CallResult::AnsweredElsewhere, "the call was answered here");
         }
         self.quiet_others(now);
         self.take(now, index)?;

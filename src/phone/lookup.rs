@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::call::Phase;
+use super::call::Awaited;
 use super::dial_string::digits;
 use super::limits::{Called, permits};
 use super::{Output, Phone};
-use crate::config::{self, NumberPlan};
+use crate::config::{self, NumberPlan, NumberRule};
 use crate::events::cloud_event::identity;
 use crate::events::lookup::{Answer, Failure, Question};
 use crate::events::store::Write;
@@ -129,19 +129,19 @@ impl Phone {
         let (wait, until) = (settings.wait, now.deadline(settings.timeout));
         match known {
             Known::Ask(key) => {
-                if let (true, Phase::Ringing { automatic }) = (wait, &self.calls[index].phase) {
-                    self.calls[index].phase = Phase::Asking { until, automatic: *automatic };
+                if wait {
+                    self.calls[index].wait_for(Awaited::Name, until);
                 }
                 self.ask(now, index, key);
                 if !wait {
-                    self.begin_ringing(now, index);
+                    self.ring_or_recall(now, index);
                 }
             }
             Known::Answered(answer) if wait => {
                 let pin = self.checked_pin(now, index, &answer);
                 self.ring_or_send_on(now, index, pin);
             }
-            Known::Answered(_) | Known::NotAsked => self.begin_ringing(now, index),
+            Known::Answered(_) | Known::NotAsked => self.ring_or_recall(now, index),
         }
     }
 
@@ -174,7 +174,7 @@ impl Phone {
         let Some(index) = index else { return self.handle_part(now, "lookup", None) };
         self.name_caller(now, index, &answer);
         // A later answer sends nothing on: people may talk already.
-        if !self.calls[index].is_asked_about() {
+        if self.calls[index].waits_for() != Some(Awaited::Name) {
             return self.handle_part(now, "lookup", None);
         }
         let pin = self.checked_pin(now, index, &answer);
@@ -182,8 +182,8 @@ impl Phone {
     }
 
     fn go_on_unnamed(&mut self, now: Now, index: Option<usize>) {
-        if let Some(index) = index.filter(|index| self.calls[*index].is_asked_about()) {
-            self.begin_ringing(now, index);
+        if let Some(index) = index.filter(|index| self.calls[*index].waits_for() == Some(Awaited::Name)) {
+            self.ring_or_recall(now, index);
         }
     }
 
@@ -201,7 +201,7 @@ impl Phone {
     fn ring_or_send_on(&mut self, now: Now, index: usize, pin: Option<String>) {
         match pin {
             Some(pin) => self.send_on(now, index, &pin),
-            None => self.begin_ringing(now, index),
+            None => self.ring_or_recall(now, index),
         }
     }
 
@@ -209,40 +209,47 @@ impl Phone {
     /// that the system works.
     fn checked_pin(&mut self, now: Now, index: usize, answer: &Answer) -> Option<String> {
         let leg = &self.calls[index].facts;
-        let (pin, trouble) = match answer.pin.as_ref().map(|pin| (pin, self.may_have_it(leg, pin))) {
+        let pins = &self.config.lookup.pins;
+        let (pin, trouble) = match answer.pin.as_ref().map(|pin| (pin, self.may_get_call(leg, pin, pins))) {
             None => (None, None),
             Some((pin, Ok(may))) => (may.then(|| pin.clone()), None),
-            Some((_, Err(Failure { what, cure }))) => (None, Some((what, cure))),
+            Some((_, Err(what))) => {
+                (None, Some((format!("an answer sends a call on to {what}"), CURE.to_owned())))
+            }
         };
         self.handle_part(now, "lookup", trouble);
         pin
     }
 
-    /// Whether a number may get the call; false where it would come back here.
-    fn may_have_it(&self, leg: &Leg, pin: &str) -> Result<bool, Failure> {
-        let refused = |what: &str| Err(Failure::new(format!("an answer sends a call on to {what}"), CURE));
-        let is_number = !pin.is_empty() && pin.bytes().all(|byte| byte.is_ascii_digit());
+    /// Whether an extension may get a call that comes in; false where it would come back here, and an error that names the
+    /// number where it is none of those that may. `rules` are the numbers that the configuration names for it.
+    pub(super) fn may_get_call(
+        &self,
+        leg: &Leg,
+        extension: &str,
+        rules: &[NumberRule],
+    ) -> Result<bool, &'static str> {
+        let is_number = !extension.is_empty() && extension.bytes().all(|byte| byte.is_ascii_digit());
         let Some(line) = self.config.line(&leg.line) else { return Ok(false) };
         let plan = self.config.number_plan_of(line);
-        if !is_number || NumberPlan::is_outside(pin) || plan.e164(pin).is_some() {
-            return refused("what is no number inside of the PBX");
+        if !is_number || NumberPlan::is_outside(extension) || plan.e164(extension).is_some() {
+            return Err("what is no number inside of the PBX");
         }
-        if self.config.emergency.number(pin).is_some() {
-            return refused("an emergency number");
+        if self.config.emergency.number(extension).is_some() {
+            return Err("an emergency number");
         }
-        let pins = &self.config.lookup.pins;
-        if !pins.is_empty() && !pins.iter().any(|rule| rule.matches(pin, &plan)) {
-            return refused("a number that is not among pins");
+        if !rules.is_empty() && !rules.iter().any(|rule| rule.matches(extension, &plan)) {
+            return Err("a number that is not among pins");
         }
-        let called =
-            Called { numbers: vec![pin.to_owned()], sent: Some((pin.to_owned(), line.name.clone())) };
+        let sent = Some((extension.to_owned(), line.name.clone()));
+        let called = Called { numbers: vec![extension.to_owned()], sent };
         if permits(&self.config, &called).is_err() {
-            return refused("a number that [limits] forbids");
+            return Err("a number that [limits] forbids");
         }
         // Two that send each other's calls on would do so without end.
         let by = leg.diverted.as_ref().map(|diverted| diverted.by.number.as_ref());
         let from_inside = by.is_some_and(|by| by.is_none_or(|by| !NumberPlan::is_outside(&by.dialled)));
-        Ok(pin != line.user && !from_inside)
+        Ok(extension != line.user && !from_inside)
     }
 
     /// The caller is told to call somebody else instead (RFC 3261 §21.3.3).
@@ -253,6 +260,7 @@ impl Phone {
         let cause =
             Cause { status: Some(302), ..Cause::local("sent on to the extension that the look-up named") };
         call.verdict = Some((CallResult::AnsweredElsewhere, cause));
+        call.given_to = Some(Number::new(pin));
         let (sip, id, leg) = (call.sip, call.id.clone(), call.facts.clone());
         let target = Party { number: Some(Number::new(pin)), name: None, uri: Some(uri.clone()) };
         let transfer = Transfer { way: TransferWay::Blind, target, with: None };

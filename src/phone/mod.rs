@@ -13,7 +13,7 @@
 //! * `agent` whether somebody is there for the calls of a line;
 //! * `party` who calls whom, as the PBX tells it, and `lookup` as another system does;
 //! * `transfer` giving calls away, `referred` being given away, `replaced` somebody else in the place of the far end, `whole` what several legs come to;
-//! * `callback` two that are rung one after the other and joined in a bridge;
+//! * `callback` two that are rung one after the other and joined in a `bridge`; `sticky` callers who get their extension back;
 //! * `tones` what the person at the device hears besides the calls;
 //! * [`routing`] what becomes of a dialled number; `limits` the one guard that every call passes;
 //! * [`inspection`] the look at lines and their servers before there is a phone, [`diagnosis`] what stands between both;
@@ -21,6 +21,7 @@
 
 mod agent;
 mod auto_answer;
+mod bridge;
 mod call;
 mod callback;
 pub mod command;
@@ -50,6 +51,7 @@ pub mod routing;
 mod rtcp_path;
 mod session;
 pub mod snapshot;
+mod sticky;
 mod tones;
 pub mod trace;
 mod transfer;
@@ -76,7 +78,7 @@ use crate::chance::Chance;
 use crate::config::{self, Config};
 use crate::events::cloud_event::rfc3339;
 use crate::events::lookup::{Answer, Failure, Question};
-use crate::events::store::Write;
+use crate::events::store::{Entry, Recall, Write};
 use crate::events::{Cause, Event, Kind, Origin, Recorder};
 use crate::media::{self, PortId};
 use crate::now::{Now, earliest};
@@ -149,6 +151,13 @@ pub enum Input<'a> {
         /// What the system says, or why it says nothing.
         answer: Result<Answer, Failure>,
     },
+    /// What the journal knows of a number.
+    Recalled {
+        /// The question.
+        id: Uuid,
+        /// The last calls, the newest first, each with its legs.
+        calls: Vec<Vec<Entry>>,
+    },
     /// Somebody was refused at the API.
     Intruder {
         /// `api` or `socket`.
@@ -181,6 +190,8 @@ pub enum Output {
     Keep(Write),
     /// Ask the system of `[lookup]`, and say with [`Input::Answered`] what came of it.
     Ask(Box<Question>),
+    /// Ask the journal about a number, and say with [`Input::Recalled`] what it knows. There may be no answer.
+    Recall(Box<Recall>),
     /// The recording with this number goes to a file of this name.
     Recording {
         /// As the engine numbers it.
@@ -203,6 +214,7 @@ pub struct Phone {
     lines: Vec<Line>,
     calls: Vec<Call>,
     callbacks: Vec<callback::Callback>,
+    stickies: Vec<sticky::Sticky>,
     /// Legs that have ended of calls that have others.
     ended_legs: Vec<whole::EndedLeg>,
     ports: VecDeque<(PortId, u16)>,
@@ -261,6 +273,7 @@ impl Phone {
             lines: Vec::new(),
             calls: Vec::new(),
             callbacks: Vec::new(),
+            stickies: Vec::new(),
             ended_legs: Vec::new(),
             ports: VecDeque::new(),
             guard: Guard::new(&remembered.usage),
@@ -335,6 +348,7 @@ impl Phone {
                 self.tell(now, Event::new(kind));
             }
             Input::Answered { id, answer } => self.looked_up(now, id, answer),
+            Input::Recalled { id, calls } => self.journal_says(now, id, &calls),
             Input::Tell(kind) => self.tell(now, Event::new(*kind)),
             Input::NetworkChanged { addresses } => {
                 let told = addresses.iter().map(ToString::to_string).collect();

@@ -33,6 +33,8 @@ pub(super) struct Meant {
     pub called: Called,
     /// More fields of the INVITE.
     pub fields: Vec<(String, String)>,
+    /// What is shown there of who calls, instead of the line's name.
+    pub shown_as: Option<String>,
 }
 
 /// The place of a leg in a call that has several.
@@ -65,7 +67,7 @@ impl Phone {
         place: Option<Place>,
         origin: Origin,
     ) -> Result<usize, Refusal> {
-        let Meant { line: name, account, target, called, fields } = meant;
+        let Meant { line: name, account, target, called, fields, shown_as } = meant;
         let address = self.agent.local_address(account).ok_or_else(|| {
             Refusal::new(
                 Blame::Environment,
@@ -93,7 +95,8 @@ impl Phone {
             let server = self.agent.server(account).map(|(_, server)| server.ip());
             describe(&mut capability, &line.config, found, &RtcpPath::default(), server);
         }
-        let options = InviteOptions { fields: fields.clone(), ..options(&line.config) };
+        let (more, display_name) = (fields.clone(), shown_as.clone());
+        let options = InviteOptions { fields: more, display_name, ..options(&line.config) };
         let mut negotiation = Negotiation::new(capability, self.chance.next_u64());
         let offer = negotiation.offer(&mut self.chance);
         let sip =
@@ -123,7 +126,7 @@ impl Phone {
         }
         call.facts.sip_call_id = self.agent.sip_call_id(sip).map(str::to_owned);
         call.by = Some(account);
-        call.fields = fields;
+        (call.fields, call.shown_as) = (fields, shown_as);
         call.emergency = matches!(verdict, Verdict::Emergency { .. });
         let (id, facts) = (call.id.clone(), call.facts.clone());
         self.keep(Write::Call(Box::new(call.entry())));
@@ -184,6 +187,7 @@ impl Phone {
             target: target.unwrap_or(dialled),
             called,
             fields: Vec::new(),
+            shown_as: None,
         })
     }
 
@@ -301,6 +305,7 @@ impl Phone {
         let mut negotiation = Negotiation::new(capability, self.chance.next_u64());
         options.offer = Some(negotiation.offer(&mut self.chance));
         options.fields.clone_from(&call.fields);
+        options.display_name.clone_from(&call.shown_as);
         let Ok(sip) = self.agent.invite(now, by, target, options) else { return false };
         let sip_call_id = self.agent.sip_call_id(sip).map(str::to_owned);
         let call = &mut self.calls[index];

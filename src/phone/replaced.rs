@@ -81,13 +81,13 @@ impl Phone {
         self.begin_incoming(new, shares_port);
         let index = self.calls.len() - 1;
         self.tell(now, Event::of_call(&id, Kind::CallNew { leg: leg.clone(), origin: Origin::Network }));
-        self.callback_leg_replaced(&id, &old_leg, &leg.leg_id);
+        self.bridge_leg_replaced(&id, &old_leg, &leg.leg_id);
         if !bridged {
             self.quiet_others(now);
         }
         if self.take(now, index).is_err() {
             // Whoever came has just given up: the old leg is what it was.
-            self.callback_leg_replaced(&id, &leg.leg_id, &old_leg);
+            self.bridge_leg_replaced(&id, &leg.leg_id, &old_leg);
             let errand = self.calls[index].errand.take();
             (self.calls[old].sent_on, self.calls[old].errand) = (sent_on, errand);
             return;

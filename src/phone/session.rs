@@ -155,7 +155,7 @@ impl Phone {
         }
         self.tell_address(now, index);
         self.tell_late(now, index);
-        self.callback_answered(now, index);
+        self.bridge_leg_answered(now, index);
         self.errand_answered(now, index);
     }
 

@@ -144,13 +144,16 @@ impl Phone {
             }
             None => {
                 let id = &self.calls[index].id;
-                let mut transfers = self.calls.iter().filter_map(|call| call.transfer.as_ref());
+                let mut transfers =
+                    self.calls.iter().filter_map(|call| Some((call, call.transfer.as_ref()?)));
                 let taken = transfers
-                    .find(|transfer| transfer.accepted && transfer.what.with.as_ref() == Some(id))
-                    .is_some_and(|_| by_far_end);
-                if taken {
+                    .find(|(_, transfer)| transfer.accepted && transfer.what.with.as_ref() == Some(id))
+                    .filter(|_| by_far_end);
+                if let Some((other, _)) = taken {
+                    let theirs = other.facts.remote().number.clone();
                     let cause = Cause::local("joined with another call");
                     self.calls[index].verdict.get_or_insert((CallResult::Answered, cause));
+                    self.calls[index].given_to = theirs;
                 }
             }
         }
@@ -163,6 +166,8 @@ impl Phone {
         let (id, leg) = (call.id.clone(), call.facts.clone());
         let cause = Cause::local(format!("transferred to {}", transfer.number()));
         let with = transfer.what.with.clone();
+        call.given_to.clone_from(&transfer.what.target.number);
+        let theirs = leg.remote().number.clone();
         self.tell(
             now,
             Event::of_call(
@@ -178,6 +183,7 @@ impl Phone {
         self.end_call(now, index, Some(cause));
         let other = |call: &super::call::Call| Some(&call.id) == with.as_ref() && !call.is_over();
         if let Some(other) = self.calls.iter().position(other) {
+            self.calls[other].given_to = theirs;
             self.end_call(now, other, Some(Cause::local("joined with another call")));
         }
     }

@@ -33,7 +33,11 @@ impl Phone {
 
 /// The whole is what its first leg began as; it was answered if any of them was, and talked in while any was answered.
 fn closed(parts: &mut [EndedLeg]) -> Option<Kind> {
-    parts.sort_by_key(|part| part.began_us);
+    // Two may begin at one moment; they are numbered from 1.
+    parts.sort_by(|one, other| {
+        let place = |part: &EndedLeg| (part.began_us, part.leg.leg_id.len());
+        place(one).cmp(&place(other)).then_with(|| one.leg.leg_id.cmp(&other.leg.leg_id))
+    });
     let ended_us = parts.iter().map(|part| part.ended_us).max()?;
     let first = parts.first()?;
     let answered = parts.iter().find(|part| part.answered_us.is_some());
@@ -85,6 +89,25 @@ mod tests {
     fn part(times: (u64, Option<u64>, u64), result: CallResult) -> EndedLeg {
         let (began_us, answered_us, ended_us) = times;
         EndedLeg { call: "c".into(), leg: leg(), result, began_us, answered_us, ended_us }
+    }
+
+    #[test]
+    fn the_first_of_legs_that_began_together_is_what_the_whole_began_as() {
+        let numbered = |number: u8| {
+            let leg =
+                Leg { leg_id: format!("c-{number}"), caller: Party::numbered(number.to_string()), ..leg() };
+            EndedLeg { leg, ..part((0, None, 9), CallResult::Cancelled) }
+        };
+        for order in [[1, 2], [2, 1], [10, 2]] {
+            let mut parts = order.map(numbered);
+            let first = order.iter().min().map(u8::to_string);
+            match closed(&mut parts) {
+                Some(Kind::CallClosed { caller, .. }) => {
+                    assert_eq!(caller.number.map(|it| it.dialled), first)
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]

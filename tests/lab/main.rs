@@ -61,6 +61,7 @@ mod scripted;
 mod sealed;
 mod secrets;
 mod spoken;
+mod sticky;
 mod transfer;
 mod two_flows;
 mod upstreams;

@@ -6,11 +6,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::Connection;
 use tipring::chance::Chance;
 use tipring::config::Config;
 use tipring::device::netlink::{LOOK_EVERY, Sleep};
 use tipring::events::lookup::Question;
-use tipring::events::store::Write;
+use tipring::events::store::{Store, Write};
 use tipring::events::{Kind, Recorded};
 use tipring::media::{self, Command, Component, Engine, PortId, Terminal};
 use tipring::nat::relay::{StreamId, StreamInput, StreamOrder};
@@ -50,6 +51,8 @@ pub struct Handset {
     pub events: Vec<Recorded>,
     /// Everything else that was to be kept.
     pub kept: Vec<Write>,
+    /// The disk does not answer.
+    pub journal_is_stuck: bool,
     /// What other systems were asked, in order.
     pub questions: Vec<Question>,
     /// Tones that were begun (and ended: `None`), in order.
@@ -108,6 +111,7 @@ impl Handset {
             next_port: 1,
             events: Vec::new(),
             kept: Vec::new(),
+            journal_is_stuck: false,
             questions: Vec::new(),
             tones: Vec::new(),
             stopped: false,
@@ -353,9 +357,21 @@ impl Handset {
             Output::Keep(Write::Event(recorded)) => self.events.push(*recorded),
             Output::Keep(write) => self.kept.push(write),
             Output::Ask(question) => self.questions.push(*question),
+            Output::Recall(_) if self.journal_is_stuck => {}
+            Output::Recall(recall) => {
+                let calls = self.store().recall(&recall).expect("a journal");
+                self.phone.handle(self.own_time(now), Input::Recalled { id: recall.id, calls });
+            }
             Output::Recording { .. } => {}
             Output::Stopped => self.stopped = true,
         }
+    }
+
+    /// The store as it is on disk now.
+    fn store(&self) -> Store {
+        let mut store = Store::open(Connection::open_in_memory().expect("memory")).expect("a store");
+        store.commit(&self.kept).expect("what was kept");
+        store
     }
 
     /// The names of all events so far.

@@ -40,6 +40,7 @@ mod replaced;
 mod rtcp;
 mod rules;
 mod secrets;
+mod sticky;
 mod transfers;
 mod transports;
 mod two_flows;

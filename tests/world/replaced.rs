@@ -260,7 +260,17 @@ fn joined(first: &str, second: &str) -> (Script, Peer, Peer, u16) {
 
 #[test]
 fn the_other_one_in_a_bridge_talks_with_whoever_comes() {
-    let (mut script, bob, dora, port) = joined("103", "104");
+    somebody_comes_into_a_bridge(joined("103", "104"));
+}
+
+#[test]
+fn a_caller_who_was_given_back_talks_with_whoever_comes_for_the_extension() {
+    somebody_comes_into_a_bridge(given_back());
+}
+
+/// Somebody takes the place of the second one in a bridge: the first one's and the second one's sides, and the port where the
+/// phone hears the first one.
+fn somebody_comes_into_a_bridge((mut script, bob, dora, port): (Script, Peer, Peer, u16)) {
     let mut carol = takes_place(&mut script, &dora);
     is_hung_up(&mut script, &dora);
     let told: Vec<_> = script
@@ -295,6 +305,28 @@ fn the_other_one_in_a_bridge_talks_with_whoever_comes() {
     is_hung_up(&mut script, &bob);
     script.seconds(1);
     assert_eq!(ends(&script).1, [(3, CallResult::Answered)]);
+}
+
+/// A caller of outside whose call goes to the extension that called that number before.
+fn given_back() -> (Script, Peer, Peer, u16) {
+    let mut script = Script::new("max_calls = 4", "[sticky]\nwithin = \"30m\"\n");
+    crate::sticky::remember(&mut script.world, "12125550100", "104");
+    let mut bob = Peer::calling("<sip:12125550100@pbx.example>");
+    let invite = bob.request(Method::INVITE, a_law(MEDIA));
+    let number = invite.head.cseq.number;
+    script.hears(invite);
+    let forth = says(&mut script, Method::INVITE);
+    assert_eq!(forth.uri.to_string(), "sip:104@pbx.example");
+    assert_eq!(forth.head.from.display.as_deref(), Some("12125550100"));
+    replies(&mut script, 180);
+    let dora = Peer::answering(&forth, "dora");
+    script.hears(dora.response(&forth, 200, a_law(THIRD)));
+    says(&mut script, Method::ACK);
+    let ok = replies(&mut script, 200);
+    let port = port_in(&ok.body);
+    bob.takes(&ok);
+    script.hears(bob.numbered(Method::ACK, number, None));
+    (script, bob, dora, port)
 }
 
 #[test]

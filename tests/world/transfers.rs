@@ -1,6 +1,7 @@
 //! Calls that are given away (RFC 3515, 3891, 5589), towards a PBX that is played word by word.
 
-use tipring::events::{Kind, Side, Transfer, TransferWay};
+use tipring::events::store::Write;
+use tipring::events::{Kind, Number, Side, Transfer, TransferWay};
 use tipring::phone::command::{Command, Destination};
 use tipring::sip::message::{Message, Request};
 use tipring::sip::method::Method;
@@ -49,6 +50,17 @@ fn ended(script: &Script) -> String {
     }
 }
 
+/// Who was given to whom, as the journal says once it is over.
+fn given_to(script: &Script) -> Vec<(String, String)> {
+    let number = |number: &Option<Number>| number.as_ref().map(|it| it.dialled.clone());
+    let over = script.phone().kept.iter().filter_map(|write| match write {
+        Write::Call(entry) if entry.result.is_some() => Some(entry),
+        _ => None,
+    });
+    over.filter_map(|entry| Some((number(&entry.leg.remote().number)?, number(&entry.transferred_to)?)))
+        .collect()
+}
+
 #[test]
 fn a_call_is_given_away_and_ends_here_once_the_target_has_it() {
     let (mut script, mut peer, refer) = transferring();
@@ -82,6 +94,7 @@ fn a_call_is_given_away_and_ends_here_once_the_target_has_it() {
         ref others => panic!("{others:?}"),
     }
     assert_eq!(ended(&script), "transferred to 102");
+    assert_eq!(given_to(&script), [("2000".to_owned(), "102".to_owned())]);
     script.is_silent();
 }
 
@@ -235,6 +248,8 @@ fn the_far_end_of_one_call_gets_that_of_the_other() {
         })
         .collect();
     assert_eq!(causes, ["joined with another call", "transferred to 2001"]);
+    let each_other = [("2001", "2000"), ("2000", "2001")].map(|(one, to)| (one.to_owned(), to.to_owned()));
+    assert_eq!(given_to(&script), each_other);
 }
 
 #[test]

@@ -104,7 +104,7 @@ pub const ANSWER: Command = Command::Answer { call: None };
 pub const HANG_UP: Command = Command::HangUp { call: None };
 
 impl World {
-    /// A PBX whose users are 1001 to 1009, and nobody who uses it.
+    /// A PBX whose users are 1001 to 1009 and [`OUTSIDE`], and nobody who uses it.
     pub fn new(seed: u64) -> World {
         let mut chance = Chance::from_number(seed);
         let clock = Clock::new();
@@ -505,8 +505,13 @@ impl World {
 }
 
 /// A PBX whose users are 1001 to 1009.
+/// Somebody outside of the PBX, who calls through it as if by a trunk.
+pub const OUTSIDE: &str = "+74954451120";
+
 fn pbx(now: Now, chance: Chance) -> Pbx {
-    let users = (1001..=1009).map(|user| User::new(&user.to_string(), &format!("secret-{user}"))).collect();
+    let inside = (1001..=1009).map(|user| user.to_string());
+    let users = inside.chain([OUTSIDE.to_owned()]);
+    let users = users.map(|user| User::new(&user, &format!("secret-{user}"))).collect();
     let ports = (0..20).map(|index| 20_000 + 2 * index).collect();
     Pbx::new(now, Settings::new(SocketAddr::new(PBX, SIP), "pbx.example", users, ports), chance)
 }

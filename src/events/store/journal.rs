@@ -2,6 +2,7 @@
 
 use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{Store, StoreError, natural, whole};
 use crate::events::cause::{CallResult, Cause};
@@ -10,6 +11,8 @@ use crate::events::number::Number;
 
 /// Rows in one page at most.
 const LARGEST_PAGE: u32 = 1000;
+/// Legs of a number that are looked at for its last calls.
+const MOST_RECALLED: u32 = 16;
 
 /// One leg in the journal.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -51,6 +54,20 @@ pub struct Entry {
     /// Its recording.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub recording_id: Option<String>,
+    /// To whom this device gave the far end: transferred, or sent on before it was answered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub transferred_to: Option<Number>,
+}
+
+/// A question about a number: its last calls.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recall {
+    /// Names the question.
+    pub id: Uuid,
+    /// The number, which was the far end's.
+    pub number: Number,
+    /// Legs that began at this time or later count, in microseconds since 1970 UTC.
+    pub since_utc_us: i64,
 }
 
 impl Entry {
@@ -70,6 +87,7 @@ impl Entry {
             hold_us: 0,
             quality: None,
             recording_id: None,
+            transferred_to: None,
         }
     }
 
@@ -78,7 +96,8 @@ impl Entry {
         let leg = &self.leg;
         let others = leg.connected.iter().chain(leg.diverted.iter().map(|diverted| &diverted.by));
         let others = others.map(|party| &party.number);
-        [&leg.caller.number, &leg.called.number, &leg.did].into_iter().chain(others).flatten()
+        let named = [&leg.caller.number, &leg.called.number, &leg.did, &self.transferred_to];
+        named.into_iter().chain(others).flatten()
     }
 
     /// Whether a number took part, on either side and in any spelling.
@@ -201,6 +220,24 @@ impl Store {
             entries.push(entry);
         }
         Ok(JournalPage { entries, rows, next })
+    }
+
+    /// The last calls of a number, the newest first, each with its legs in the order in which they began.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read.
+    pub fn recall(&self, recall: &Recall) -> Result<Vec<Vec<Entry>>, StoreError> {
+        let number = recall.number.e164.clone().unwrap_or_else(|| recall.number.dialled.clone());
+        // Not by time: all legs of a number that calls a lot would be looked through for the few that are new enough.
+        let page = self.journal(&Query { number: Some(number), limit: MOST_RECALLED, ..Query::default() })?;
+        let mut calls: Vec<Vec<Entry>> = Vec::new();
+        for entry in page.entries.into_iter().filter(|it| it.started_utc_us >= recall.since_utc_us) {
+            if !calls.iter().flatten().any(|known| known.call_id == entry.call_id) {
+                calls.push(self.call(&entry.call_id)?);
+            }
+        }
+        Ok(calls)
     }
 
     /// The legs of one call in the order in which they began.

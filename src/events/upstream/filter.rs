@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::config::{self, Redaction};
+use crate::config::{self, Condition, Redaction};
 use crate::events::CloudEvent;
 use crate::events::catalogue::TYPES;
+use crate::events::leg::Direction;
 
 /// Digits of a number that are left at its end.
 const LEFT: usize = 3;
@@ -19,6 +20,7 @@ const PARTIES: [&str; 5] = ["caller", "called", "connected", "target", "by"];
 pub struct Filter {
     lines: Vec<String>,
     events: Vec<String>,
+    conditions: Vec<Condition>,
     numbers: bool,
     names: bool,
     digits: bool,
@@ -30,6 +32,7 @@ impl Filter {
         Filter {
             lines: settings.lines.clone(),
             events: settings.events.clone(),
+            conditions: settings.filter.clone(),
             numbers: settings.redact.contains(&Redaction::Numbers),
             names: settings.redact.contains(&Redaction::Names),
             digits: settings.digits,
@@ -45,7 +48,8 @@ impl Filter {
         if !wanted(&self.events, &event.kind) {
             return None;
         }
-        if self.lines.is_empty() && !self.numbers && !self.names && event.kind != "call.dtmf" {
+        let all_calls = self.lines.is_empty() && self.conditions.is_empty();
+        if all_calls && !self.numbers && !self.names && event.kind != "call.dtmf" {
             return Some(event);
         }
         // What can't be read can't be redacted either.
@@ -54,12 +58,27 @@ impl Filter {
         if line.is_some_and(|line| !self.lines.is_empty() && !self.lines.iter().any(|it| it == line)) {
             return None;
         }
+        if !self.conditions.is_empty() && !self.fulfils(&data) {
+            return None;
+        }
         if event.kind == "call.dtmf" && !self.digits {
             data.remove("digits");
         }
         self.redact(&mut data);
         event.data = Value::Object(data).to_string();
         Some(event)
+    }
+
+    /// Whether what an event says is of a leg, or a call, that fulfils the conditions; so does what is of none.
+    fn fulfils(&self, data: &Map<String, Value>) -> bool {
+        let incoming = match data.get("direction").and_then(Value::as_str) {
+            Some(direction) => direction == Direction::In.as_str(),
+            None => return true,
+        };
+        let far = data.get(if incoming { "caller" } else { "called" });
+        let spelling = |key: &str| far.and_then(|far| far.get(key)).and_then(Value::as_str);
+        let numbers: Vec<&str> = ["dialled", "e164"].into_iter().filter_map(spelling).collect();
+        self.conditions.iter().all(|condition| condition.holds(incoming, &numbers))
     }
 
     fn redact(&self, data: &mut Map<String, Value>) {

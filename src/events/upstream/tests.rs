@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::outcome::Outcome;
 use super::schedule::WINDOW;
 use super::*;
-use crate::config::{Redaction, Secret};
+use crate::config::{Config, Redaction, Secret};
 use crate::events::cloud_event::identity;
 use crate::now::earliest;
 
@@ -490,6 +490,28 @@ fn lines_types_numbers_and_names_are_filtered() {
     let office = of(&|it| it.lines = vec!["office".into()]);
     assert!(office.pass(whole.clone()).is_some() && office.pass(event("call.new", leg("home"))).is_none());
     assert!(office.pass(event("device.started", "{}".into())).is_some(), "it belongs to no line");
+
+    let told = |conditions: &[&str], data: &str| {
+        let text = format!(
+            "[[upstream]]\nname = \"a\"\nkind = \"slack\"\nurl = \"https://a.example/x\"\nfilter = {conditions:?}\n"
+        );
+        let settings = Config::parse(&text, "t.toml").expect("conditions").upstream.remove(0);
+        let filter = of(&|it| it.filter.clone_from(&settings.filter));
+        filter.pass(event("call.new", data.into())).is_some()
+    };
+    let incoming = leg("office").replace("{\"leg_id\"", "{\"direction\":\"in\",\"leg_id\"");
+    let outgoing = incoming.replace("\"in\"", "\"out\"");
+    for (conditions, of_incoming, of_outgoing) in [
+        (&["direction=in"][..], true, false),
+        (&["party=outside"], true, false),
+        (&["party=inside", "direction=out"], false, true),
+        (&["number=+7495*"], true, false),
+        (&["number!=+7495*", "number!=101"], false, false),
+    ] {
+        let both = (told(conditions, &incoming), told(conditions, &outgoing));
+        assert_eq!(both, (of_incoming, of_outgoing), "{conditions:?}");
+        assert!(told(conditions, "{}"), "it is about no call");
+    }
 
     let some = of(&|it| it.events = ["call.*", "!call.quality", "line.registered"].map(str::to_owned).into());
     for (kind, told) in [
