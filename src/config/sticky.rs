@@ -17,12 +17,12 @@ section! {
     /// called or talked to through this device is given back to that extension first; where nobody answers there, the call
     /// rings here as ever. The journal knows who it was, also after a restart.
     pub struct Sticky {
-        /// How long a caller belongs to the extension: a duration of 1m to 7d, usually "30m"; "today", by the clock of [device]
+        /// How long a caller belongs to the extension: a duration of 1m to 7d, usually "30m"; "today", by the clock of `[device]`
         /// timezone; or "off".
         within: Belongs = default "\"off\"";
         /// How long it rings there. Duration, 5s to 60s.
         ring_for: Duration = default "\"12s\"", if lasts(Duration::from_secs(5), Duration::from_secs(60));
-        /// The extensions that get callers back, as [limits] allow has numbers; empty: all.
+        /// The extensions that get callers back, as `[limits] allow` has numbers; empty: all.
         extensions: Vec<NumberRule> = default "[]";
         /// The lines whose callers are given back; empty: all.
         lines: Vec<String> = default "[]";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tipring::config::Config;
-use tipring::events::{Event, Kind};
+use tipring::events::{Direction, Event, Kind, Leg, Party};
 
 use crate::commands::{done, tipring};
 use crate::leg;
@@ -285,6 +285,28 @@ fn a_reload_leaves_what_did_not_change_and_moves_what_did() {
     ringing(&paper, "c3");
     until("it is told", || one.got().len() == 4);
     assert_eq!(one.taken(), [1, 2, 3]);
+}
+
+#[test]
+fn an_upstream_is_told_of_the_calls_that_fulfil_its_conditions() {
+    let (calls, all) = (Receiver::willing(), Receiver::willing());
+    let conditions = "filter = [\"direction=in\", \"party=outside\", \"number!=+7900*\"]";
+    let paper = open("conditions", &(calls.table("calls", conditions) + &all.table("all", "")));
+    let told = |call: &str, direction: Direction, number: &str| {
+        let leg = leg(call, number, "Anna");
+        let called = Party::numbered(number);
+        let leg = if direction == Direction::In { leg } else { Leg { direction, called, ..leg } };
+        paper.tell(Event::of_call(call, Kind::CallNew { leg, origin: tipring::events::Origin::Network }))
+    };
+    let wanted = told("c1", Direction::In, "+74954451120");
+    told("c2", Direction::Out, "+74954451120");
+    told("c3", Direction::In, "600");
+    told("c4", Direction::In, "+79001234567");
+    let also = told("c5", Direction::In, "8-495-445-11-20");
+    until("all are told", || all.taken().len() == 5);
+    until("those of the conditions are", || calls.taken().len() == 2);
+    assert_eq!(calls.taken(), [wanted, also]);
+    until("it is done with the rest", || view(&paper, "calls")["state"] == "idle");
 }
 
 #[test]

@@ -316,6 +316,28 @@ fn a_leg_is_one_row_from_its_beginning_to_its_end() {
 }
 
 #[test]
+fn the_last_calls_of_a_number_come_with_all_their_legs() {
+    let mut store = store();
+    let of_call =
+        |call: &str, entry: Entry| Write::Call(Box::new(Entry { call_id: call.to_owned(), ..entry }));
+    let minute = 60_000_000;
+    let rows = [
+        of_call("old", entry("old-1", "84954451120", "101", TODAY - 90 * minute)),
+        of_call("back", entry("back-1", "101", "203", TODAY - 20 * minute)),
+        of_call("back", entry("back-2", "101", "+7 495 445-11-20", TODAY - 19 * minute)),
+        of_call("other", entry("other-1", "+74954451121", "101", TODAY - 5 * minute)),
+        of_call("last", entry("last-1", "4954451120", "101", TODAY - minute)),
+    ];
+    store.commit(&rows).unwrap();
+    let number = crate::events::Number::new("+74954451120");
+    let since_utc_us = TODAY - 30 * minute;
+    let calls = store.recall(&Recall { id: uuid::Uuid::nil(), number, since_utc_us }).unwrap();
+    let legs: Vec<Vec<&str>> =
+        calls.iter().map(|legs| legs.iter().map(|it| it.leg.leg_id.as_str()).collect()).collect();
+    assert_eq!(legs, [vec!["last-1"], vec!["back-1", "back-2"]]);
+}
+
+#[test]
 fn a_number_is_erased_from_journal_events_and_file() {
     let (mut store, mut source) = (store(), Source::new());
     let mut batch = vec![
@@ -326,10 +348,13 @@ fn a_number_is_erased_from_journal_events_and_file() {
     let recorded = entry("a", "+7 495 445-11-20", "106", TODAY);
     batch.push(Write::Call(Box::new(Entry { recording_id: Some("rec-9".into()), ..recorded })));
     batch.push(ended("b", "107", "106", TODAY, CallResult::Answered));
+    // Somebody who was given to that number.
+    let transferred_to = Some(crate::events::Number::new("84954451120"));
+    batch.push(Write::Call(Box::new(Entry { transferred_to, ..entry("c", "107", "106", TODAY) })));
     store.commit(&batch).unwrap();
 
     let erased = store.erase(&Erase::Number("8 495 445 11 20".into()), TODAY).unwrap();
-    assert_eq!(erased, Erased { calls: 1, events: 2, recordings: vec!["rec-9".into()] });
+    assert_eq!(erased, Erased { calls: 2, events: 2, recordings: vec!["rec-9".into()] });
     assert_eq!(legs(&store.journal(&Query { limit: 10, ..Query::default() }).unwrap()), ["b"]);
     let told: Vec<_> =
         store.events_since(0, 10).unwrap().iter().map(|it| (it.sequence, it.kind.clone())).collect();
