@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use super::call::Phase;
 use super::command::{self, Blame, Outcome, Refusal, Reply};
-use super::line::address;
 use super::outgoing::{Meant, Place};
 use super::routing::plain;
 use super::tones::{AFTERWARDS, after};
@@ -234,13 +233,11 @@ impl Phone {
     fn leads_outside(&self, meant: &Meant) -> bool {
         let sent = meant.called.sent.as_ref().map(|(number, _)| number);
         meant.called.numbers.iter().chain(sent).any(|number| NumberPlan::is_outside(number))
-            || self.is_elsewhere(&meant.line, &meant.target)
+            || self.leads_elsewhere(&meant.line, &meant.target)
     }
 
-    /// Whether an address is one of another domain than the line's.
-    fn is_elsewhere(&self, line: &str, uri: &Uri) -> bool {
-        let home = self.line(line).map(|line| address("", &line.config.domain).host);
-        uri.host().is_some_and(|host| home.as_ref() != Some(host))
+    fn leads_elsewhere(&self, line: &str, uri: &Uri) -> bool {
+        self.line(line).is_none_or(|line| self.is_elsewhere(line, uri))
     }
 
     /// Whether the far end of a leg is outside of the PBX.
@@ -253,7 +250,8 @@ impl Phone {
         let number = far.number.as_ref().map(|number| number.dialled.as_str());
         let uri = far.uri.as_deref().and_then(|uri| Uri::parse(uri).ok());
         number.is_none_or(NumberPlan::is_outside)
-            || (leg.direction == Direction::Out && uri.is_some_and(|uri| self.is_elsewhere(&leg.line, &uri)))
+            || (leg.direction == Direction::Out
+                && uri.is_some_and(|uri| self.leads_elsewhere(&leg.line, &uri)))
     }
 
     /// Whether two that are outside of the PBX may have each other; a refusal is told of `leg`.

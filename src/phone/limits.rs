@@ -34,11 +34,17 @@ pub(super) struct Called {
     pub numbers: Vec<String>,
     /// The number that the PBX is asked for instead, and the line, where the number plan says so.
     pub sent: Option<(String, String)>,
+    /// The address that was dialled is not one of the line's PBX.
+    pub elsewhere: bool,
 }
 
 impl Called {
-    /// The emergency number that is called: as it was dialled, or because the number plan makes one of that.
+    /// Whether an emergency number is called: as it was dialled, or because the number plan makes one of that. At another
+    /// host than the PBX the same digits are somebody's name: no rule is set aside for those.
     pub fn emergency(&self, emergency: &config::Emergency) -> bool {
+        if self.elsewhere {
+            return false;
+        }
         let sent = self.sent.as_ref().map(|(number, _)| number);
         self.numbers.iter().take(1).chain(sent).any(|number| is_emergency(emergency, number))
     }

@@ -242,7 +242,7 @@ impl Phone {
             return Err("a number that is not among pins");
         }
         let sent = Some((extension.to_owned(), line.name.clone()));
-        let called = Called { numbers: vec![extension.to_owned()], sent };
+        let called = Called { numbers: vec![extension.to_owned()], sent, elsewhere: false };
         if permits(&self.config, &called).is_err() {
             return Err("a number that [limits] forbids");
         }

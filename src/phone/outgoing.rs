@@ -149,7 +149,10 @@ impl Phone {
         let decision = self.planned(now, to, line)?;
         let emergency = match &decision {
             Some(decision) => decision.emergency,
-            None => is_emergency(&self.config.emergency, &user_of(to)),
+            None => {
+                let at_home = |uri: Uri| self.lines.iter().any(|line| !self.is_elsewhere(line, &uri));
+                is_emergency(&self.config.emergency, &user_of(to)) && address_of(to).is_some_and(at_home)
+            }
         };
         let line = decision.as_ref().and_then(|it| it.line.as_deref()).or(line);
         let line = self.choose_line(line, emergency)?;
@@ -180,7 +183,9 @@ impl Phone {
         let sent = decision.filter(|it| it.sent != it.number).map(|it| it.sent.clone());
         let domain = &line.config.domain;
         let target = sent.as_ref().map(|sent| Uri::Sip(address(sent, domain)));
-        let called = Called { numbers: numbers(&dialled, to), sent: sent.map(|it| (it, name.clone())) };
+        let elsewhere = sent.is_none() && self.is_elsewhere(line, &dialled);
+        let sent = sent.map(|it| (it, name.clone()));
+        let called = Called { numbers: numbers(&dialled, to), sent, elsewhere };
         Ok(Meant {
             account: line.way(&self.reach),
             line: name,
@@ -189,6 +194,19 @@ impl Phone {
             fields: Vec::new(),
             shown_as: None,
         })
+    }
+
+    /// Whether an address is none of a line's PBX: neither in its domain, nor at one of its servers, by name or as they were
+    /// found.
+    pub(super) fn is_elsewhere(&self, line: &Line, uri: &Uri) -> bool {
+        let Some(host) = uri.host() else { return false };
+        let config = &line.config;
+        let proxies = config.outbound_proxy.iter().flat_map(|proxies| &proxies.0);
+        let servers = config.registrar.iter().chain(proxies).filter_map(|uri| Uri::parse(uri.as_str()).ok());
+        let mut found = line.flows().filter_map(|flow| self.agent.server(flow.account));
+        *host != address("", &config.domain).host
+            && servers.filter_map(|uri| uri.host().cloned()).all(|server| server != *host)
+            && !found.any(|(_, server)| host.ip() == Some(server.ip()))
     }
 
     /// Whether the rules of this device let somebody be called over a line; a refusal is told.
@@ -414,9 +432,14 @@ fn target(to: &str, line: &Line) -> Result<Uri, Refusal> {
     Ok(Uri::Sip(address(&plain(to), &line.config.domain)))
 }
 
+/// The address that a dialled string is.
+fn address_of(to: &str) -> Option<Uri> {
+    Uri::parse(to).or_else(|_| Uri::parse(format!("sip:{to}"))).ok()
+}
+
 /// The user that a dialled string names, without parameters.
 fn user_of(to: &str) -> String {
-    let uri = Uri::parse(to).or_else(|_| Uri::parse(format!("sip:{to}"))).ok();
+    let uri = address_of(to);
     let user = uri.as_ref().filter(|_| to.contains([':', '@'])).and_then(Uri::user);
     let user = user.map_or(to.to_owned(), |user| user.into_owned());
     user.split(';').next().unwrap_or_default().to_owned()

@@ -235,7 +235,7 @@ impl Phone {
             })?;
             let mut decision = self.decide(now, &bare, line);
             let sent = decision.line.clone().map(|line| (decision.sent.clone(), line));
-            let called = Called { numbers: vec![bare], sent };
+            let called = Called { numbers: vec![bare], sent, elsewhere: false };
             if decision.refused.is_none() && !decision.emergency {
                 let refused = permits(&self.config, &called).err();
                 decision.refused = refused

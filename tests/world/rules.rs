@@ -268,6 +268,22 @@ fn help_is_called_over_a_full_line_that_is_not_registered_and_as_long_as_it_take
     assert_eq!(world.calls(0).pop().map(|call| call.state), Some("active"));
 }
 
+/// The digits of an emergency number at a host that is not the PBX are a way around the limits for whoever owns that host.
+#[test]
+fn an_emergency_number_elsewhere_passes_no_rule() {
+    let mut world = World::new(1);
+    world.names.add_address("evil.example", "203.0.113.66".parse().expect("an address"));
+    world.add_phone(config("1001", "", "[limits]\ndeny = [\"1*\"]\n"));
+    world.seconds(1);
+    for to in
+        ["sip:112@evil.example", "112@evil.example", "sip:112@203.0.113.66", "sip:112;x=y@evil.example:5070"]
+    {
+        assert_eq!(world.refusal(0, call(to)).code, "refused", "{to}");
+    }
+    assert_eq!(rules(&world, 0), ["limits.deny"; 4]);
+    assert!(!world.phones[0].has("call.emergency"));
+}
+
 #[test]
 fn the_call_back_of_the_helper_comes_through_after_the_call_too() {
     let mut world = World::new(1);
