@@ -1,4 +1,5 @@
-//! Packets on their way out, in a ring of buffers that are made once.
+//! Packets on their way out, in a ring of buffers. Their room is reserved when legs open; what is never needed of it is never
+//! touched, and so no memory of the machine.
 
 use std::net::SocketAddr;
 
@@ -53,7 +54,9 @@ struct Slot {
 
 /// The packets that wait for `poll_transmit`.
 pub(super) struct Outbox {
+    /// Those that were ever needed, within the room for `most`.
     slots: Vec<Slot>,
+    most: usize,
     first: usize,
     count: usize,
     /// Packets left out because nobody polled.
@@ -62,25 +65,37 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub(super) fn new() -> Outbox {
-        Outbox { slots: Vec::new(), first: 0, count: 0, overflowed: 0 }
+        Outbox { slots: Vec::new(), most: 0, first: 0, count: 0, overflowed: 0 }
     }
 
     /// Room for as many packets as `legs` legs make between two polls.
     pub(super) fn reserve(&mut self, legs: usize) {
         let wanted = (legs * 8).clamp(16, WAITING_MAX);
-        if self.slots.len() >= wanted {
-            return;
+        if wanted > self.most {
+            self.slots.reserve_exact(wanted - self.slots.len());
+            self.most = wanted;
         }
-        self.slots.rotate_left(self.first);
-        self.first = 0;
-        let nowhere = Transmit {
-            port: PortId(0),
-            component: Component::Rtp,
-            to: SocketAddr::from(([0, 0, 0, 0], 0)),
-            stream: None,
-            len: 0,
-        };
-        self.slots.resize_with(wanted, || Slot { head: nowhere, bytes: [0; MAX_PACKET] });
+    }
+
+    /// The slot behind the last packet that waits.
+    fn free(&mut self) -> Option<&mut Slot> {
+        if self.count == self.most {
+            return None;
+        }
+        if self.count == self.slots.len() {
+            self.slots.rotate_left(self.first);
+            self.first = 0;
+            let nowhere = Transmit {
+                port: PortId(0),
+                component: Component::Rtp,
+                to: SocketAddr::from(([0, 0, 0, 0], 0)),
+                stream: None,
+                len: 0,
+            };
+            self.slots.push(Slot { head: nowhere, bytes: [0; MAX_PACKET] });
+        }
+        let at = (self.first + self.count) % self.slots.len();
+        self.slots.get_mut(at)
     }
 
     /// Puts a packet in line, written by `write`, which says how long it became (`None`: there is none).
@@ -91,15 +106,10 @@ impl Outbox {
         to: SocketAddr,
         write: impl FnOnce(&mut [u8; MAX_PACKET]) -> Option<usize>,
     ) -> bool {
-        if self.count == self.slots.len() {
+        let Some(slot) = self.free() else {
             self.overflowed += 1;
             return false;
-        }
-        let mut at = self.first + self.count;
-        if at >= self.slots.len() {
-            at -= self.slots.len();
-        }
-        let Some(slot) = self.slots.get_mut(at) else { return false };
+        };
         let Some(len) = write(&mut slot.bytes) else { return false };
         slot.head = Transmit { port, component, to, stream: None, len };
         self.count += 1;
@@ -115,6 +125,10 @@ impl Outbox {
                 self.first = 0;
             }
             self.count -= 1;
+            if self.count == 0 {
+                // The next ones find the same few buffers.
+                self.first = 0;
+            }
             let len = slot.head.len;
             if let (Some(target), Some(bytes)) = (buffer.get_mut(..len), slot.bytes.get(..len)) {
                 target.copy_from_slice(bytes);
@@ -158,6 +172,38 @@ mod tests {
             assert_eq!((transmit.len, buffer[0]), (1, expected));
         }
         assert_eq!(outbox.poll(&mut buffer), None);
+    }
+
+    #[test]
+    fn only_as_many_buffers_are_touched_as_ever_wait_together() {
+        let mut outbox = Outbox::new();
+        outbox.reserve(32);
+        let (mut sent, mut seen) = (0u32, 0u32);
+        let mut buffer = [0; MAX_PACKET];
+        let mut poll = |outbox: &mut Outbox| {
+            let transmit = outbox.poll(&mut buffer)?;
+            assert_eq!(buffer[..transmit.len], seen.to_be_bytes());
+            seen += 1;
+            Some(())
+        };
+        for round in 0..50 {
+            for _ in 0..20 {
+                let write = |bytes: &mut [u8; MAX_PACKET]| {
+                    bytes[..4].copy_from_slice(&sent.to_be_bytes());
+                    Some(4)
+                };
+                assert!(outbox.push(PortId(7), Component::Rtp, address(1), write));
+                sent += 1;
+            }
+            // Now and then some stay: those behind them go where there is room.
+            let stay = if round % 3 == 0 { 11 } else { 0 };
+            while outbox.count > stay {
+                poll(&mut outbox);
+            }
+        }
+        while poll(&mut outbox).is_some() {}
+        assert_eq!((seen, outbox.overflowed, outbox.slots.len()), (1000, 0, 31));
+        assert!(outbox.slots.capacity() >= 256, "nothing is allocated while legs speak");
     }
 
     #[test]
