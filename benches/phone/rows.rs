@@ -251,59 +251,71 @@ impl Bench {
     }
 
     /// Instructions in user space per second of a G.711 call. What starting, dialling and ending cost is the same in a
-    /// short and a long run, and cancels.
+    /// short and a long run, and cancels. What comes late costs more and nothing costs less, so of each the least of some rounds
+    /// is nearest to what a call takes: this machine has slow hours.
     pub fn instructions(&mut self) -> Result<Pair<f64>, String> {
         let longest = self.amount.counted[1];
         let wav = self.narrow_wav(longest as u32 + 30)?;
         let payloads = Arc::new(sound::payloads("PCMA", 11)?);
-        let mut counted = Vec::new();
-        for make in BOTH {
-            for (at, seconds) in self.amount.counted.into_iter().enumerate() {
-                let user = Self::user(make, &format!("count{at}"));
-                let task = Task::new(&user, &self.registrar, "PCMA", &wav);
-                let plain = self.workshop.prepare(make, &task)?;
-                let mut command = Command::new("valgrind");
-                command.arg("--tool=callgrind");
-                command.arg(format!(
-                    "--callgrind-out-file={}",
-                    self.workshop.folder.join(&user).join("callgrind").display()
-                ));
-                command.arg(plain.get_program()).args(plain.get_args());
-                let (mut program, _) = self.workshop.start(&user, &mut command)?;
-                self.registrar
-                    .registered(&user)
-                    .map_err(|error| format!("{error}:\n{}", program.output()))?;
-                self.registrar.serve(Duration::from_secs(2));
-                let (standing, seats) = self.dial(&user, "PCMA", COUNTED)?;
-                let streams = Streams::start(seats, Arc::clone(&payloads), false);
-                let begun = Instant::now();
-                self.registrar.serve(Duration::from_secs(seconds));
-                let tallies = streams.finish();
-                let lasted = begun.elapsed().as_secs_f64();
-                for call in &standing {
-                    self.registrar.hang_up(call)?;
+        // A run: how long the calls lasted, and what was counted.
+        let mut least: Pair<[(f64, f64); 2]> = [[(0.0, f64::MAX); 2]; 2];
+        for round in 0..self.amount.rounds {
+            for (make, least) in BOTH.into_iter().zip(&mut least) {
+                for (at, least) in least.iter_mut().enumerate() {
+                    let user = Self::user(make, &format!("count{round}{at}"));
+                    let seconds = self.amount.counted[at];
+                    let run = self.counted(make, &user, &wav, &payloads, seconds)?;
+                    if run.1 / run.0 < least.1 / least.0.max(f64::MIN_POSITIVE) {
+                        *least = run;
+                    }
                 }
-                program.ask_to_end();
-                let end = Instant::now() + Duration::from_secs(30);
-                while !program.ended() && Instant::now() < end {
-                    self.registrar.serve(Duration::from_millis(20));
-                }
-                let received: u64 = tallies.iter().map(|tally| tally.received).sum();
-                let share = received as f64 / (lasted * 50.0 * COUNTED as f64);
-                if share < 0.9 {
-                    return Err(format!(
-                        "{user}: only {:.0} % of the packets came back under callgrind",
-                        share * 1e2
-                    ));
-                }
-                counted.push((lasted, collected(&program.output())?));
             }
         }
-        let per_second = |pair: &[(f64, f64)]| match pair {
-            [short, long] => (long.1 - short.1) / (long.0 - short.0) / COUNTED as f64,
-            _ => f64::NAN,
-        };
-        Ok([per_second(&counted[..2]), per_second(&counted[2..])])
+        Ok(least.map(|[short, long]| (long.1 - short.1) / (long.0 - short.0) / COUNTED as f64))
+    }
+
+    /// One run under callgrind with calls for so long: how many seconds they lasted, and all instructions.
+    fn counted(
+        &mut self,
+        make: Make,
+        user: &str,
+        wav: &Path,
+        payloads: &Arc<Payloads>,
+        seconds: u64,
+    ) -> Result<(f64, f64), String> {
+        let task = Task::new(user, &self.registrar, "PCMA", wav);
+        let plain = self.workshop.prepare(make, &task)?;
+        let mut command = Command::new("valgrind");
+        command.arg("--tool=callgrind");
+        let out = self.workshop.folder.join(user).join("callgrind");
+        command.arg(format!("--callgrind-out-file={}", out.display()));
+        command.arg(plain.get_program()).args(plain.get_args());
+        let (mut program, _) = self.workshop.start(user, &mut command)?;
+        self.registrar.registered(user).map_err(|error| format!("{error}:\n{}", program.output()))?;
+        self.registrar.serve(Duration::from_secs(2));
+        let (standing, seats) = self.dial(user, "PCMA", COUNTED)?;
+        let streams = Streams::start(seats, Arc::clone(payloads), false);
+        let begun = Instant::now();
+        self.registrar.serve(Duration::from_secs(seconds));
+        let tallies = streams.finish();
+        let lasted = begun.elapsed().as_secs_f64();
+        for call in &standing {
+            self.registrar.hang_up(call)?;
+        }
+        program.ask_to_end();
+        let end = Instant::now() + Duration::from_secs(30);
+        while !program.ended() && Instant::now() < end {
+            self.registrar.serve(Duration::from_millis(20));
+        }
+        let received: u64 = tallies.iter().map(|tally| tally.received).sum();
+        let share = received as f64 / (lasted * 50.0 * COUNTED as f64);
+        if share < 0.9 {
+            return Err(format!(
+                "{user}: only {:.0} % of the packets came back under callgrind",
+                share * 1e2
+            ));
+        }
+        Ok((lasted, collected(&program.output())?))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Packets on their way out, in a ring of buffers. Their room is reserved when legs open; what is never needed of it is never
-//! touched, and so no memory of the machine.
+//! Packets on their way out, in a ring of buffers. Room for all that there may ever be is reserved once; what is never needed of
+//! it is never touched, and so no memory of the machine.
 
 use std::net::SocketAddr;
 
@@ -65,16 +65,12 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub(super) fn new() -> Outbox {
-        Outbox { slots: Vec::new(), most: 0, first: 0, count: 0, overflowed: 0 }
+        Outbox { slots: Vec::with_capacity(WAITING_MAX), most: 0, first: 0, count: 0, overflowed: 0 }
     }
 
-    /// Room for as many packets as `legs` legs make between two polls.
+    /// Takes as many packets from now on as `legs` legs make between two polls.
     pub(super) fn reserve(&mut self, legs: usize) {
-        let wanted = (legs * 8).clamp(16, WAITING_MAX);
-        if wanted > self.most {
-            self.slots.reserve_exact(wanted - self.slots.len());
-            self.most = wanted;
-        }
+        self.most = self.most.max((legs * 8).clamp(16, WAITING_MAX));
     }
 
     /// The slot behind the last packet that waits.
@@ -203,7 +199,7 @@ mod tests {
         }
         while poll(&mut outbox).is_some() {}
         assert_eq!((seen, outbox.overflowed, outbox.slots.len()), (1000, 0, 31));
-        assert!(outbox.slots.capacity() >= 256, "nothing is allocated while legs speak");
+        assert!(outbox.slots.capacity() >= WAITING_MAX, "nothing is allocated while legs speak");
     }
 
     #[test]
