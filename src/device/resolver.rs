@@ -5,7 +5,7 @@ use std::time::Duration;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
 use hickory_resolver::net::NetError;
-use hickory_resolver::proto::rr::{RData, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
 use crate::sip::network::{LookupError, Question, Record, RecordData};
 
@@ -47,8 +47,10 @@ impl Resolver {
     }
 
     async fn records(&self, name: &str, kind: RecordType) -> Result<Vec<Record>, NetError> {
-        // A name is taken as it stands: the search list of the machine has no say in where a call goes.
-        let name = if name.ends_with('.') { name.to_owned() } else { format!("{name}.") };
+        // A name is taken as it stands: the search list of the machine has no say in where a call goes, and one in another
+        // script has been written in ASCII (xn--…) by whoever told it.
+        let mut name = Name::from_ascii(name)?;
+        name.set_fqdn(true);
         let lookup = self.0.lookup(name, kind).await?;
         Ok(lookup.answers().iter().filter_map(|record| typed(&record.data, record.ttl)).collect())
     }
