@@ -202,7 +202,7 @@ impl Config {
             config = Some(read);
         }
         let mut findings = reader.findings;
-        findings.sort_by_key(|finding| (finding.line, finding.column));
+        crate::order::sort_by_key(&mut findings, |finding| (finding.line, finding.column));
         findings.dedup();
         let config = config.filter(|_| !findings.iter().any(Finding::is_error));
         Reading { config, findings }

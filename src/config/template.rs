@@ -191,7 +191,7 @@ impl Template {
         };
         serde_json::from_str::<IgnoredAny>(&self.fill_json(&Map::new())).map_err(wrong)?;
         // Whoever could choose the name of a field could take the place of another one.
-        let marked = self.variables().map(|name| (name.to_owned(), MARK.into())).collect();
+        let marked = crate::order::gathered(self.variables().map(|name| (name.to_owned(), MARK.into())));
         let marked: Value = serde_json::from_str(&self.fill_json(&marked)).map_err(wrong)?;
         if has_marked_name(&marked) {
             let what = "has a variable in the name of a field".to_owned();

@@ -8,7 +8,7 @@ const LONGEST_URL: usize = 2048;
 /// Characters of a random text in a URL, which are 128 bits in base64 or more.
 const OPAQUE: usize = 22;
 /// Different characters in it, and digits as well as letters: words with hyphens have fewer.
-const VARIED: usize = 8;
+const VARIED: u32 = 8;
 
 /// A scheme, whether nobody on the way can read what it carries, and its usual port.
 type Scheme = (&'static str, bool, u16);
@@ -105,12 +105,10 @@ impl UpstreamUrl {
 /// Whether a path has a part that nobody can guess, as far as that can be seen: 128 random bits look like it, words do not.
 pub fn is_opaque(path: &str) -> bool {
     path.split(['/', '?', '&', '=', '.']).any(|part| {
-        let mut seen: Vec<u8> = part.bytes().filter(u8::is_ascii_alphanumeric).collect();
-        let digits = seen.iter().filter(|it| it.is_ascii_digit()).count();
-        let letters = seen.len() - digits;
-        seen.sort_unstable();
-        seen.dedup();
-        part.len() >= OPAQUE && digits >= 3 && letters >= 3 && seen.len() >= VARIED
+        let digits = part.bytes().filter(u8::is_ascii_digit).count();
+        let letters = part.bytes().filter(u8::is_ascii_alphabetic).count();
+        let seen = part.bytes().filter(u8::is_ascii_alphanumeric).fold(0u128, |seen, it| seen | 1 << it);
+        part.len() >= OPAQUE && digits >= 3 && letters >= 3 && seen.count_ones() >= VARIED
     })
 }
 

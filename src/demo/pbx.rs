@@ -80,7 +80,7 @@ pub struct Settings {
 impl Settings {
     /// A PBX with the echo at [`ECHO`].
     pub fn new(address: SocketAddr, domain: &str, users: Vec<User>, echo_ports: Vec<u16>) -> Settings {
-        let numbers = BTreeMap::from([(ECHO.to_owned(), Service::Echo)]);
+        let numbers = crate::order::gathered([(ECHO.to_owned(), Service::Echo)]);
         Settings { address, domain: domain.to_owned(), users, numbers, echo_ports }
     }
 }
@@ -141,12 +141,10 @@ impl Pbx {
         };
         let mut agent = UserAgent::new(agent_settings, chance.fork());
         let operator = User::new("pbx", "");
-        let lines = settings
-            .users
-            .iter()
-            .chain([&operator])
-            .map(|user| (user.name.clone(), agent.add_account(now, account(&settings, user))))
-            .collect();
+        let users = settings.users.iter().chain([&operator]);
+        let lines = crate::order::gathered(
+            users.map(|user| (user.name.clone(), agent.add_account(now, account(&settings, user)))),
+        );
         let passwords = settings.users.iter().map(|user| (user.name.clone(), user.password.clone()));
         let registrar = Registrar::new(&settings.domain, passwords, chance.fork());
         let mut free = settings.echo_ports.clone();

@@ -106,7 +106,7 @@ impl Registrar {
     pub fn new(realm: &str, users: impl IntoIterator<Item = (String, String)>, chance: Chance) -> Registrar {
         Registrar {
             realm: realm.to_owned(),
-            passwords: users.into_iter().collect(),
+            passwords: crate::order::gathered(users),
             bindings: BTreeMap::new(),
             nonces: BTreeMap::new(),
             chance,

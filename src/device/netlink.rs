@@ -126,7 +126,7 @@ fn default_routes(table: &str) -> BTreeSet<String> {
         let mask = columns.nth(4)?;
         (destination == "00000000" && mask == "00000000").then(|| format!("{interface} {gateway}"))
     };
-    table.lines().skip(1).filter_map(route).collect()
+    crate::order::gathered(table.lines().skip(1).filter_map(route))
 }
 
 fn default_routes_v6(table: &str) -> BTreeSet<String> {
@@ -136,7 +136,7 @@ fn default_routes_v6(table: &str) -> BTreeSet<String> {
         let is_default = destination.bytes().all(|digit| digit == b'0') && *interface != "lo";
         is_default.then(|| format!("{interface} {gateway}"))
     };
-    table.lines().filter_map(route).collect()
+    crate::order::gathered(table.lines().filter_map(route))
 }
 
 /// Notices that the machine has slept: its monotonic clock stood still meanwhile, and connections and mappings have died

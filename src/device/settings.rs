@@ -111,7 +111,7 @@ pub fn read(file: &Path) -> Result<Reading, SettingsError> {
         let (own, finding) = own_certificate(settings, &places, clock::now().utc_us);
         tls = own;
         findings.extend(finding);
-        findings.sort_by_key(|finding| (finding.line, finding.column));
+        crate::order::sort_by_key(&mut findings, |finding| (finding.line, finding.column));
     }
     let config = config.filter(|_| !findings.iter().any(Finding::is_error));
     Ok(Reading { config, findings, places, tls })

@@ -471,7 +471,12 @@ impl Store {
     pub fn settings(&self) -> Result<BTreeMap<String, String>, StoreError> {
         let mut statement = self.connection.prepare_cached("SELECT name, value FROM setting")?;
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let mut settings = BTreeMap::new();
+        for row in rows {
+            let (name, value) = row?;
+            settings.insert(name, value);
+        }
+        Ok(settings)
     }
 }
 

@@ -603,7 +603,7 @@ impl Phone {
         let counters = self.agent.counters();
         let mut refused = self.refused;
         self.calls.iter().for_each(|call| refused += call.path.refused());
-        [
+        let dropped = [
             ("unreadable", counters.unreadable),
             ("untrusted", counters.untrusted),
             ("stray_responses", counters.stray_responses),
@@ -617,10 +617,8 @@ impl Phone {
             ("forged_stun", refused.stun),
             ("refused_candidates", refused.candidates),
             ("lost_consents", refused.consents),
-        ]
-        .into_iter()
-        .map(|(name, count)| (name.to_owned(), count))
-        .collect()
+        ];
+        crate::order::gathered(dropped.map(|(name, count)| (name.to_owned(), count)))
     }
 
     fn tell(&mut self, now: Now, event: Event) {

@@ -242,12 +242,9 @@ impl Phone {
         }
         if self.paths.look_up_us <= now.mono_us {
             self.paths.look_up_us = now.deadline(LOOK_UP_EVERY);
-            let wanted: std::collections::BTreeSet<_> = self
-                .lines
-                .iter()
-                .filter(|line| gathers(&line.config))
-                .flat_map(|line| names(&line.config))
-                .collect();
+            let gathering = self.lines.iter().filter(|line| gathers(&line.config));
+            let wanted: std::collections::BTreeSet<_> =
+                crate::order::gathered(gathering.flat_map(|line| names(&line.config)));
             for name in wanted {
                 self.agent.resolve(now, &name);
             }

@@ -155,7 +155,7 @@ fn written(config: &Config, line: &config::Line, e164: &str) -> Option<String> {
 /// The rules in the order in which they are asked, each with its place in the file.
 fn in_order(routes: &[Route]) -> Vec<(usize, &Route)> {
     let mut ordered: Vec<(usize, &Route)> = routes.iter().enumerate().collect();
-    ordered.sort_by_key(|(index, route)| (route.priority, *index));
+    crate::order::sort_by_key(&mut ordered, |(index, route)| (route.priority, *index));
     ordered
 }
 

@@ -34,17 +34,15 @@ impl Phone {
 /// The whole is what its first leg began as; it was answered if any of them was, and talked in while any was answered.
 fn closed(parts: &mut [EndedLeg]) -> Option<Kind> {
     // Two may begin at one moment; they are numbered from 1.
-    parts.sort_by(|one, other| {
-        let place = |part: &EndedLeg| (part.began_us, part.leg.leg_id.len());
-        place(one).cmp(&place(other)).then_with(|| one.leg.leg_id.cmp(&other.leg.leg_id))
-    });
+    let number = |part: &EndedLeg| part.leg.leg_id.rsplit('-').next().and_then(|it| it.parse::<u8>().ok());
+    crate::order::sort_by_key(parts, |part| (part.began_us, number(part)));
     let ended_us = parts.iter().map(|part| part.ended_us).max()?;
     let first = parts.first()?;
     let answered = parts.iter().find(|part| part.answered_us.is_some());
     let result = answered.unwrap_or(first).result;
     let mut talks: Vec<(u64, u64)> =
         parts.iter().filter_map(|part| Some((part.answered_us?, part.ended_us))).collect();
-    talks.sort_unstable();
+    crate::order::sort_by_key(&mut talks, |talk| *talk);
     let (mut talk_us, mut until) = (0, 0);
     for (from, to) in talks {
         talk_us += to.saturating_sub(from.max(until));

@@ -252,7 +252,7 @@ impl Authenticator {
             // Each realm of a field is answered (RFC 3261 §22.3), with its strongest algorithm.
             let mut realms: Vec<&[u8]> =
                 of_field.iter().map(|challenge| challenge.realm.as_slice()).collect();
-            realms.sort_unstable();
+            crate::order::sort_by_key(&mut realms, |realm| *realm);
             realms.dedup();
             for realm in realms {
                 let of_realm = of_field.iter().filter(|challenge| challenge.realm == realm);

@@ -244,7 +244,7 @@ impl Wire {
         line.flow.take_if(|flow| flow.connection.is_some());
         // Those that a line over UDP has for its long requests are as dead.
         let mut connections = self.connections.of_account(account);
-        connections.sort_unstable();
+        crate::order::sort_by_key(&mut connections, |connection| *connection);
         for connection in connections {
             self.connections.ask_close(connection);
             self.handle_closed(now, connection, "the connection was dead");

@@ -478,14 +478,13 @@ impl Registration {
 
     fn redirected(&mut self, now: Now, response: &Response, chance: &mut Chance) -> Vec<Step> {
         self.redirections += 1;
-        let mut contacts = match response.fields.contacts() {
+        let contacts = match response.fields.contacts() {
             Ok(Some(Contacts::List(list))) => list,
             _ => Vec::new(),
         };
-        contacts.sort_by_key(|contact| std::cmp::Reverse(contact.q()));
-        let mut targets =
-            contacts.into_iter().map(|contact| contact.uri).filter(|uri| uri.as_sip().is_some());
-        match targets.next() {
+        // Of those that are preferred alike the first, which is the last one from the end.
+        let usable = contacts.into_iter().rev().filter(|contact| contact.uri.as_sip().is_some());
+        match usable.max_by_key(|contact| contact.q()).map(|contact| contact.uri) {
             Some(target) if self.redirections <= MAX_REDIRECTIONS => {
                 self.redirects = vec![target];
                 vec![Step::Send]

@@ -243,7 +243,7 @@ impl Subscriptions {
         };
         let new = Subscription { id, extension, event, url, method: *method, owner: who.name.clone() };
         self.0.push(new.clone());
-        self.0.sort_by_key(|it| it.id);
+        crate::order::sort_by_key(&mut self.0, |it| it.id);
         Ok((new, true))
     }
 

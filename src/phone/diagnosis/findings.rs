@@ -434,8 +434,8 @@ fn stun(facts: &Facts, nat: &Discovered, found: &mut Vec<Finding>) {
         let what = "the public address or port changed while it was looked at".to_owned();
         found.push(Finding::new(Warning, "public_address_unstable", Network, what, RESTLESS));
     }
-    let addresses: std::collections::BTreeSet<_> =
-        nat.servers.iter().filter_map(|seen| seen.mapped).map(|mapped| mapped.ip()).collect();
+    let mapped = nat.servers.iter().filter_map(|seen| seen.mapped);
+    let addresses: std::collections::BTreeSet<_> = crate::order::gathered(mapped.map(|mapped| mapped.ip()));
     if addresses.len() > 1 {
         let shown: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let what = format!("this device has several public addresses at once: {}", shown.join(", "));

@@ -63,7 +63,7 @@ impl Legs {
         let read = |(key, value): (&String, &String)| {
             Some((key.strip_prefix(PREFIX)?.to_owned(), serde_json::from_str(value).ok()?))
         };
-        self.0 = notes.iter().filter_map(read).collect();
+        self.0 = crate::order::gathered(notes.iter().filter_map(read));
     }
 
     /// What is known of a leg; nothing of one that is new.

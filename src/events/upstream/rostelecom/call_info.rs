@@ -187,7 +187,7 @@ fn session_log(legs: &[Entry]) -> String {
         }
     }
     // Stable: what happened within one second stays in its order.
-    steps.sort_by_key(|(second, _)| *second);
+    crate::order::sort_by_key(&mut steps, |(second, _)| *second);
     steps.iter().map(|(second, step)| format!("{second}:{step}")).collect()
 }
 
