@@ -156,7 +156,9 @@ impl Phone {
         self.stickies[at].stage = Stage::Over;
         match stage {
             Stage::Tried if leg == second => {
-                if let Some(caller) = self.leg(&first) {
+                // Not where this side has refused the caller meanwhile.
+                let caller = self.leg(&first).filter(|caller| self.calls[*caller].verdict.is_none());
+                if let Some(caller) = caller {
                     self.begin_ringing(now, caller);
                 }
             }
