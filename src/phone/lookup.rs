@@ -12,9 +12,8 @@ use uuid::Uuid;
 
 use super::call::Awaited;
 use super::dial_string::digits;
-use super::limits::{Called, permits};
 use super::{Output, Phone};
-use crate::config::{self, NumberPlan, NumberRule};
+use crate::config::{self, NumberPlan};
 use crate::events::cloud_event::identity;
 use crate::events::lookup::{Answer, Failure, Question};
 use crate::events::store::Write;
@@ -219,37 +218,6 @@ impl Phone {
         };
         self.handle_part(now, "lookup", trouble);
         pin
-    }
-
-    /// Whether an extension may get a call that comes in; false where it would come back here, and an error that names the
-    /// number where it is none of those that may. `rules` are the numbers that the configuration names for it.
-    pub(super) fn may_get_call(
-        &self,
-        leg: &Leg,
-        extension: &str,
-        rules: &[NumberRule],
-    ) -> Result<bool, &'static str> {
-        let is_number = !extension.is_empty() && extension.bytes().all(|byte| byte.is_ascii_digit());
-        let Some(line) = self.config.line(&leg.line) else { return Ok(false) };
-        let plan = self.config.number_plan_of(line);
-        if !is_number || NumberPlan::is_outside(extension) || plan.e164(extension).is_some() {
-            return Err("what is no number inside of the PBX");
-        }
-        if self.config.emergency.number(extension).is_some() {
-            return Err("an emergency number");
-        }
-        if !rules.is_empty() && !rules.iter().any(|rule| rule.matches(extension, &plan)) {
-            return Err("a number that is not among pins");
-        }
-        let sent = Some((extension.to_owned(), line.name.clone()));
-        let called = Called { numbers: vec![extension.to_owned()], sent, elsewhere: false };
-        if permits(&self.config, &called).is_err() {
-            return Err("a number that [limits] forbids");
-        }
-        // Two that send each other's calls on would do so without end.
-        let by = leg.diverted.as_ref().map(|diverted| diverted.by.number.as_ref());
-        let from_inside = by.is_some_and(|by| by.is_none_or(|by| !NumberPlan::is_outside(&by.dialled)));
-        Ok(extension != line.user && !from_inside)
     }
 
     /// The caller is told to call somebody else instead (RFC 3261 §21.3.3).

@@ -12,6 +12,7 @@
 //!   `auto_answer` when nobody has to take it;
 //! * `agent` whether somebody is there for the calls of a line;
 //! * `party` who calls whom, as the PBX tells it, and `lookup` as another system does;
+//! * `extension` who may get a call that comes in instead of this device;
 //! * `transfer` giving calls away, `referred` being given away, `replaced` somebody else in the place of the far end, `whole` what several legs come to;
 //! * `callback` two that are rung one after the other and joined in a `bridge`; `sticky` callers who get their extension back;
 //! * `tones` what the person at the device hears besides the calls;
@@ -29,6 +30,7 @@ pub mod desk;
 pub mod diagnosis;
 mod dial_string;
 mod ending;
+mod extension;
 mod features;
 mod flow;
 mod incoming;

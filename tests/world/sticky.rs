@@ -285,14 +285,20 @@ pub fn remember(world: &mut World, number: &str, extension: &str) {
     }
 }
 
-/// Where the call of a customer who belongs to 104 goes, with these fields.
-fn goes_to(fields: &[(&str, &str)]) -> String {
-    let mut script = Script::new("max_calls = 4", STICKY);
+/// A customer who belongs to 104 calls, with these fields.
+fn customer_calls(tables: &str, fields: &[(&str, &str)]) -> Script {
+    let mut script = Script::new("max_calls = 4", tables);
     remember(&mut script.world, OUTSIDE, "104");
     let mut customer = Peer::calling(&format!("<sip:{OUTSIDE}@pbx.example>"));
     let mut invite = customer.request(Method::INVITE, Some(audio(MEDIA, "RTP/AVP 8", &[])));
     fields.iter().for_each(|(name, value)| invite.fields.push(name, *value));
     script.hears(invite);
+    script
+}
+
+/// Where such a call goes.
+fn goes_to(fields: &[(&str, &str)]) -> String {
+    let mut script = customer_calls(STICKY, fields);
     script.millis(20);
     let invited = |message: &Message| match message {
         Message::Request(request) => Some(request.uri.to_string()),
@@ -323,10 +329,7 @@ fn a_look_up_comes_first() {
         "{STICKY}[lookup]\nkind = \"url\"\nurl = \"https://crm.example\"\npath = \"/?n=$remote_number\"\nwait = true\n"
     );
     for (pin, status) in [(Some("703"), 302), (None, 180)] {
-        let mut script = Script::new("max_calls = 4", &tables);
-        remember(&mut script.world, OUTSIDE, "104");
-        let mut customer = Peer::calling(&format!("<sip:{OUTSIDE}@pbx.example>"));
-        script.hears(customer.request(Method::INVITE, Some(audio(MEDIA, "RTP/AVP 8", &[]))));
+        let mut script = customer_calls(&tables, &[]);
         script.is_silent();
         let question = script.world.phones[DEVICE].questions.remove(0);
         let answer = Ok(Answer::of(Some("Anna"), pin));
