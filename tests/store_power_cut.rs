@@ -477,6 +477,7 @@ fn batch(recorder: &mut Recorder, batch: u64) -> Vec<Write> {
         hold_us: 0,
         quality: None,
         recording_id: None,
+        vote: None,
         transferred_to: None,
     })));
     writes.push(Write::Usage(Usage {

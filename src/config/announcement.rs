@@ -1,4 +1,4 @@
-//! What both sides are told when a recording begins.
+//! What the program says in a call: that a recording begins, or a question.
 
 use std::sync::Arc;
 use std::time::Duration;

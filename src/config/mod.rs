@@ -28,6 +28,7 @@ pub mod network;
 pub mod number_plan;
 pub mod numbers;
 pub mod places;
+pub mod rating;
 mod reader;
 pub mod route;
 pub mod secret;
@@ -60,6 +61,7 @@ pub use network::{Domain, Listen, Network, SipUri, Trusted};
 pub use number_plan::NumberPlan;
 pub use numbers::Numbers;
 pub use places::{Place, Places};
+pub use rating::Rating;
 pub use reader::{Key, Presence};
 pub use route::Route;
 pub use secret::Secret;
@@ -121,6 +123,8 @@ section! {
         lookup: Lookup = default "{}";
         /// Who inside gets a caller first.
         sticky: Sticky = default "{}";
+        /// What callers say of a call.
+        rating: Rating = default "{}";
         /// What is kept of calls and events.
         journal: Journal = default "{}";
         /// Recording calls. Ask what the law says before it is switched on.
@@ -274,6 +278,7 @@ impl Config {
             ("hours", self.hours != new.hours),
             ("lookup", self.lookup != new.lookup),
             ("sticky", self.sticky != new.sticky),
+            ("rating", self.rating != new.rating),
             ("journal", self.journal != new.journal),
             ("recording", self.recording != new.recording),
             ("log", self.log != new.log),
@@ -439,6 +444,7 @@ impl Config {
         }
         self.check_lines(scope, "lookup", &self.lookup.lines);
         self.check_lines(scope, "sticky", &self.sticky.lines);
+        self.check_lines(scope, "rating", &self.rating.lines);
         self.check_lookup(scope);
         self.check_numbers(scope, &spot);
         for (key, port) in [("port_udp", self.sip.port_udp)] {

@@ -205,6 +205,13 @@ impl Scope<'_, '_> {
         self.reader.tell(self.span_of(key), Severity::Warning, what, instead);
     }
 
+    /// Warns of the first of these keys that is written, though nothing comes of it.
+    pub(super) fn warn_idle(&mut self, keys: &[&str], why: &str, instead: &str) {
+        if let Some(key) = keys.iter().find(|key| self.has(key)) {
+            self.warn(key, format!("{key} has no effect: {why}"), instead);
+        }
+    }
+
     /// The value of a key that has a default, an example or must be there.
     pub(super) fn value<T: Setting>(
         &mut self,

@@ -31,11 +31,9 @@ section! {
 
 impl Sticky {
     fn check(&self, scope: &mut Scope<'_, '_>) {
-        let off = scope.text("within").is_none_or(|text| text.trim() == "off");
-        let idle = ["ring_for", "extensions", "lines"].into_iter().find(|key| off && scope.has(key));
-        if let Some(key) = idle {
-            let what = format!("{key} has no effect: no caller is given back");
-            scope.warn(key, what, "add within = \"30m\", or remove it");
+        if scope.text("within").is_none_or(|text| text.trim() == "off") {
+            let instead = "add within = \"30m\", or remove it";
+            scope.warn_idle(&["ring_for", "extensions", "lines"], "no caller is given back", instead);
         }
     }
 }

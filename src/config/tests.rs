@@ -230,6 +230,12 @@ fn each_kind_of_mistake_has_its_cure() {
             "[sticky]\nring_for = \"9s\"\n",
             "t.toml:2: warning: ring_for has no effect: no caller is given back",
         ),
+        (
+            "[rating]\nwait = \"9s\"\n",
+            "t.toml:2: warning: wait has no effect: nobody is asked; add announcement",
+        ),
+        ("[rating]\nannouncement = \"q.wav\"\nlines = [\"b\"]\n", "t.toml:3: there is no line b"),
+        ("[rating]\nannouncement = \"q.wav\"\nwait = \"2m\"\n", "t.toml:3: wait is \"2m\", out of range"),
         ("[ami]\nlisten = '0.0.0.0:5038'\n", "nobody may connect; add allow"),
         (
             "[[route]]\nmatch = '^8'\nvia = \"gsm1\"\n[[line]]\nname = \"a\"\nuser = \"1\"\ndomain = \"d\"\npassword = \"x\"\n",

@@ -375,6 +375,18 @@ words! {
 }
 
 words! {
+    /// Who is asked how a call was.
+    pub enum Asked {
+        /// Callers.
+        In = "in",
+        /// Those who were called from here.
+        Out = "out",
+        /// Both.
+        Both = "both",
+    }
+}
+
+words! {
     /// The form of recordings.
     pub enum RecordingFormat {
         /// WAV, 16 bit.

@@ -345,6 +345,7 @@ mod tests {
                     hold_us: 0,
                     quality: None,
                     recording_id: None,
+                    vote: None,
                 },
                 "answered, talked 2.5 s",
             ),

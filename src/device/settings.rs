@@ -8,7 +8,7 @@ use rustls::ServerConfig;
 
 use super::tls::{self, Belief, TlsError};
 use super::{announcement, clock};
-use crate::config::{Backend, Config, Finding, Place, Places, Severity, Zone};
+use crate::config::{Announcement, Backend, Config, Finding, Place, Places, Severity, Zone};
 use crate::events::upstream::dialect::left_out;
 use crate::events::upstream::filter::useless;
 
@@ -103,10 +103,11 @@ pub fn read(file: &Path) -> Result<Reading, SettingsError> {
         findings.extend(authorities(settings, &places));
         findings.extend(unknown_events(settings, &places));
         findings.extend(zone(&mut settings.device.timezone, &places));
-        let announcement = settings.recording.announcement.as_mut().map(announcement::read);
-        if let Some(Err((what, instead))) = announcement {
-            let at = Place { table: "recording", index: 0, keys: &["announcement"] };
-            findings.push(places.finding(at, Severity::Error, &what, &instead));
+        for (table, announcement) in announcements(settings) {
+            if let Err((what, instead)) = announcement::read(announcement) {
+                let at = Place { table, index: 0, keys: &["announcement"] };
+                findings.push(places.finding(at, Severity::Error, &what, &instead));
+            }
         }
         let (own, finding) = own_certificate(settings, &places, clock::now().utc_us);
         tls = own;
@@ -123,9 +124,7 @@ fn anchor(config: &mut Config, folder: &Path) {
     let authorities = of_lines.chain(config.upstream.iter_mut().filter_map(|it| it.ca_file.as_mut()));
     let admin = &mut config.admin;
     let own = [admin.tls_cert.as_mut(), admin.tls_key.as_mut(), Some(&mut admin.socket)];
-    let recording = &mut config.recording;
-    let announcement = recording.announcement.as_mut().map(|announcement| &mut announcement.file);
-    let kept = [Some(&mut config.device.data), recording.folder.as_mut(), announcement];
+    let kept = [Some(&mut config.device.data), config.recording.folder.as_mut()];
     // Any other name of a sound device is no path.
     let is_file = config.audio.backend == Backend::File;
     let audio = &mut config.audio;
@@ -134,6 +133,16 @@ fn anchor(config: &mut Config, folder: &Path) {
     for path in authorities.chain(others) {
         *path = folder.join(&*path).display().to_string();
     }
+    for (_, announcement) in announcements(config) {
+        announcement.file = folder.join(&announcement.file).display().to_string();
+    }
+}
+
+/// What is said in calls, by the tables that have it.
+fn announcements(config: &mut Config) -> impl Iterator<Item = (&'static str, &mut Announcement)> {
+    let tables =
+        [("recording", &mut config.recording.announcement), ("rating", &mut config.rating.announcement)];
+    tables.into_iter().filter_map(|(table, said)| Some((table, said.as_mut()?)))
 }
 
 /// What is wrong with the files of authorities whose certificates lines and upstreams believe.

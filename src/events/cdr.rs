@@ -84,6 +84,7 @@ const OWN: &[Column] = &[
     ("recording_id", |row| maybe(row.entry.recording_id.as_deref())),
     ("did", |row| maybe(row.entry.leg.did.as_ref().map(|it| it.dialled.as_str()))),
     ("recording_link", |row| maybe(row.recording_link)),
+    ("vote", |row| maybe(row.entry.vote.map(|it| it.to_string()).as_deref())),
 ];
 
 const ASTERISK: &[Column] = &[

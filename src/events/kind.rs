@@ -263,7 +263,8 @@ pub enum Kind {
         total_us: u64,
         /// From `call.new` to the answer or the end.
         ring_us: u64,
-        /// From the answer to now; zero without one.
+        /// From the answer to now, or to the moment when this side hung up and the far end was asked how it was; zero without
+        /// an answer.
         talk_us: u64,
         /// The part of `talk_us` that was on hold.
         hold_us: u64,
@@ -273,6 +274,9 @@ pub enum Kind {
         /// The recording of the leg, if there is one.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         recording_id: Option<String>,
+        /// What the far end said of it, 1 (bad) to 5, if it was asked (`[rating]`) and answered.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        vote: Option<u8>,
     },
     /// `call.closed`: the whole call is over, all its legs.
     #[serde(rename = "call.closed")]

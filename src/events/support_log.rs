@@ -180,6 +180,7 @@ mod tests {
             hold_us: 0,
             quality: None,
             recording_id: None,
+            vote: None,
         }
     }
 

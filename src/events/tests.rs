@@ -113,6 +113,7 @@ fn all_kinds() -> Vec<Kind> {
             hold_us: 0,
             quality: Some(quality),
             recording_id: None,
+            vote: None,
         },
         Kind::CallClosed {
             line: text(),

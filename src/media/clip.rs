@@ -1,6 +1,7 @@
 //! A piece of sound that is heard once, beside what is said.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::adapter::Adapter;
 use crate::audio::mix;
@@ -12,6 +13,13 @@ pub struct Clip {
     pub rate: u32,
     /// The samples.
     pub pcm: Arc<[i16]>,
+}
+
+impl Clip {
+    /// How long it is.
+    pub fn duration(&self) -> Duration {
+        Duration::from_micros(self.pcm.len() as u64 * 1_000_000 / u64::from(self.rate.max(1)))
+    }
 }
 
 /// The player of a clip at one place.
@@ -27,6 +35,11 @@ pub(super) struct Saying {
 impl Saying {
     pub(super) fn new(clip: Clip) -> Saying {
         Saying { clip, at: 0, adapter: Adapter::default(), ready: Vec::new() }
+    }
+
+    /// Whether all of it has been said.
+    pub(super) fn is_over(&self) -> bool {
+        self.ready.is_empty() && self.at >= self.clip.pcm.len()
     }
 
     /// Adds the next of it to a period at `rate`.

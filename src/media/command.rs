@@ -183,6 +183,13 @@ pub enum Command {
         /// Which; `None` is quiet.
         tone: Option<Tone>,
     },
+    /// Says something to the far end of a leg, once, beside what it hears; in place of what is said still.
+    Say {
+        /// The leg.
+        leg: LegId,
+        /// What.
+        clip: Clip,
+    },
     /// Sends digits after those that still wait (at most 64 wait; the rest is left out).
     Dtmf {
         /// The leg.

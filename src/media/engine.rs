@@ -187,6 +187,7 @@ impl Engine {
             Command::Tone { at: Sounder::Leg(leg), tone } => {
                 self.with(leg, |leg, _, sound| leg.set_tone(sound.country(), tone));
             }
+            Command::Say { leg, clip } => self.with(leg, |leg, _, _| leg.say(clip)),
             Command::Dtmf { leg, dtmf } => self.with(leg, |leg, out, _| leg.send_digits(&dtmf, out)),
             Command::Record { leg, record } => self.with(leg, |leg, out, _| leg.record(record, out)),
             Command::Statistics { leg } => self.with(leg, |leg, out, _| leg.tell_quality(now, out)),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::adapter::Adapter;
 use super::agreement::session_plan;
+use super::clip::{Clip, Saying};
 use super::command::{Dtmf, LegId, PortId, Record, Room};
 use super::engine::{Settings, push_event};
 use super::event::{DtmfSource, Event};
@@ -75,6 +76,8 @@ pub(super) struct Leg {
     detector: Option<DtmfDetector>,
     detected: Vec<DtmfEvent>,
     tone: Sounding,
+    said: Option<Saying>,
+    /// A period with the tone, or with what is said.
     toned: Vec<i16>,
     heard: Vec<i16>,
     up: Adapter,
@@ -151,6 +154,7 @@ impl Leg {
             detector: None,
             detected: Vec::with_capacity(4),
             tone: Sounding::default(),
+            said: None,
             toned: Vec::with_capacity(960),
             heard: Vec::with_capacity(48 * 180),
             up: Adapter::default(),
@@ -315,6 +319,12 @@ impl Leg {
             self.toned.resize(pcm.len(), 0);
             self.tone.fill(&mut self.toned);
             pcm = &self.toned;
+        } else if let Some(saying) = &mut self.said {
+            self.toned.clear();
+            self.toned.extend_from_slice(pcm);
+            saying.add_to(&mut self.toned, wanted);
+            self.said.take_if(|saying| saying.is_over());
+            pcm = &self.toned;
         }
         if let Some(tap) = &mut self.tap {
             pcm = tap.far(pcm, wanted, out.recordings);
@@ -337,6 +347,11 @@ impl Leg {
     /// A tone to the far end, in place of the room's sound.
     pub(super) fn set_tone(&mut self, country: &str, tone: Option<Tone>) {
         self.tone.set(country, tone, self.speaking_rate(8000));
+    }
+
+    /// Says something to the far end, beside the room's sound.
+    pub(super) fn say(&mut self, clip: Clip) {
+        self.said = Some(Saying::new(clip));
     }
 
     /// Queues digits.

@@ -66,7 +66,7 @@ impl Phone {
             }
             AutoAnswer::After(_) | AutoAnswer::Off => None,
         };
-        let busy = self.calls.iter().any(|call| !call.is_over());
+        let busy = self.calls.iter().any(Call::is_going_on);
         let wish = answer_after(invite).filter(|_| line.config.intercom && !line.dnd && !busy);
         // The beep comes before the answer, and the answer not later than wished if it can be.
         let beep_at =
@@ -102,7 +102,7 @@ impl Phone {
     /// Whether nobody is busy with another call than this one, and the line may be disturbed.
     fn is_free_for(&self, index: usize) -> bool {
         let call = &self.calls[index];
-        let busy = |other: &Call| other.id != call.id && !other.is_over() && !other.is_ringing_here();
+        let busy = |other: &Call| other.id != call.id && other.is_going_on() && !other.is_ringing_here();
         let may_disturb = self.line(&call.facts.line).is_some_and(|line| !line.dnd);
         may_disturb && !self.calls.iter().any(busy)
     }

@@ -46,6 +46,13 @@ impl Phone {
         }
     }
 
+    /// Lets go of the far end of a leg that the other one has left behind.
+    pub(super) fn part_leg(&mut self, now: Now, leg: &str, why: &str) {
+        if let Some(index) = self.leg(leg) {
+            self.part(now, index, Some(Cause::local(why)));
+        }
+    }
+
     /// A digit of one far end, for the other one.
     pub(super) fn pass_on_digit(&mut self, now: Now, index: usize, digit: char, duration_ms: u32) {
         let (bridge, leg) = (self.calls[index].bridge, &self.calls[index].facts.leg_id);

@@ -60,6 +60,13 @@ pub(super) enum Phase {
         /// When the line's limit ends it.
         end_at: Option<u64>,
     },
+    /// It was hung up here, and the far end is asked how it was.
+    Rating {
+        /// When it had been answered.
+        since: Now,
+        /// When no answer is waited for any more.
+        until: u64,
+    },
     /// It is over for people; the last figures of its media are still awaited.
     Ending {
         /// When they are no longer awaited.
@@ -211,6 +218,9 @@ pub(super) struct Call {
     pub info_digits: VecDeque<char>,
     pub info_waits: bool,
     pub emergency: bool,
+    /// When this side let go of it, where the far end was asked to stay; what it says of the call, 1 to 5.
+    pub parted: Option<Now>,
+    pub vote: Option<u8>,
     /// The flow that our INVITE left by, and whether another one has been tried before.
     pub by: Option<AccountId>,
     pub rerouted: bool,
@@ -227,6 +237,11 @@ pub(super) struct Call {
 impl Call {
     pub fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Ending { .. })
+    }
+
+    /// Whether it is still somebody's business on this side.
+    pub fn is_going_on(&self) -> bool {
+        !matches!(self.phase, Phase::Rating { .. } | Phase::Ending { .. })
     }
 
     pub fn is_active(&self) -> bool {
@@ -264,7 +279,9 @@ impl Call {
         match self.phase {
             Phase::Active { .. } => !self.held && !self.sent_on,
             Phase::Dialing | Phase::Proceeding { .. } => true,
-            Phase::Waiting { .. } | Phase::Ringing { .. } | Phase::Ending { .. } => false,
+            Phase::Waiting { .. } | Phase::Ringing { .. } | Phase::Rating { .. } | Phase::Ending { .. } => {
+                false
+            }
         }
     }
 
@@ -289,7 +306,7 @@ impl Call {
 
     pub fn answered(&self) -> Option<Now> {
         match &self.phase {
-            Phase::Active { since, .. } => Some(*since),
+            Phase::Active { since, .. } | Phase::Rating { since, .. } => Some(*since),
             Phase::Ending { answered, .. } => *answered,
             _ => None,
         }
@@ -323,6 +340,7 @@ impl Call {
                 earliest(automatic.as_ref().map(Automatic::due), Some(self.rings_until()))
             }
             Phase::Active { end_at, .. } => *end_at,
+            Phase::Rating { until, .. } => Some(*until),
             Phase::Ending { give_up_at, .. } => Some(*give_up_at),
         }
     }
@@ -424,6 +442,7 @@ impl Call {
             Phase::Proceeding { .. } | Phase::Waiting { .. } | Phase::Ringing { .. } => "ringing",
             Phase::Active { .. } if self.held => "held",
             Phase::Active { .. } => "active",
+            Phase::Rating { .. } => "rating",
             Phase::Ending { .. } => "ending",
         }
     }
@@ -580,6 +599,8 @@ impl Call {
             info_digits: VecDeque::new(),
             info_waits: false,
             emergency: false,
+            parted: None,
+            vote: None,
             by: None,
             rerouted: false,
             verdict: None,

@@ -215,7 +215,7 @@ impl Phone {
         if first.line == second.line {
             let line = self.known_line(&first.line)?;
             let (name, most) = (line.config.name.clone(), usize::from(line.config.max_calls));
-            let busy = self.calls.iter().filter(|call| call.facts.line == name && !call.is_over()).count();
+            let busy = self.calls_on(&name);
             if busy + 2 > most {
                 let message = format!("line {name} has no room for two calls more");
                 let hint = "end one, or raise the line's max_calls";
@@ -354,7 +354,9 @@ impl Phone {
             Stage::Joined => {
                 self.callbacks[at].stage = Stage::Over;
                 self.callbacks[at].parted = Some(now);
-                self.end_leg(now, &other, "the other one has left");
+                let why = "the other one has left";
+                // The second one is who was to be talked to.
+                if second { self.end_leg(now, &other, why) } else { self.part_leg(now, &other, why) }
             }
             Stage::Released { .. } | Stage::Over => {}
         }

@@ -21,8 +21,12 @@ const LAST_FIGURES_WITHIN: Duration = Duration::from_millis(500);
 
 impl Phone {
     pub(super) fn hang_up(&mut self, now: Now, id: Option<&str>) -> Outcome {
-        let index = self.find(id, "going on", |_| true)?;
-        self.end_call(now, index, None);
+        let index = self.find(id, "going on", |call| id.is_some() || call.is_going_on())?;
+        // Of two legs that are joined the other one stays, if any.
+        match self.calls[index].bridge {
+            None => self.part(now, index, None),
+            Some(_) => self.end_call(now, index, None),
+        }
         Ok(Reply::Done)
     }
 
@@ -33,7 +37,7 @@ impl Phone {
             return;
         }
         let unanswered = match (call.facts.direction, &call.phase) {
-            (_, Phase::Active { .. }) => CallResult::Answered,
+            (_, Phase::Active { .. } | Phase::Rating { .. }) => CallResult::Answered,
             (Direction::In, _) => CallResult::Rejected,
             (Direction::Out, _) => CallResult::Cancelled,
         };
@@ -96,6 +100,10 @@ impl Phone {
                     let cause = Cause::local("the longest duration of [limits] is reached");
                     self.end_call(now, index, Some(cause));
                 }
+                Phase::Rating { until, .. } => {
+                    *until = u64::MAX;
+                    self.end_call(now, index, None);
+                }
                 Phase::Ending { .. } => self.finish_call(now, index),
             }
         }
@@ -145,7 +153,9 @@ impl Phone {
             _ => (CallResult::Failed, Cause::local("the phone ended"), now, None),
         };
         let total_us = at.mono_us.saturating_sub(call.began.mono_us);
-        let talk_us = answered.map_or(0, |since| at.mono_us.saturating_sub(since.mono_us));
+        let parted = call.parted.unwrap_or(at);
+        let talk = answered.map(|since| (since.mono_us, parted.mono_us));
+        let talk_us = talk.map_or(0, |(since, until)| until.saturating_sub(since));
         if answered.is_some() {
             self.talks.truncate(MOST_TALKS - 1);
             self.talks.push_front(call.talk(at, talk_us));
@@ -156,10 +166,11 @@ impl Phone {
             result: Some(result),
             cause,
             total_us,
-            ring_us: total_us - talk_us.min(total_us),
+            ring_us: answered.map_or(total_us, |since| since.mono_us.saturating_sub(call.began.mono_us)),
             talk_us,
             hold_us: call.hold_us,
             quality: call.quality(),
+            vote: call.vote,
             recording_id: call
                 .recording
                 .as_ref()
@@ -171,7 +182,8 @@ impl Phone {
             self.guard.helped(now);
         }
         if call.facts.direction == Direction::Out {
-            let usage = self.guard.talked(now, &call.facts.line, talk_us);
+            let connected_us = answered.map_or(0, |since| at.mono_us.saturating_sub(since.mono_us));
+            let usage = self.guard.talked(now, &call.facts.line, connected_us);
             self.keep(Write::Usage(usage));
         }
         self.ended_legs.push(EndedLeg {
@@ -179,7 +191,7 @@ impl Phone {
             leg: call.facts.clone(),
             result,
             began_us: call.began.mono_us,
-            answered_us: answered.map(|since| since.mono_us),
+            talk,
             ended_us: at.mono_us,
         });
         self.tell_end(now, entry);
@@ -245,6 +257,7 @@ impl Phone {
             hold_us: entry.hold_us,
             quality: entry.quality,
             recording_id: entry.recording_id,
+            vote: entry.vote,
         };
         self.tell(now, Event::of_call(&id, ended));
         let Leg { line, direction, caller, called, did, .. } = entry.leg;

@@ -133,6 +133,7 @@ impl Phone {
     pub(super) fn digits_by_info(&mut self, now: Now, index: usize, content_type: &str, body: &[u8]) {
         let Some((digit, duration_us)) = info_digit(content_type, body) else { return };
         self.tell_digits(now, index, Side::Remote, digit.to_string(), duration_us, "info");
+        self.key_pressed(now, index, digit);
         let duration_ms = duration_us.unwrap_or_default() / 1000;
         self.pass_on_digit(now, index, digit, u32::try_from(duration_ms).unwrap_or_default());
     }
@@ -210,7 +211,6 @@ impl Phone {
         let Some(recording) = call.recording.as_ref().filter(|_| call.path.plan.is_some()) else { return };
         let (leg, paused) = (call.path.leg, recording.paused);
         let (recording, settings) = (recording.number, &self.config.recording);
-        let clip = |said: &Announcement| Clip { rate: Announcement::RATE, pcm: said.sound() };
         let (beep, announcement) = (settings.beep, settings.announcement.as_ref().map(clip));
         let record = Record::Start { recording, layout: Layout::Stereo, beep, announcement };
         self.outputs.push_back(Output::Media(Command::Record { leg, record }));
@@ -244,6 +244,11 @@ impl Phone {
             Kind::RecordingReady { recording_id: recording.to_owned(), leg_id, line, duration_us, bytes };
         self.tell(now, Event::of_call(call, kind));
     }
+}
+
+/// What is said, as the engine says it.
+pub(super) fn clip(said: &Announcement) -> Clip {
+    Clip { rate: Announcement::RATE, pcm: said.sound() }
 }
 
 /// The digit of an INFO body: `application/dtmf-relay` with Signal and Duration (ms), or `application/dtmf` with the

@@ -188,8 +188,7 @@ impl Phone {
             return Some(Refused { status: 480, rule: "device", result: CallResult::Unreachable, text });
         }
         // Who was called for help may call back, also after that call was cut off.
-        let helper_expected =
-            self.guard.expects_call_back(now) || self.calls.iter().any(|call| call.emergency);
+        let helper_expected = self.expects_helper(now);
         if !helper_expected && let Some(refused) = self.refuse_caller(now, &line.config, caller) {
             return Some(refused);
         }
@@ -197,12 +196,17 @@ impl Phone {
             let text = "do-not-disturb is on".into();
             return Some(Refused { status: 486, rule: "line.dnd", result: CallResult::Busy, text });
         }
-        let calls = self.calls.iter().filter(|call| call.facts.line == name && !call.is_over()).count();
+        let calls = self.calls_on(name);
         if calls >= usize::from(line.config.max_calls) {
             let text = format!("the line has {calls} calls already");
             return Some(Refused { status: 486, rule: "line.max_calls", result: CallResult::Busy, text });
         }
         None
+    }
+
+    /// Whether help is being called, or whoever was called for help may call back.
+    pub(super) fn expects_helper(&self, now: Now) -> bool {
+        self.guard.expects_call_back(now) || self.calls.iter().any(|call| call.emergency)
     }
 
     /// Whether a caller is not wanted, or nobody is there.

@@ -113,7 +113,7 @@ impl Phone {
             && (settings.lines.is_empty() || settings.lines.contains(&facts.line))
             && (facts.direction == Direction::In || settings.outgoing);
         // Nothing is done about a call for help, nor about whoever calls back for one.
-        let helps = self.guard.expects_call_back(now) || self.calls.iter().any(|call| call.emergency);
+        let helps = self.expects_helper(now);
         let number = facts.called_or_calling().number.as_ref().filter(|_| wanted && !helps)?;
         let outside = NumberPlan::is_outside(&number.dialled) || number.e164.is_some();
         let plan = self.config.line(&facts.line).map(|line| self.config.number_plan_of(line))?;

@@ -9,7 +9,7 @@
 //! * `line`, `flow`, `call` the state of one line, of a way to its registrar and of one call, `mailbox` what waits for a line;
 //! * [`reach`] keeps lines reachable behind NATs; `paths` where audio can come, `restart` where else when that breaks;
 //! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `features` what is done during it;
-//!   `auto_answer` when nobody has to take it;
+//!   `auto_answer` when nobody has to take it, `rating` what the far end says of it afterwards;
 //! * `agent` whether somebody is there for the calls of a line;
 //! * `party` who calls whom, as the PBX tells it, and `lookup` as another system does;
 //! * `extension` who may get a call that comes in instead of this device;
@@ -44,6 +44,7 @@ mod media_plan;
 mod outgoing;
 mod party;
 mod paths;
+mod rating;
 pub mod reach;
 mod referred;
 mod remembered;
@@ -599,6 +600,11 @@ impl Phone {
             self.stopped = true;
             self.outputs.push_back(Output::Stopped);
         }
+    }
+
+    /// How many of the calls that a line may have it has.
+    fn calls_on(&self, line: &str) -> usize {
+        self.calls.iter().filter(|call| call.facts.line == line && call.is_going_on()).count()
     }
 
     fn dropped(&self) -> BTreeMap<String, u64> {

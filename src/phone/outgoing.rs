@@ -356,8 +356,7 @@ impl Phone {
                 }
             },
         };
-        let busy =
-            self.calls.iter().filter(|call| call.facts.line == line.config.name && !call.is_over()).count();
+        let busy = self.calls_on(&line.config.name);
         if busy >= usize::from(line.config.max_calls) && !emergency {
             let message = format!("line {} has {busy} calls", line.config.name);
             return Err(Refusal::new(

@@ -310,6 +310,7 @@ impl Phone {
                     Some(u64::from(duration_ms) * 1000),
                     method,
                 );
+                self.key_pressed(now, index, digit);
                 // Tones in the audio have crossed with it.
                 if source == DtmfSource::Rfc4733 {
                     self.pass_on_digit(now, index, digit, duration_ms);

@@ -102,7 +102,7 @@ pub struct CallView {
     pub did: Option<String>,
     /// Who sent the call on to this device, where the PBX tells it.
     pub diverted_by: Option<String>,
-    /// `dialing`, `ringing`, `early`, `active`, `held` or `ending`.
+    /// `dialing`, `ringing`, `early`, `active`, `held`, `rating` (hung up here, the far end is asked how it was) or `ending`.
     pub state: &'static str,
     /// Does this side send silence?
     pub muted: bool,

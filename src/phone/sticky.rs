@@ -57,7 +57,7 @@ impl Phone {
     fn to_be_recalled(&self, now: Now, facts: &Leg) -> Option<Recall> {
         let settings = &self.config.sticky;
         // A clock that was never set does not know what has just been; and whoever was called for help calls back here.
-        let helps = self.guard.expects_call_back(now) || self.calls.iter().any(|call| call.emergency);
+        let helps = self.expects_helper(now);
         let since_utc_us = settings.within.since(now.utc_us, &self.config.device.timezone)?;
         let wanted = settings.lines.is_empty() || settings.lines.contains(&facts.line);
         if !wanted || helps || self.parts.contains_key("clock") {
@@ -89,7 +89,7 @@ impl Phone {
     fn give_back_to(&mut self, now: Now, index: usize, extension: &str) -> bool {
         let caller = &self.calls[index];
         let (call, line) = (caller.id.clone(), caller.facts.line.clone());
-        let busy = self.calls.iter().filter(|call| call.facts.line == line && !call.is_over()).count();
+        let busy = self.calls_on(&line);
         if self.line(&line).is_none_or(|it| busy >= usize::from(it.config.max_calls)) {
             return false;
         }
@@ -164,8 +164,8 @@ impl Phone {
             }
             Stage::Tried => self.end_leg(now, &second, "the caller is gone"),
             Stage::Joined => {
-                let other = if leg == first { second } else { first };
-                self.end_leg(now, &other, "the other one has left");
+                let why = "the other one has left";
+                if leg == first { self.end_leg(now, &second, why) } else { self.part_leg(now, &first, why) }
             }
             Stage::Over => {}
         }

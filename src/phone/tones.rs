@@ -48,10 +48,9 @@ impl Phone {
         let beeping = self.calls.iter().any(Call::beeps);
         let ringing = self.calls.iter().any(|call| call.is_heard_ringing() && !call.beeps());
         let ring_back = self.calls.iter().any(|call| hears_ring_back(call, now));
-        let dialing = self
-            .calls
-            .iter()
-            .any(|call| call.facts.direction == Direction::Out && !call.is_over() && call.bridge.is_none());
+        let dialing = self.calls.iter().any(|call| {
+            call.facts.direction == Direction::Out && call.is_going_on() && call.bridge.is_none()
+        });
         if talking || dialing {
             self.tones.afterwards = None;
         }

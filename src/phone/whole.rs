@@ -10,7 +10,8 @@ pub(super) struct EndedLeg {
     pub leg: Leg,
     pub result: CallResult,
     pub began_us: u64,
-    pub answered_us: Option<u64>,
+    /// From the answer to the moment when one of both sides let go.
+    pub talk: Option<(u64, u64)>,
     pub ended_us: u64,
 }
 
@@ -38,10 +39,9 @@ fn closed(parts: &mut [EndedLeg]) -> Option<Kind> {
     crate::order::sort_by_key(parts, |part| (part.began_us, number(part)));
     let ended_us = parts.iter().map(|part| part.ended_us).max()?;
     let first = parts.first()?;
-    let answered = parts.iter().find(|part| part.answered_us.is_some());
+    let answered = parts.iter().find(|part| part.talk.is_some());
     let result = answered.unwrap_or(first).result;
-    let mut talks: Vec<(u64, u64)> =
-        parts.iter().filter_map(|part| Some((part.answered_us?, part.ended_us))).collect();
+    let mut talks: Vec<(u64, u64)> = parts.iter().filter_map(|part| part.talk).collect();
     crate::order::sort_by_key(&mut talks, |talk| *talk);
     let (mut talk_us, mut until) = (0, 0);
     for (from, to) in talks {
@@ -86,7 +86,8 @@ mod tests {
 
     fn part(times: (u64, Option<u64>, u64), result: CallResult) -> EndedLeg {
         let (began_us, answered_us, ended_us) = times;
-        EndedLeg { call: "c".into(), leg: leg(), result, began_us, answered_us, ended_us }
+        let talk = answered_us.map(|since| (since, ended_us));
+        EndedLeg { call: "c".into(), leg: leg(), result, began_us, talk, ended_us }
     }
 
     #[test]

@@ -58,6 +58,7 @@ fn end(leg: &Leg, recording_id: Option<String>) -> Kind {
         hold_us: 0,
         quality: None,
         recording_id,
+        vote: None,
     }
 }
 

@@ -254,6 +254,7 @@ fn call_with_wait_ends_with_the_call() {
             hold_us: 0,
             quality: None,
             recording_id: None,
+            vote: None,
         };
         paper.tell(Event::of_call(id.as_str(), ended));
         paper.tell(Event::of_call(id.as_str(), closed(result)));

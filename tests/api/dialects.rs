@@ -118,6 +118,7 @@ pub fn ended(leg: &Leg, result: CallResult) -> Kind {
         hold_us: 0,
         quality: None,
         recording_id: None,
+        vote: None,
     }
 }
 

@@ -32,6 +32,7 @@ mod one_way;
 mod parties;
 mod paths;
 mod providers;
+mod rating;
 mod reach;
 mod recordings;
 mod referred;

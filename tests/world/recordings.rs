@@ -9,13 +9,14 @@ use crate::sound_card::RATE;
 use crate::world::{World, config};
 
 /// A voice that no phone of the world has.
-fn sentence() -> Vec<i16> {
+pub fn sentence() -> Vec<i16> {
     let mut pcm = vec![0; 3 * RATE as usize];
     Speech::new(4711, RATE).fill(&mut pcm);
     pcm
 }
 
-fn found(world: &World, phone: usize) -> f32 {
+/// How much of it a phone has heard in the last talk.
+pub fn found(world: &World, phone: usize) -> f32 {
     let heard = &world.phones[phone].card.heard;
     similarity(&sentence(), heard, RATE, RATE as usize).map_or(0.0, |it| it.found)
 }

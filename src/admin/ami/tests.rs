@@ -161,6 +161,7 @@ fn ended(number: u8, to: &str, result: CallResult) -> Kind {
         hold_us: 0,
         quality: None,
         recording_id: None,
+        vote: None,
     }
 }
 

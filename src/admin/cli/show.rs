@@ -268,7 +268,7 @@ fn current(calls: &[Value], paint: Paint) -> String {
         }
         let mood = match call["state"].as_str() {
             Some("active") => Some(Mood::Good),
-            Some("ending") => Some(Mood::Quiet),
+            Some("rating" | "ending") => Some(Mood::Quiet),
             _ => Some(Mood::Fair),
         };
         table.row(vec![
@@ -375,6 +375,7 @@ pub(super) fn story(call: &Value, paint: Paint) -> String {
             say("encrypted", cell(&quality["srtp"]));
             say("way", way(&quality["way"]));
         }
+        say("vote", leg["vote"].as_u64().map(|vote| format!("{vote} of 5")).unwrap_or_default());
         say("recording", cell(&leg["recording_id"]));
         say("Call-ID", cell(&leg["sip_call_id"]));
         text.push_str(&table.text(paint));

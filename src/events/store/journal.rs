@@ -42,7 +42,7 @@ pub struct Entry {
     /// From its beginning to the answer or the end.
     #[serde(default)]
     pub ring_us: u64,
-    /// From the answer to the end.
+    /// From the answer to the end, or to the moment when the far end was asked how it was.
     #[serde(default)]
     pub talk_us: u64,
     /// The part of `talk_us` that was on hold.
@@ -54,6 +54,9 @@ pub struct Entry {
     /// Its recording.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub recording_id: Option<String>,
+    /// What the far end said of it, 1 (bad) to 5.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub vote: Option<u8>,
     /// To whom this device gave the far end: transferred, or sent on before it was answered.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub transferred_to: Option<Number>,
@@ -87,6 +90,7 @@ impl Entry {
             hold_us: 0,
             quality: None,
             recording_id: None,
+            vote: None,
             transferred_to: None,
         }
     }

@@ -64,6 +64,7 @@ fn entry(leg: &str, caller: &str, called: &str, started: i64) -> Entry {
         hold_us: 0,
         quality: None,
         recording_id: None,
+        vote: None,
         transferred_to: None,
     }
 }

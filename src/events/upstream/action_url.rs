@@ -189,6 +189,7 @@ mod tests {
             hold_us: 0,
             quality: None,
             recording_id: None,
+            vote: None,
         };
         let held = |by| Kind::CallHeld { leg: inwards.clone(), by };
         let resumed = |by| Kind::CallResumed { leg: inwards.clone(), by };

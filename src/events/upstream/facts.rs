@@ -39,6 +39,8 @@ pub struct Facts {
     pub follows: Option<Follows>,
     /// The recording of the leg.
     pub recording_id: Option<String>,
+    /// What the far end said of the call, 1 to 5.
+    pub vote: Option<u8>,
     /// The configuration key by which it was refused.
     pub rule: Option<String>,
     /// Why it ended, and who ended it.
@@ -82,6 +84,7 @@ impl Facts {
             connected: leg.connected,
             follows: leg.follows.map(|follows| *follows),
             recording_id: entry.recording_id.clone(),
+            vote: entry.vote,
             cause: entry.cause.clone(),
             result: entry.result.map(|result| result.as_str().to_owned()),
             total_us: entry.total_us,

@@ -323,6 +323,7 @@ mod tests {
             hold_us: 0,
             quality: None,
             recording_id: Some("0a1b".into()),
+            vote: None,
         }
     }
 

@@ -289,6 +289,7 @@ mod tests {
             hold_us: 0,
             quality: None,
             recording_id,
+            vote: None,
         }
     }
 

@@ -274,6 +274,7 @@ mod tests {
             hold_us: 1_500_000,
             quality: None,
             recording_id: None,
+            vote: None,
         };
         recorded(Event::of_call("c1", kind))
     }

@@ -197,6 +197,7 @@ fn bitrix24(octets: &[u8]) {
         hold_us: 0,
         quality: None,
         recording_id: Some("r-1".into()),
+        vote: None,
     };
     let ready = Kind::RecordingReady {
         recording_id: "r-1".into(),

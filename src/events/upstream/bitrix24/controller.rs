@@ -91,7 +91,7 @@ impl Controller {
         form.put("CALL_STATUS", Some(if facts.was_answered() { "true" } else { "false" }));
         form.put_number("CALL_QUALITY", quality(event).map(|(percent, _)| percent));
         form.put("CALL_DEVICE", Some(DEVICE));
-        form.put("CALL_VOTE", Some("0"));
+        form.put_number("CALL_VOTE", Some(facts.vote.unwrap_or(0).into()));
         form.put("COST", Some("0"));
         form
     }
@@ -275,6 +275,7 @@ mod tests {
             hold_us: 0,
             quality: Some(Quality { mos: Some(4.4), ..Quality::default() }),
             recording_id: None,
+            vote: None,
         }
     }
 
@@ -313,6 +314,7 @@ mod tests {
             hold_us: 0,
             quality: None,
             recording_id: None,
+            vote: None,
         };
         let forms = bodies(&mut controller, hostile);
         assert!(
@@ -342,6 +344,7 @@ mod tests {
             hold_us: 8_000_000,
             quality: Some(Quality { mos: Some(4.4), ..Quality::default() }),
             recording_id: None,
+            vote: None,
         };
         let story = [
             (2_308, Kind::CallNew { leg: leg(Direction::In), origin: Origin::Network }),

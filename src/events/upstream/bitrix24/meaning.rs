@@ -59,6 +59,8 @@ pub struct End {
     pub reason: Option<String>,
     /// COST, in ten-thousandths of the currency.
     pub cost: Option<u64>,
+    /// VOTE.
+    pub vote: Option<u8>,
     /// Another phone took it: it is no call of this user's.
     pub elsewhere: bool,
     /// A rule of this device refused it before it rang.
@@ -125,6 +127,7 @@ impl End {
             status: status(result, direction, facts.cause.status).to_owned(),
             reason: reason.filter(|text| result != CallResult::Answered && !text.is_empty()),
             cost,
+            vote: facts.vote,
             elsewhere: result == CallResult::AnsweredElsewhere,
             barred: direction == Direction::In && result == CallResult::Barred,
             recorded: facts.recording_id.is_some(),

@@ -176,6 +176,9 @@ impl Bitrix24 {
             body["COST"] = (cost as f64 / 10_000.0).into();
             put(&mut body, "COST_CURRENCY", self.settings.cost_currency.as_deref());
         }
+        if let Some(vote) = end.vote {
+            body["VOTE"] = vote.into();
+        }
         body
     }
 

@@ -180,6 +180,7 @@ fn ended_as(direction: Direction, result: CallResult, cause: Cause, recording: O
         hold_us: 0,
         quality: None,
         recording_id: recording.map(str::to_owned),
+        vote: None,
     };
     Event::of_call("c1", kind)
 }
