@@ -295,6 +295,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_in_calls_is_read_and_else_told_at_its_line() {
+        let text = "[recording]\nannouncement = \"rec.wav\"\n[rating]\nannouncement = \"how-was-it.wav\"\n";
+        let reading = read_text("announcements", text);
+        let lines: Vec<usize> = reading.findings.iter().map(|finding| finding.line).collect();
+        assert_eq!(lines, [2, 4], "{:?}", reading.findings);
+        let what = &reading.findings[1].what;
+        assert!(what.contains("-announcements/how-was-it.wav can't be used: "), "{what}");
+    }
+
+    #[test]
     fn a_missing_file_of_an_authority_is_told_at_its_line() {
         let line = |name: &str, more: &str| {
             let domain = "domain = \"pbx.example\"\npassword = \"x\"";

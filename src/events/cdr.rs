@@ -316,6 +316,7 @@ mod tests {
         entry.ended_utc_us = Some(TODAY + 10_900_000);
         (entry.total_us, entry.ring_us, entry.talk_us) = (10_900_000, 4_000_000, 6_900_000);
         entry.recording_id = Some("c1-1".into());
+        entry.vote = Some(4);
         entry
     }
 
@@ -331,9 +332,9 @@ mod tests {
         assert_eq!(
             csv,
             "started,call_id,line,direction,caller,caller_name,called,called_name,result,ring_s,talk_s,status,q850,\
-             cause,codec,mos,recording_id,did,recording_link\r\n\
+             cause,codec,mos,recording_id,did,recording_link,vote\r\n\
              2026-11-20T00:00:00.000000Z,c1,office,in,'+7 495 123-45-67,Anna & Co,101,Reception,answered,4.000,6.900,200,,\
-             \"bye, \"\"friend\"\"\",,,c1-1,+74957654321,/r?a=1\r\n"
+             \"bye, \"\"friend\"\"\",,,c1-1,+74957654321,/r?a=1,4\r\n"
         );
     }
 

@@ -21,6 +21,7 @@ pub struct Setup {
     admin: String,
     audio: Vec<String>,
     input: Option<Wav>,
+    files: Vec<(String, Wav)>,
     environment: Vec<(String, String)>,
     before: String,
 }
@@ -53,6 +54,7 @@ impl Setup {
             admin: String::new(),
             audio: Vec::new(),
             input: Some(Wav::new(16000, sine(440.0, 16000, 2.0, 8000))),
+            files: Vec::new(),
             environment: Vec::new(),
             before: String::new(),
         }
@@ -85,6 +87,12 @@ impl Setup {
     /// What it speaks into calls.
     pub fn speaks(mut self, wav: Wav) -> Setup {
         self.input = Some(wav);
+        self
+    }
+
+    /// A sound file beside its configuration.
+    pub fn file(mut self, name: &str, wav: Wav) -> Setup {
+        self.files.push((name.to_owned(), wav));
         self
     }
 
@@ -123,6 +131,9 @@ impl Setup {
         if let Some(wav) = &self.input {
             wav.write(&input);
             audio = format!("backend = \"file\"\ninput = {input:?}\noutput = {output:?}");
+        }
+        for (name, wav) in &self.files {
+            wav.write(&folder.join(name));
         }
         let text = format!(
             "[device]\nname = {name:?}\ndata = {data:?}\n\n[admin]\nsocket = {socket:?}\n{admin}\n\n\

@@ -35,12 +35,18 @@ pub struct Made {
     number: &'static str,
     end: End,
     is_callback: bool,
+    vote: Option<u64>,
 }
 
 impl Made {
     pub fn new(call: &str, leg: u8, incoming: bool, number: &'static str, end: End) -> Made {
         let id = format!("{call}-{leg}");
-        Made { call: call.to_owned(), id, incoming, number, end, is_callback: false }
+        Made { call: call.to_owned(), id, incoming, number, end, is_callback: false, vote: None }
+    }
+
+    /// The far end has said how it was.
+    pub fn rated(self, vote: u64) -> Made {
+        Made { vote: Some(vote), ..self }
     }
 
     /// The leg of a callback.
@@ -129,6 +135,13 @@ impl Systems {
             assert!(double.is_none(), "registered once: {call:?}");
         }
         legs
+    }
+
+    /// What those calls were said to be like, by EXTERNAL_CALL_ID.
+    pub fn votes_at_bitrix24(&self) -> BTreeMap<String, u64> {
+        let portal = self.portal.lock().expect("a lock");
+        let finished = portal.calls.values().filter_map(|call| Some((&call.key[3], call.finished.as_ref()?)));
+        finished.filter_map(|(leg, end)| Some((leg.as_str()?.to_owned(), end["VOTE"].as_u64()?))).collect()
     }
 
     /// The tables that name them.
@@ -344,6 +357,11 @@ pub fn to_bitrix24(made: &[Made]) -> Known {
         };
         (leg.id.clone(), end, vec![leg.bitrix24_type(), leg.number])
     })
+}
+
+/// The votes that there are.
+pub fn votes(made: &[Made]) -> BTreeMap<String, u64> {
+    made.iter().filter_map(|leg| Some((leg.id.clone(), leg.vote?))).collect()
 }
 
 /// A program that follows the manager protocol: it puts channels together by `Linkedid`.

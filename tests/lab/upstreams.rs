@@ -20,6 +20,8 @@ use crate::router::Nat;
 use crate::sound::{Wav, sine};
 use crate::systems::*;
 
+/// The number of 1003 outside of the PBX.
+const CUSTOMER: &str = "+74957001003";
 /// Who may use the manager protocol: a desk in the same office.
 const COURIER: &str = "192.168.1.20";
 
@@ -62,8 +64,13 @@ fn scene(what: &str) -> Option<Scene> {
          [[ami.users]]\nname = \"panel\"\nsecret = \"panel-42\"\n\
          [[ami.contexts]]\nname = \"from-courier\""
     );
+    // Of callers who were talked to for two seconds; 1500 Hz is the question.
+    let rating = "[rating]\nannouncement = \"how-was-it.wav\"\nwait = \"3s\"\nmin_talk = \"2s\"\n";
     let phone = Setup::new("1001", PBX)
         .line(r#"codecs = ["PCMA"]"#)
+        .file("how-was-it.wav", Wav::new(16000, sine(1500.0, 16000, 2.0, 8000)))
+        .table(rating)
+        .table("[sticky]\nwithin = \"30m\"\n")
         .table(&systems.tables())
         .table(&mqtt)
         .table(&ami)
@@ -170,6 +177,46 @@ impl Scene {
         [(1, "1002"), (2, "1003")].map(|(leg, number)| Made::of_callback(&call, leg, number))
     }
 
+    /// Has a phone call a customer, who calls back later and gets that phone again; when it hangs up, the customer is asked
+    /// how it was and presses four.
+    fn gives_back(&mut self) -> [Made; 4] {
+        let begun = self.phone.post("/api/v1/callback", &json!({ "from": "1002", "to": CUSTOMER }));
+        let call = begun["id"].as_str().expect("an id").to_owned();
+        self.phone.wait_event("originate.result");
+        sleep(Duration::from_secs(1));
+        let [colleague, customer] = &self.others;
+        let dialled = id(&customer.wait_event("call.answered"));
+        customer.hang_up(&dialled);
+        self.phone.closed();
+        [colleague, customer].map(Phone::closed);
+        self.asterisk.idle();
+
+        let back = customer.call("51001");
+        let bridged = self.phone.wait_event("call.bridged");
+        sleep(Duration::from_secs(3));
+        let theirs = id(&colleague.wait_event("call.answered"));
+        colleague.hang_up(&theirs);
+        sleep(Duration::from_secs(1));
+        customer.post(&format!("/api/v1/calls/{back}/dtmf"), &json!({ "digits": "4" }));
+        let limit = Duration::from_secs(10);
+        let comes = |it: &Value| it["data"]["direction"] == "in";
+        let ended = self.phone.wait_event_that("call.ended", "of the customer", limit, comes);
+        assert_eq!(ended["data"]["vote"], 4, "{ended}");
+        self.phone.closed();
+        [colleague, customer].map(Phone::closed);
+        self.asterisk.idle();
+        let heard = customer.heard();
+        let (said, asked) = (heard.seconds_of(660.0), heard.seconds_of(1500.0));
+        assert!(said > 2.0 && asked > 0.7, "{said} s of the other one and {asked} s of the question");
+        let back = id(&bridged);
+        [
+            Made::of_callback(&call, 1, "1002"),
+            Made::of_callback(&call, 2, CUSTOMER),
+            Made::new(&back, 1, true, CUSTOMER, End::Answered).rated(4),
+            Made::new(&back, 2, false, "1002", End::Answered),
+        ]
+    }
+
     /// Waits until everybody has been told everything; the events, as a webhook and as a subscriber got them.
     fn told(&self) -> [BTreeMap<u64, Value>; 2] {
         let number = |event: &Value| event["sequence"].as_str().and_then(|it| it.parse::<u64>().ok());
@@ -202,6 +249,7 @@ fn every_system_knows_the_same_calls_in_its_own_words() {
     let mut made =
         vec![scene.dials(), scene.is_called(), scene.loses_a_fork(), scene.misses(), scene.transfers()];
     made.extend(scene.joins_for_a_courier());
+    made.extend(scene.gives_back());
     let [webhook, broker] = scene.told();
 
     let numbers: Vec<u64> = webhook.keys().copied().collect();
@@ -211,20 +259,21 @@ fn every_system_knows_the_same_calls_in_its_own_words() {
         assert_eq!(webhook.get(number).map(|it| &it["id"]), Some(&event["id"]), "{event}");
     }
     let closed = |it: &&Value| it["type"] == "tipring.call.closed";
-    assert_eq!(webhook.values().filter(closed).count(), 6);
-    assert_eq!(broker.values().filter(closed).count(), 6);
+    assert_eq!(webhook.values().filter(closed).count(), 8);
+    assert_eq!(broker.values().filter(closed).count(), 8);
 
     let got = |name: &str| scene.systems.got(name);
     assert_eq!(legs_of_ringme(&got("ringme")), to_ringme(&made));
     assert_eq!(records_of_webitel(&got("webitel")), to_webitel(&made));
     assert_eq!(scene.systems.registered_at_bitrix24(), to_bitrix24(&made));
+    assert_eq!(scene.systems.votes_at_bitrix24(), votes(&made));
     assert_eq!(sessions_of_rostelecom(&got("rostelecom")), to_rostelecom(&made));
     assert_eq!(steps_of_desk_phone(&got("action-url")), to_desk_phone(&made));
     let messages: Vec<Value> = got("slack").iter().map(Got::event).collect();
     let text = messages[0]["text"].as_str().expect("a text");
     let known = format!("Missed call from {} ({CALLER})", KNOWN_AS.replace('&', "&amp;"));
     assert!(messages.len() == 1 && text.starts_with(&known) && text.contains("gave up"), "{messages:?}");
-    assert_eq!(got("lookup").len(), 1, "whoever calls again is known already");
+    assert_eq!(got("lookup").len(), 2, "whoever calls again is known already");
     assert_eq!(manager.calls(), to_manager(&made));
     drop(scene.lab);
 }

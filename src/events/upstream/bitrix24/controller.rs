@@ -299,6 +299,12 @@ mod tests {
                  &CALL_DEVICE=PHONE&CALL_VOTE=0&COST=0"
             ]
         );
+        let mut rated = ended(CallResult::Answered, 1);
+        if let Kind::CallEnded { vote, .. } = &mut rated {
+            *vote = Some(5);
+        }
+        let rated = bodies(&mut controller, rated).remove(1);
+        assert!(rated.ends_with("&CALL_DEVICE=PHONE&CALL_VOTE=5&COST=0"), "{rated}");
         let missed = bodies(&mut controller, ended(CallResult::NoAnswer, 0)).remove(1);
         assert!(missed.contains("&CALL_START_DATE=1795132765100&CALL_STATUS=false&"), "{missed}");
         let mut hostile = leg(Direction::In);

@@ -279,6 +279,20 @@ fn each_end_has_its_code() {
 }
 
 #[test]
+fn what_the_caller_says_of_a_call_is_its_vote() {
+    for said in [None, Some(1), Some(5)] {
+        let mut event = ended();
+        if let Kind::CallEnded { vote, .. } = &mut event.kind {
+            *vote = said;
+        }
+        let mut paper = Paper::signed_in("");
+        paper.deliver(event, &[registered("x"), result(json!({}))]);
+        let (method, finish) = &paper.asked[1];
+        assert_eq!((method.as_str(), finish.get("VOTE").cloned()), ("finish", said.map(Value::from)));
+    }
+}
+
+#[test]
 fn cards_of_others_open_while_it_rings_and_close() {
     let more = "show_to = [7, 8]\n";
     let mut paper = Paper::signed_in(more);
