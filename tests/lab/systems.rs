@@ -54,6 +54,10 @@ impl Made {
         Made { is_callback: true, ..Made::new(call, leg, false, number, End::Answered) }
     }
 
+    fn is_outside(&self) -> bool {
+        self.number == CALLER || self.number.starts_with('+')
+    }
+
     fn was_answered(&self) -> bool {
         self.end == End::Answered
     }
@@ -294,7 +298,11 @@ pub fn sessions_of_rostelecom(got: &[Got]) -> Known {
         if !["new", "calling"].contains(&state.as_str()) {
             session.0.push(state);
         }
-        session.1 = vec![text("type")];
+        session.1.push(text("type"));
+    }
+    for (_, types) in sessions.values_mut() {
+        types.sort();
+        types.dedup();
     }
     sessions
 }
@@ -305,16 +313,19 @@ pub fn to_rostelecom(made: &[Made]) -> Known {
         if leg.was_answered() {
             steps.insert(0, "connected");
         }
-        (leg.call.clone(), steps, Vec::new())
+        let of = match leg.incoming {
+            _ if !leg.is_outside() => "internal",
+            true => "incoming",
+            false => "outbound",
+        };
+        (leg.call.clone(), steps, vec![of])
     });
-    for leg in made {
-        let session = sessions.get_mut(&leg.call).expect("it is there");
-        session.1 = owned(&[if leg.number == CALLER { "incoming" } else { "internal" }]);
+    for (steps, types) in sessions.values_mut() {
         // Both legs of a callback are answered before either of them ends.
-        session.0.sort();
-    }
-    for session in sessions.values_mut() {
-        session.0.push("end".to_owned());
+        steps.sort();
+        steps.push("end".to_owned());
+        types.sort();
+        types.dedup();
     }
     sessions
 }
@@ -329,8 +340,9 @@ pub fn steps_of_desk_phone(got: &[Got]) -> Known {
             call.1.push(query["with"].clone());
         }
     }
-    for call in calls.values_mut() {
-        call.0.sort();
+    for (steps, numbers) in calls.values_mut() {
+        steps.sort();
+        numbers.sort();
     }
     calls
 }
@@ -341,8 +353,9 @@ pub fn to_desk_phone(made: &[Made]) -> Known {
         steps.extend((leg.end == End::GivenUp).then_some("missed_call"));
         (leg.call.clone(), steps, vec![leg.number])
     });
-    for call in calls.values_mut() {
-        call.0.sort();
+    for (steps, numbers) in calls.values_mut() {
+        steps.sort();
+        numbers.sort();
     }
     calls
 }
@@ -355,7 +368,7 @@ pub fn to_bitrix24(made: &[Made]) -> Known {
             End::Elsewhere => vec![],
             End::GivenUp => vec!["304"],
         };
-        (leg.id.clone(), end, vec![leg.bitrix24_type(), leg.number])
+        (leg.id.clone(), end, vec![leg.bitrix24_type(), leg.number.trim_start_matches('+')])
     })
 }
 
