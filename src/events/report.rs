@@ -48,8 +48,15 @@ pub struct Sums {
     /// How long incoming calls that were answered had rung.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub average_ring_us: Option<u64>,
+    /// Calls whose far end said how they were.
+    pub votes: u64,
+    /// What they say, 1 (bad) to 5, to two decimals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub average_vote: Option<f64>,
     #[serde(skip)]
     ring_us: u64,
+    #[serde(skip)]
+    voted: u64,
 }
 
 /// Sums that grow.
@@ -107,6 +114,8 @@ impl Sums {
             }
         }
         self.talk_us = self.talk_us.saturating_add(entry.talk_us);
+        self.votes += u64::from(entry.vote.is_some());
+        self.voted += u64::from(entry.vote.unwrap_or(0));
     }
 
     fn averaged(mut self) -> Sums {
@@ -115,6 +124,8 @@ impl Sums {
             (ours > 0).then(|| (self.answered as f64 * 1000.0 / ours as f64).round() / 10.0);
         self.average_talk_us = self.talk_us.checked_div(self.answered + self.reached);
         self.average_ring_us = self.ring_us.checked_div(self.answered);
+        let average = self.voted as f64 / self.votes as f64;
+        self.average_vote = (self.votes > 0).then(|| (average * 100.0).round() / 100.0);
         self
     }
 }
@@ -143,12 +154,13 @@ mod tests {
     fn a_day_tells_how_many_were_answered_and_how_long_they_took() {
         use CallResult as R;
         use Direction::{In, Out};
+        let rated = |entry: Entry, vote: u8| Entry { vote: Some(vote), ..entry };
         let entries = [
-            call(In, R::Answered, TODAY, 4, 60),
-            call(In, R::Answered, TODAY + 5, 8, 30),
+            rated(call(In, R::Answered, TODAY, 4, 60), 5),
+            rated(call(In, R::Answered, TODAY + 5, 8, 30), 2),
             call(In, R::NoAnswer, TODAY + 6, 20, 0),
             call(In, R::AnsweredElsewhere, TODAY + 7, 3, 0),
-            call(Out, R::Answered, TODAY + 8, 5, 90),
+            rated(call(Out, R::Answered, TODAY + 8, 5, 90), 4),
             call(Out, R::Busy, TODAY + 9, 1, 0),
             call(In, R::Rejected, TODAY + DAY, 1, 0),
             Entry::begun("c", leg(In), TODAY),
@@ -163,6 +175,8 @@ mod tests {
         assert_eq!((first.average_talk_us, first.average_ring_us), (Some(60_000_000), Some(6_000_000)));
         let second = &rows[1].1;
         assert_eq!((second.answered_percent, second.average_talk_us, second.missed), (Some(0.0), None, 0));
+        assert_eq!((first.votes, first.average_vote), (3, Some(3.67)));
+        assert_eq!((second.votes, second.average_vote), (0, None));
         assert_eq!((all.incoming, all.outgoing, all.answered_percent), (5, 2, Some(50.0)));
     }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use ring::hmac;
 use serde_json::{Value, json};
 
-use super::meaning::user;
+use super::meaning::{cost, user};
 use crate::config;
 use crate::events::leg::meter;
 use crate::events::upstream::dialect::{Dialect, Frozen, Request};
@@ -92,7 +92,8 @@ impl Controller {
         form.put_number("CALL_QUALITY", quality(event).map(|(percent, _)| percent));
         form.put("CALL_DEVICE", Some(DEVICE));
         form.put_number("CALL_VOTE", Some(facts.vote.unwrap_or(0).into()));
-        form.put("COST", Some("0"));
+        let cost = cost(facts, &self.settings).unwrap_or(0);
+        form.put("COST", Some(&(cost as f64 / 10_000.0).to_string()));
         form
     }
 
@@ -233,9 +234,13 @@ mod tests {
     use crate::events::{CallResult, Cause, Event, Kind, Origin, Quality, Side};
 
     fn controller(more: &str) -> Controller {
+        controller_with("", more)
+    }
+
+    fn controller_with(keys: &str, more: &str) -> Controller {
         let text = format!(
             "[[upstream]]\nname = \"crm\"\nkind = \"bitrix24\"\nurl = \"https://controller.example/c?k=1\"\n\
-             [upstream.bitrix24]\nline_number = \"74957654321\"\nusers = [{{ who = \"office\", user_id = 67 }}]\n\
+             [upstream.bitrix24]\nline_number = \"74957654321\"\nusers = [{{ who = \"office\", user_id = 67 }}]\n{keys}\
              [upstream.bitrix24.controller]\nkey = \"planted\"\naccount_search_id = \"test\"\n{more}\n"
         );
         Controller::new(&Config::parse(&text, "t.toml").expect("a configuration").upstream[0])
@@ -305,6 +310,19 @@ mod tests {
         }
         let rated = bodies(&mut controller, rated).remove(1);
         assert!(rated.ends_with("&CALL_DEVICE=PHONE&CALL_VOTE=5&COST=0"), "{rated}");
+        let mut priced = controller_with("cost_per_minute = \"1.25\"\ncost_currency = \"RUB\"\n", "");
+        for (direction, talk_us, expected) in [
+            (Direction::Out, 60_000_001, "&COST=2.5"),
+            (Direction::Out, 0, "&COST=0"),
+            (Direction::In, 9, "&COST=0"),
+        ] {
+            let mut call = ended(CallResult::Answered, talk_us);
+            if let Kind::CallEnded { leg: of, .. } = &mut call {
+                *of = leg(direction);
+            }
+            let form = bodies(&mut priced, call).remove(1);
+            assert!(form.ends_with(expected), "{form}");
+        }
         let missed = bodies(&mut controller, ended(CallResult::NoAnswer, 0)).remove(1);
         assert!(missed.contains("&CALL_START_DATE=1795132765100&CALL_STATUS=false&"), "{missed}");
         let mut hostile = leg(Direction::In);

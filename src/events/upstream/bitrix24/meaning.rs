@@ -119,20 +119,24 @@ impl End {
     fn of(facts: &Facts, settings: &config::Bitrix24) -> Option<End> {
         let (result, direction) = (facts.result()?, facts.direction()?);
         let seconds = facts.talk_us / 1_000_000;
-        let minutes = facts.talk_us.div_ceil(60_000_000);
-        let cost = settings.price().filter(|_| direction == Direction::Out).map(|price| price * minutes);
         let reason = facts.cause.text.as_deref().map(|text| shown(text, LONGEST));
         Some(End {
             seconds: if facts.was_answered() { seconds } else { 0 },
             status: status(result, direction, facts.cause.status).to_owned(),
             reason: reason.filter(|text| result != CallResult::Answered && !text.is_empty()),
-            cost,
+            cost: cost(facts, settings),
             vote: facts.vote,
             elsewhere: result == CallResult::AnsweredElsewhere,
             barred: direction == Direction::In && result == CallResult::Barred,
             recorded: facts.recording_id.is_some(),
         })
     }
+}
+
+/// What a call from here has cost, in ten-thousandths of the currency.
+pub fn cost(facts: &Facts, settings: &config::Bitrix24) -> Option<u64> {
+    let price = settings.price().filter(|_| facts.direction() == Some(Direction::Out))?;
+    Some(price * facts.talk_us.div_ceil(60_000_000))
 }
 
 /// STATUS_CODE of a result.
