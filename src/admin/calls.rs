@@ -102,7 +102,9 @@ async fn once<T: DeserializeOwned>(
             }
             Ok(response)
         }
-        Reply::Done | Reply::Routes(_) | Reply::Status(_) => {
+        // What was dialled is no number: it says something of the agent.
+        Reply::Done => Ok(Json(json!({ "done": true })).into_response()),
+        Reply::Routes(_) | Reply::Status(_) => {
             Err(Problem::unavailable("busy", "the phone gave no call", "see `tipring status`"))
         }
     }

@@ -231,6 +231,14 @@ fn each_kind_of_mistake_has_its_cure() {
             "t.toml:2: warning: ring_for has no effect: no caller is given back",
         ),
         (
+            "[numbers]\nagent_available = \"45\"\n",
+            "t.toml:2: agent_available is no code; write a star or a hash",
+        ),
+        (
+            "[numbers]\nagent_available = \"*45\"\nagent_logged_out = \"*45\"\n",
+            "t.toml:3: agent_logged_out is agent_available",
+        ),
+        (
             "[rating]\nwait = \"9s\"\n",
             "t.toml:2: warning: wait has no effect: nobody is asked; add announcement",
         ),

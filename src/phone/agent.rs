@@ -1,10 +1,12 @@
-//! Whether somebody is there for the calls of a line, as call centres count it. It is said by a key or a command, told when
-//! it changes, and kept over restarts; it keeps no call from ringing, which is for the PBX and do-not-disturb to do.
+//! Whether somebody is there for the calls of a line, as call centres count it. It is said by a key, by a code that is dialled
+//! (and so by any key that dials one) or by a command, told when it changes, and kept over restarts; it keeps no call from ringing, which is for the PBX and do-not-disturb to do.
 
 use super::command::{Outcome, Reply};
+use super::dial_string::{digits, is_emergency, is_number};
 use super::{Phone, Remembered};
+use crate::config::Numbers;
 use crate::events::store::Write;
-use crate::events::{AgentState, Event, Kind};
+use crate::events::{AgentState, Event, Kind, Origin};
 use crate::now::Now;
 
 /// The name under which the agent's state of a line is kept.
@@ -17,7 +19,25 @@ pub(super) fn remembered(remembered: &Remembered, line: &str) -> Option<AgentSta
     remembered.settings.get(&setting(line)).and_then(|word| AgentState::from_word(word))
 }
 
+/// What a code that is dialled says of the agent, and the key of the configuration that has it.
+pub(super) fn said(numbers: &Numbers, dialled: &str) -> Option<(AgentState, &'static str)> {
+    let is = |code: &Option<String>| code.as_deref() == Some(dialled);
+    let available =
+        is(&numbers.agent_available).then_some((AgentState::Available, "numbers.agent_available"));
+    let logged_out =
+        || is(&numbers.agent_logged_out).then_some((AgentState::LoggedOut, "numbers.agent_logged_out"));
+    available.or_else(logged_out)
+}
+
 impl Phone {
+    /// What dialling this says of the agent, if people here dial it. A number for help is one in any case.
+    pub(super) fn said_of_agent(&self, dialled: &str, origin: Origin) -> Option<AgentState> {
+        let by_people = matches!(origin, Origin::Command | Origin::Api | Origin::Keys);
+        let help = is_emergency(&self.config.emergency, dialled);
+        let said = said(&self.config.numbers, &digits(dialled)).filter(|_| is_number(dialled));
+        said.filter(|_| by_people && !help).map(|(state, _)| state)
+    }
+
     /// The agent of a line, or of all, is there from now on, or is not.
     pub(super) fn agent_is(&mut self, now: Now, name: Option<&str>, state: AgentState) -> Outcome {
         if let Some(name) = name {

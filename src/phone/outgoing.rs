@@ -54,6 +54,9 @@ pub(super) struct Place {
 
 impl Phone {
     pub(super) fn dial(&mut self, now: Now, to: &str, line: Option<&str>, origin: Origin) -> Outcome {
+        if let Some(state) = self.said_of_agent(to, origin) {
+            return self.agent_is(now, line, state);
+        }
         let meant = self.meant(now, to, line)?;
         let index = self.dial_leg(now, meant, None, origin)?;
         Ok(Reply::Call(Box::new(self.calls[index].view(now))))

@@ -8,12 +8,14 @@
 use serde::Serialize;
 
 use super::Phone;
+use super::agent::said;
 use super::command::{Blame, Outcome, Refusal, Reply};
 use super::dial_string::{digits, is_emergency, is_number};
 use super::limits::{Called, permits};
 use super::outgoing::wrong_target;
 use crate::config::route::Pattern;
 use crate::config::{self, Config, Route, When};
+use crate::events::AgentState;
 use crate::now::Now;
 
 /// Numbers of one question.
@@ -28,6 +30,9 @@ pub struct Decision {
     pub e164: Option<String>,
     /// Whether help is called: no rule is asked then.
     pub emergency: bool,
+    /// What it says of the agent of the line, and by which key of the configuration; nobody is called then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<(AgentState, &'static str)>,
     /// Which `[[route]]` decides, counted from 1 in the order of the file.
     pub rule: Option<usize>,
     /// What the PBX is asked for.
@@ -100,6 +105,10 @@ pub(super) fn decide(now: &Circumstances<'_>, number: &str, line: Option<&str>) 
         ..Decision::default()
     };
     if decision.emergency {
+        return decision;
+    }
+    decision.agent = said(&config.numbers, number);
+    if decision.agent.is_some() {
         return decision;
     }
     let wanted = Wanted { number, e164: decision.e164.as_deref(), line };
@@ -236,7 +245,7 @@ impl Phone {
             let mut decision = self.decide(now, &bare, line);
             let sent = decision.line.clone().map(|line| (decision.sent.clone(), line));
             let called = Called { numbers: vec![bare], sent, elsewhere: false };
-            if decision.refused.is_none() && !decision.emergency {
+            if decision.refused.is_none() && !decision.emergency && decision.agent.is_none() {
                 let refused = permits(&self.config, &called).err();
                 decision.refused = refused
                     .map(|(rule, number)| Refused { rule, text: format!("{number} may not be called") });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tipring::events::store::Write;
 use tipring::events::{AgentState, Kind};
-use tipring::phone::command::Command;
+use tipring::phone::command::{Callback, Command, End, Reply};
 use tipring::phone::{Input, Remembered};
 
 use crate::world::{HANG_UP, World, call, config, parse};
@@ -81,6 +81,41 @@ fn an_agent_is_there_or_not_and_that_is_told_when_it_changes_and_remembered() {
     assert_eq!(world.snapshot(2).lines[0].agent, Some(LoggedOut));
     world.tell(2, Command::Agent { line: None, state: LoggedOut });
     assert!(!world.phones[2].has("agent.logged_out"));
+}
+
+#[test]
+fn an_agent_says_so_by_a_code_that_is_dialled() {
+    let codes = "agent_available = \"*45\"\nagent_logged_out = \"#46\"\n";
+    let tables = format!("[numbers]\n{codes}[emergency]\nnumbers = [\"112\", \"#46\"]\n");
+    let mut world = World::new(1);
+    world.add_phone(config("1001", "", &format!("[numbers]\n{codes}")));
+    world.add_phone(config("1002", "", &tables));
+    world.seconds(1);
+    let says = |world: &mut World, phone: usize, to: &str, line: Option<&str>| {
+        let outcome = world.ask(phone, Command::Call { to: to.to_owned(), line: line.map(str::to_owned) });
+        (outcome, world.snapshot(phone).lines[0].agent)
+    };
+    use AgentState::{Available, LoggedOut};
+    assert_eq!(says(&mut world, 0, "*45", None), (Ok(Reply::Done), Some(Available)));
+    assert_eq!(says(&mut world, 0, "# 46", Some("office")), (Ok(Reply::Done), Some(LoggedOut)));
+    assert_eq!(says(&mut world, 0, "*45", Some("nowhere")).1, Some(LoggedOut));
+    assert!(world.phones[0].has("agent.available") && world.phones[0].has("agent.logged_out"));
+    assert!(world.calls(0).is_empty() && !world.phones[0].has("call.new"), "nobody is called");
+    // What is nearly one is the PBX's, a number for help is help, and programs call whom they call.
+    for (phone, to) in [(0, "*451"), (1, "#46")] {
+        let before = world.snapshot(phone).lines[0].agent;
+        let (outcome, after) = says(&mut world, phone, to, None);
+        assert!(matches!(outcome, Ok(Reply::Call(_))) && after == before, "{to}: {outcome:?}");
+        world.seconds(2);
+    }
+    let end = |number: &str| End { number: number.to_owned(), line: None };
+    let back = Callback { from: end("office"), to: end("*45"), ring_for: None, request: None };
+    assert!(matches!(world.ask(0, Command::Callback(back)), Ok(Reply::Call(_))));
+    assert_eq!(world.snapshot(0).lines[0].agent, Some(LoggedOut));
+    let route = Command::Route { numbers: vec!["*45".into(), "*451".into()], line: None };
+    let Ok(Reply::Routes(decided)) = world.ask(0, route) else { panic!() };
+    let agents: Vec<_> = decided.iter().map(|it| it.agent).collect();
+    assert_eq!(agents, [Some((Available, "numbers.agent_available")), None]);
 }
 
 #[test]

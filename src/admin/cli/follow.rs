@@ -55,7 +55,10 @@ pub(super) async fn call(terminal: &Terminal, body: &Value) -> Result<(), Comman
     let before = number(&client.get("/api/v1/status").await?);
     let mut events = client.events(Some(before)).await?;
     let call = client.post("/api/v1/calls", body).await?;
-    let id = call["id"].as_str().unwrap_or_default().to_owned();
+    let Some(id) = call["id"].as_str().map(str::to_owned) else {
+        // It was no number, and nobody was called.
+        return terminal.answer(&call, String::new);
+    };
     if !terminal.json {
         terminal.print(&show::call(&call))?;
     }
