@@ -66,7 +66,12 @@ pub const ROUTES: &[Route] = &[
     look("/api/v1/calls", "Calls that are going on, oldest first"),
     Route {
         body: &[
-            ("to", "string", true, "digits, a user name or a SIP URI"),
+            (
+                "to",
+                "string",
+                true,
+                "digits, a user name or a SIP URI; a code of [numbers] calls nobody and is answered 200",
+            ),
             ("line", "string", false, "the line; without it the first one that is registered"),
         ],
         success: CREATED,

@@ -117,9 +117,36 @@ fn what_becomes_of_a_number_is_explained() {
     let route = &json["routes"][0];
     assert_eq!((&route["rule"], &route["sent"]), (&1.into(), &"+7123".into()), "{json}");
     assert_eq!((&route["tried"][1]["match"], &route["tried"][1]["fits"]), (&"^8".into(), &true.into()));
+    let code = at(&paper, &["route", "*46"]);
+    let expected = "*46\n  calls nobody: says that the agent is logged out (numbers.agent_logged_out)\n";
+    assert_eq!((code.code, code.out.as_str()), (Some(0), expected));
     let wrong = paper.local("POST", "/api/v1/route", Some("{\"numbers\":\"1\"}"));
     assert_eq!((wrong.status, wrong.code()), (400, "bad_request".to_owned()));
     assert_eq!(at(&paper, &["route"]).code, Some(2));
+}
+
+#[test]
+fn a_code_that_calls_nobody_is_done_when_it_is_dialled() {
+    let paper = Paper::open("code");
+    for (arguments, out) in [
+        (&["call", "*46"][..], ""),
+        (&["call", "*46", "--wait"], ""),
+        (&["call", "*46", "--json"], "{\"done\":true}\n"),
+        (&["call", "*46", "--wait", "--json"], "{\"done\":true}\n"),
+    ] {
+        let told = at(&paper, arguments);
+        assert_eq!((told.code, told.out.as_str()), (Some(0), out), "{arguments:?} {}", told.err);
+    }
+    let key = [("Idempotency-Key", "k-1")];
+    for _ in 0..2 {
+        let answer = paper.send("POST", "/api/v1/calls", &key, Some(r#"{"to":"*46"}"#));
+        assert_eq!(
+            (answer.status, answer.text.as_str()),
+            (200, r#"{"done":true}"#),
+            "as often as it is dialled"
+        );
+    }
+    paper.close();
 }
 
 #[test]

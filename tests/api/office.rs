@@ -19,7 +19,7 @@ use tipring::events::archive::{Archive, Job, Standing};
 use tipring::events::lookup::{Answer as Known, Failure, Question};
 use tipring::events::store::{Store, Write as Keep};
 use tipring::events::tail::Tail;
-use tipring::events::{Event, Kind, Recorder};
+use tipring::events::{AgentState, Event, Kind, Recorder};
 use tipring::now::Now;
 use tipring::phone::command::{Blame, Command, Outcome, Refusal, Reply};
 use tipring::phone::desk::{Desk, Wish};
@@ -143,7 +143,7 @@ fn snapshot(sequence: u64) -> Snapshot {
     }
 }
 
-/// One rule fits numbers that begin with 8, and one does not; 112 is help, and 900 forbidden.
+/// One rule fits numbers that begin with 8, and one does not; 112 is help, 900 forbidden, and *46 says something of the agent.
 fn decision(number: &String) -> Decision {
     let fits = number.starts_with('8');
     let rule =
@@ -152,12 +152,13 @@ fn decision(number: &String) -> Decision {
     Decision {
         number: number.clone(),
         emergency: number == "112",
+        agent: (number == "*46").then_some((AgentState::LoggedOut, "numbers.agent_logged_out")),
         rule: fits.then_some(1),
         sent: number.replacen('8', "+7", 1),
         line: Some("main".into()),
         refused: (number == "900")
             .then(|| Refused { rule: "limits.deny", text: "900 may not be called".into() }),
-        tried: if number == "112" { Vec::new() } else { tried.into() },
+        tried: if ["112", "*46"].contains(&number.as_str()) { Vec::new() } else { tried.into() },
         ..Decision::default()
     }
 }
@@ -168,6 +169,7 @@ fn obey(command: Command, sequence: u64, dialled: &mut u32) -> Outcome {
         Command::Call { to, .. } if to == "barred" => refused(Blame::Rule, "refused"),
         Command::Call { to, .. } if to == "nothing" => refused(Blame::Wish, "wrong_target"),
         Command::Call { to, .. } if to == "offline" => refused(Blame::Environment, "not_registered"),
+        Command::Call { to, .. } if to == "*46" => Ok(Reply::Done),
         Command::Call { .. } | Command::Callback(_) => {
             *dialled += 1;
             Ok(Reply::Call(Box::new(call(&format!("new{dialled}"), "dialing"))))
