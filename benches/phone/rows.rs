@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::program::{BOTH, Make, Program, Task, Workshop};
+use crate::program::{Awake, BOTH, Make, Program, Task, Workshop};
 use crate::registrar::{Call, Registrar};
 use crate::sound::{self, Payloads, WIDE};
 use crate::streams::{Seat, Streams, Tally};
@@ -254,6 +254,7 @@ impl Bench {
     /// short and a long run, and cancels. What comes late costs more and nothing costs less, so of each the least of some rounds
     /// is nearest to what a call takes: this machine has slow hours.
     pub fn instructions(&mut self) -> Result<Pair<f64>, String> {
+        let _awake = Awake::keep()?;
         let longest = self.amount.counted[1];
         let wav = self.narrow_wav(longest as u32 + 30)?;
         let payloads = Arc::new(sound::payloads("PCMA", 11)?);

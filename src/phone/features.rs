@@ -85,8 +85,8 @@ impl Phone {
             let hint = "use 0–9, *, #, A–D, and a comma for a pause; 64 at most";
             return Err(Refusal::new(Blame::Wish, "wrong_digits", message, hint));
         }
-        let index =
-            self.find(id, "active", |call| call.path.plan.is_some() && (id.is_some() || !call.held))?;
+        let hears = |call: &Call| call.is_going_on() && call.path.plan.is_some();
+        let index = self.find(id, "active", |call| hears(call) && (id.is_some() || !call.held))?;
         let by_info = self.sends_digits_by_info(index);
         let call = &mut self.calls[index];
         if by_info {

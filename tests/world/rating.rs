@@ -192,9 +192,12 @@ fn the_device_is_free_meanwhile() {
     let id = Some(world.calls(DEVICE)[0].id.clone());
     let wrong = world.refusal(DEVICE, Command::Hold { call: id });
     assert_eq!(wrong.code, "wrong_state");
+    let pressed = world.refusal(DEVICE, Command::Dtmf { call: None, digits: "1".into() });
+    assert_eq!(pressed.code, "no_call", "what is pressed here is for nobody");
     // Another one is called and talked to; the key of the first one is its own.
     talks(&mut world, DEVICE, ANNA, "1002", 3);
     assert_eq!(states(&world), [vec!["rating", "active"], vec!["active"], vec!["active"]]);
+    presses(&mut world, DEVICE, "9");
     world.talk(3);
     for (said, heard) in [(DEVICE, ANNA), (ANNA, DEVICE)] {
         world.assert_heard(said, heard);
@@ -203,6 +206,8 @@ fn the_device_is_free_meanwhile() {
         world.assert_not_heard(said, heard);
     }
     assert_eq!(states(&world)[0], ["active"], "the time for a vote is over");
+    let heard = |phone: usize| world.phones[phone].all("call.dtmf").len();
+    assert_eq!([ANNA, CUSTOMER].map(heard), [1, 0], "that was for the one who is talked to");
     world.tell(DEVICE, HANG_UP);
     world.seconds(1);
 

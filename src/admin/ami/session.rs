@@ -516,7 +516,7 @@ fn shown(call: &CallView) -> Channel {
         near: (String::new(), String::new()),
         exten: if call.direction == "out" { call.number.clone() } else { String::new() },
         state: match (call.state, call.direction) {
-            ("active" | "held" | "ending", _) => State::Up,
+            ("active" | "held" | "rating" | "ending", _) => State::Up,
             ("ringing" | "early", "out") => State::Ringing,
             ("ringing", _) => State::Ring,
             _ => State::Down,

@@ -492,6 +492,14 @@ fn channels_are_listed_and_ended() {
     talk.says("Action: Status\n\n");
     talk.answers(status());
     assert_eq!(events(&talk.told()), ["Status", "Status", "StatusComplete"]);
+    // Whoever is asked how it was is connected still.
+    for state in ["active", "held", "rating", "ending"] {
+        let Ok(Reply::Status(mut snapshot)) = status() else { panic!() };
+        snapshot.calls.iter_mut().for_each(|call| call.state = state);
+        talk.says("Action: Status\n\n");
+        talk.answers(Ok(Reply::Status(snapshot)));
+        assert_eq!(talk.told().matches("ChannelStateDesc: Up\r\n").count(), 2, "{state}");
+    }
     assert_eq!(talk.says("Action: Hangup\nChannel: SIP/office-c12\n\n"), [Output::Ask(Command::Status)]);
     let wish = Output::Ask(Command::HangUp { call: Some("c1-2".into()) });
     assert_eq!(talk.answers(status()), [wish]);
