@@ -63,7 +63,7 @@ impl Phone {
     pub(super) fn key_pressed(&mut self, now: Now, index: usize, key: char) {
         let call = &mut self.calls[index];
         let vote = key.to_digit(10).filter(|vote| VOTES.contains(vote));
-        if matches!(call.phase, Phase::Rating { .. }) && call.vote.is_none() && vote.is_some() {
+        if matches!(call.phase, Phase::Rating { .. }) && vote.is_some() {
             call.vote = vote.and_then(|vote| u8::try_from(vote).ok());
             self.end_call(now, index, None);
         }

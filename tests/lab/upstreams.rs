@@ -20,6 +20,8 @@ use crate::router::Nat;
 use crate::sound::{Wav, sine};
 use crate::systems::*;
 
+/// A name that name servers do not have.
+const NOBODY: &str = "crm.invalid";
 /// The number of 1003 outside of the PBX.
 const CUSTOMER: &str = "+74957001003";
 /// Who may use the manager protocol: a desk in the same office.
@@ -58,6 +60,10 @@ fn scene(what: &str) -> Option<Scene> {
         mosquitto::ADDRESS,
         mosquitto::PASSWORD
     );
+    // Nobody knows this name.
+    let lost = format!(
+        "[[upstream]]\nname = \"lost\"\nkind = \"slack\"\nurl = \"https://{NOBODY}/planted\"\nevents = [\"*\"]\n"
+    );
     let ami = format!(
         "[ami]\nlisten = \"0.0.0.0:5038\"\nallow = [\"{COURIER}\"]\n\
          [[ami.users]]\nname = \"measoft\"\nsecret = \"courier-42\"\ndial = [\"100?\"]\n\
@@ -73,6 +79,7 @@ fn scene(what: &str) -> Option<Scene> {
         .table("[sticky]\nwithin = \"30m\"\n[limits]\ndeny = []\n")
         .table(&systems.tables())
         .table(&mqtt)
+        .table(&lost)
         .table(&ami)
         .start(&lab, &office.host);
     asterisk.registered("1001");
@@ -223,7 +230,8 @@ impl Scene {
         let last: u64 = number(&self.phone.get("/api/v1/status")).expect("a number");
         within("everything is told", Duration::from_secs(60), || {
             let upstreams = self.phone.get("/api/v1/upstreams");
-            let idle = |it: &Value| it["state"] == "idle" && it["delivered"].is_number();
+            let idle =
+                |it: &Value| it["state"] == "idle" && it["delivered"].is_number() || it["name"] == "lost";
             upstreams["upstreams"].as_array()?.iter().all(idle).then_some(())
         });
         let by_number = |events: Vec<Value>| -> BTreeMap<u64, Value> {
@@ -275,5 +283,14 @@ fn every_system_knows_the_same_calls_in_its_own_words() {
     assert!(messages.len() == 1 && text.starts_with(&known) && text.contains("gave up"), "{messages:?}");
     assert_eq!(got("lookup").len(), 2, "whoever calls again is known already");
     assert_eq!(manager.calls(), to_manager(&made));
+
+    // Whom nobody can find has cost the others nothing, and is owed what it missed.
+    let upstreams = scene.phone.get("/api/v1/upstreams");
+    let lost = upstreams["upstreams"].as_array().and_then(|all| all.iter().find(|it| it["name"] == "lost"));
+    let lost = lost.expect("it is there");
+    assert_eq!((&lost["state"], &lost["delivered"]), (&json!("retrying"), &json!(0)));
+    assert!(lost["waiting"].as_u64() >= Some(8), "{lost}");
+    let said = [&lost["reason"], &lost["cure"]].map(|it| it.as_str().unwrap_or_default());
+    assert!(said[0].contains(NOBODY) && said[1].contains("name servers"), "{lost}");
     drop(scene.lab);
 }
