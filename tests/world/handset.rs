@@ -53,6 +53,8 @@ pub struct Handset {
     pub kept: Vec<Write>,
     /// The disk does not answer.
     pub journal_is_stuck: bool,
+    /// Samples of all recordings so far.
+    pub recorded: usize,
     /// What other systems were asked, in order.
     pub questions: Vec<Question>,
     /// Tones that were begun (and ended: `None`), in order.
@@ -112,6 +114,7 @@ impl Handset {
             events: Vec::new(),
             kept: Vec::new(),
             journal_is_stuck: false,
+            recorded: 0,
             questions: Vec::new(),
             tones: Vec::new(),
             stopped: false,
@@ -301,7 +304,10 @@ impl Handset {
                     }
                 }
             }
-            while self.engine.poll_recording(&mut samples).is_some() {}
+            while self.engine.poll_recording(&mut samples).is_some() {
+                self.recorded += samples.len();
+                samples.clear();
+            }
             while let Some(event) = self.engine.poll_event() {
                 quiet = false;
                 let closed = if let media::Event::Closed { port, .. } = &event {

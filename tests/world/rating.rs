@@ -250,6 +250,10 @@ fn the_question_is_in_no_recording() {
     world.seconds(2);
     world.tell(DEVICE, HANG_UP);
     assert_eq!(world.calls(DEVICE)[0].recording, "off");
+    world.millis(100);
+    let before = world.phones[DEVICE].recorded;
+    world.seconds(1);
+    assert!(before > 0 && world.phones[DEVICE].recorded == before, "{before}");
     presses(&mut world, CUSTOMER, "3");
     world.seconds(2);
     match world.phones[DEVICE].all("call.ended")[..] {
