@@ -1,7 +1,8 @@
 //! Who calls, as another system knows it: what it is asked, what its answers are believed, how long they are remembered.
 //!
 //! The call never depends on an answer. Without `wait` it rings at once and the name comes when it comes; with it the handset
-//! stays silent until the answer or the end of the time-out, and then rings by the local rules. What the system says is text of
+//! stays silent until the answer or the end of the time-out, and then rings by the local rules; after some questions that nobody
+//! has answered it is as without, until somebody does. What the system says is text of
 //! outside: a name is shown, and nothing else; a number gets the call only if it is one inside of the PBX, which `[limits]`
 //! would let be called. So whoever owns that system, or the way to it, can make no call lead out.
 
@@ -26,6 +27,8 @@ use crate::now::{Now, micros};
 const OF_USE: Duration = Duration::from_secs(10);
 /// Questions whose answers are awaited; the oldest is given up.
 const MOST_OPEN: usize = 64;
+/// After so many questions in a row that nobody has answered, no call waits for an answer until there is one.
+const PATIENCE: u32 = 3;
 /// What to do about a number that gets no call.
 const CURE: &str =
     "have the system answer numbers of extensions only; see pins of [lookup] and docs/lookup.md";
@@ -46,6 +49,8 @@ pub(super) struct Lookup {
     open: VecDeque<Open>,
     /// Oldest first; all live equally long.
     answers: VecDeque<Remembered>,
+    /// Questions in a row that failed.
+    failed: u32,
 }
 
 struct Open {
@@ -126,13 +131,15 @@ impl Phone {
     pub(super) fn ring_or_ask(&mut self, now: Now, index: usize, known: Known) {
         let settings = &self.config.lookup;
         let (wait, until) = (settings.wait, now.deadline(settings.timeout));
+        // A system that is away is asked, and costs no caller any time.
+        let awaited = wait && self.lookup.failed < PATIENCE;
         match known {
             Known::Ask(key) => {
-                if wait {
+                if awaited {
                     self.calls[index].wait_for(Awaited::Name, until);
                 }
                 self.ask(now, index, key);
-                if !wait {
+                if !awaited {
                     self.ring_or_recall(now, index);
                 }
             }
@@ -163,8 +170,12 @@ impl Phone {
         let Some(Open { leg, key, .. }) = self.lookup.take(now, id) else { return };
         let index = self.calls.iter().position(|call| call.facts.leg_id == leg && !call.is_over());
         let answer = match answer {
-            Ok(answer) => answer,
+            Ok(answer) => {
+                self.lookup.failed = 0;
+                answer
+            }
             Err(Failure { what, cure }) => {
+                self.lookup.failed = self.lookup.failed.saturating_add(1);
                 self.handle_part(now, "lookup", Some((what, cure)));
                 return self.go_on_unnamed(now, index);
             }

@@ -4,7 +4,7 @@ use tipring::config::Config;
 use tipring::events::lookup::{Answer, Failure, Question};
 use tipring::events::{CallResult, Kind};
 use tipring::phone::Input;
-use tipring::sip::message::Request;
+use tipring::sip::message::{Message, Request};
 use tipring::sip::method::Method;
 
 use crate::script::{MEDIA, Peer, Script, audio};
@@ -174,6 +174,37 @@ fn a_system_that_fails_costs_nothing_but_the_name_and_is_told() {
     says(&mut script, &second, None, None);
     script.replies(180);
     assert!(trouble(&script).is_empty() && script.phone().has("device.recovered"));
+}
+
+#[test]
+fn a_system_that_is_away_keeps_no_caller_waiting_for_long() {
+    let mut script = begin(WAIT);
+    let waits = |script: &mut Script, number: usize| {
+        let (peer, invite) = comes(script, &format!("+7495445112{number}"));
+        script.millis(100);
+        let waits =
+            script.sip.iter().all(|(_, message)| matches!(message, Message::Response(it) if it.status < 180));
+        (question(script), waits, peer, invite)
+    };
+    let failure = || Err(Failure::new("nobody answers", "look into its log"));
+    for number in 0..5 {
+        let (question, waited, peer, invite) = waits(&mut script, number);
+        assert_eq!(waited, number < 3, "{number}");
+        script.world.input(0, Input::Answered { id: question.id, answer: failure() });
+        gives_up(&mut script, &peer, &invite);
+    }
+    // It is asked all the same; what it says names the caller, and the next one may be sent on again.
+    let (question, waited, peer, invite) = waits(&mut script, 5);
+    assert!(!waited);
+    says(&mut script, &question, Some("Anna"), Some("703"));
+    assert_eq!(name(&script).as_deref(), Some("Anna"));
+    assert!(trouble(&script).is_empty());
+    gives_up(&mut script, &peer, &invite);
+    let (question, waited, ..) = waits(&mut script, 6);
+    assert!(waited);
+    says(&mut script, &question, Some("Boris"), Some("703"));
+    script.sip.retain(|(_, message)| !matches!(message, Message::Response(it) if it.status == 100));
+    script.replies(302);
 }
 
 #[test]
