@@ -130,6 +130,20 @@ fn every_test_that_the_readme_names_exists() {
     assert!(named > 50, "{named}");
 }
 
+/// A file that its table does not name is not looked for by anybody.
+#[test]
+fn every_file_of_the_lab_is_in_its_table() {
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab");
+    let table = fs::read_to_string(lab.join("README.md")).expect("the README of the lab");
+    let mut files = Vec::new();
+    sources(&lab, &mut files);
+    let names: Vec<&str> = files.iter().filter_map(|file| file.file_name()?.to_str()).collect();
+    assert!(names.len() > 40, "{names:?}");
+    let missing: Vec<&str> =
+        names.into_iter().filter(|it| *it != "main.rs" && !table.contains(&format!("`{it}`"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 /// The 49 messages of RFC 4475 §3 and the 11 of RFC 5118 §4, each with a test of its name.
 #[test]
 fn every_torture_message_has_a_test() {
