@@ -181,6 +181,20 @@ fn a_call_that_nobody_took_counts_and_one_that_is_too_old_does_not() {
 }
 
 #[test]
+fn a_clock_that_was_never_set_does_not_know_what_has_just_been() {
+    let mut world = begin(31);
+    have_talked(&mut world);
+    let trouble = Some(("it is 1970".to_owned(), "set it".to_owned()));
+    world.input(DEVICE, Input::Part { part: "clock", trouble });
+    comes_back(&mut world);
+    assert_rings(&world, true, false, false);
+    over(&mut world, CUSTOMER);
+    world.input(DEVICE, Input::Part { part: "clock", trouble: None });
+    comes_back(&mut world);
+    assert_rings(&world, false, true, false);
+}
+
+#[test]
 fn today_ends_at_midnight() {
     let mut world = begin_with(903, "[sticky]\nwithin = \"today\"\n");
     let msk_us = |world: &World| (world.now().utc_us + 3 * 3_600_000_000).rem_euclid(86_400_000_000);
