@@ -71,6 +71,7 @@ fn story(call: &str, missed: bool) -> [Kind; STORY] {
             hold_us,
             quality: None,
             recording_id: None,
+            vote: None,
         },
         Kind::CallClosed {
             line: leg().line,
