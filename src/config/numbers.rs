@@ -36,7 +36,7 @@ impl Numbers {
     }
 }
 
-/// A code that no PBX of this country has for a number.
+/// A star or a hash, and digits: nobody has such a number.
 fn valid_code(code: &Option<String>) -> Result<(), Mistake> {
     let Some(code) = code else { return Ok(()) };
     let digits = code.strip_prefix(['*', '#']).unwrap_or_default();

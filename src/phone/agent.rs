@@ -1,5 +1,8 @@
 //! Whether somebody is there for the calls of a line, as call centres count it. It is said by a key, by a code that is dialled
-//! (and so by any key that dials one) or by a command, told when it changes, and kept over restarts; it keeps no call from ringing, which is for the PBX and do-not-disturb to do.
+//! (and so by any key that dials one) or by a command, told when it changes, and kept over restarts; it keeps no call from
+//! ringing, which is for the PBX and do-not-disturb to do.
+
+use serde::Serialize;
 
 use super::command::{Outcome, Reply};
 use super::dial_string::{digits, is_emergency, is_number};
@@ -19,14 +22,25 @@ pub(super) fn remembered(remembered: &Remembered, line: &str) -> Option<AgentSta
     remembered.settings.get(&setting(line)).and_then(|word| AgentState::from_word(word))
 }
 
-/// What a code that is dialled says of the agent, and the key of the configuration that has it.
-pub(super) fn said(numbers: &Numbers, dialled: &str) -> Option<(AgentState, &'static str)> {
-    let is = |code: &Option<String>| code.as_deref() == Some(dialled);
-    let available =
-        is(&numbers.agent_available).then_some((AgentState::Available, "numbers.agent_available"));
-    let logged_out =
-        || is(&numbers.agent_logged_out).then_some((AgentState::LoggedOut, "numbers.agent_logged_out"));
-    available.or_else(logged_out)
+/// What a code that is dialled says of the agent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Said {
+    /// Whether the agent is there from now on.
+    pub state: AgentState,
+    /// The configuration key that has the code: `numbers.agent_available`.
+    pub rule: &'static str,
+}
+
+impl Said {
+    /// By dialling this, if it is a code.
+    pub(super) fn by(numbers: &Numbers, dialled: &str) -> Option<Said> {
+        let codes = [
+            (&numbers.agent_available, AgentState::Available, "numbers.agent_available"),
+            (&numbers.agent_logged_out, AgentState::LoggedOut, "numbers.agent_logged_out"),
+        ];
+        let (_, state, rule) = codes.into_iter().find(|(code, ..)| code.as_deref() == Some(dialled))?;
+        Some(Said { state, rule })
+    }
 }
 
 impl Phone {
@@ -34,8 +48,8 @@ impl Phone {
     pub(super) fn said_of_agent(&self, dialled: &str, origin: Origin) -> Option<AgentState> {
         let by_people = matches!(origin, Origin::Command | Origin::Api | Origin::Keys);
         let help = is_emergency(&self.config.emergency, dialled);
-        let said = said(&self.config.numbers, &digits(dialled)).filter(|_| is_number(dialled));
-        said.filter(|_| by_people && !help).map(|(state, _)| state)
+        let said = Said::by(&self.config.numbers, &digits(dialled)).filter(|_| is_number(dialled));
+        said.filter(|_| by_people && !help).map(|said| said.state)
     }
 
     /// The agent of a line, or of all, is there from now on, or is not.

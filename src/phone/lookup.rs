@@ -2,9 +2,9 @@
 //!
 //! The call never depends on an answer. Without `wait` it rings at once and the name comes when it comes; with it the handset
 //! stays silent until the answer or the end of the time-out, and then rings by the local rules; after some questions that nobody
-//! has answered it is as without, until somebody does. What the system says is text of
-//! outside: a name is shown, and nothing else; a number gets the call only if it is one inside of the PBX, which `[limits]`
-//! would let be called. So whoever owns that system, or the way to it, can make no call lead out.
+//! has answered it is as without, until somebody does. What the system says is text of outside: a name is shown, and nothing
+//! else; a number gets the call only if it is one inside of the PBX, which `[limits]` would let be called. So whoever owns that
+//! system, or the way to it, can make no call lead out.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -10,7 +10,7 @@
 //! * [`reach`] keeps lines reachable behind NATs; `paths` where audio can come, `restart` where else when that breaks;
 //! * `outgoing`, `incoming`, `session`, `ending` the life of a call, in that order; `features` what is done during it;
 //!   `auto_answer` when nobody has to take it, `rating` what the far end says of it afterwards;
-//! * `agent` whether somebody is there for the calls of a line;
+//! * [`agent`] whether somebody is there for the calls of a line;
 //! * `party` who calls whom, as the PBX tells it, and `lookup` as another system does;
 //! * `extension` who may get a call that comes in instead of this device;
 //! * `transfer` giving calls away, `referred` being given away, `replaced` somebody else in the place of the far end, `whole` what several legs come to;
@@ -20,7 +20,7 @@
 //! * [`inspection`] the look at lines and their servers before there is a phone, [`diagnosis`] what stands between both;
 //! * `media_plan` the words of SDP turned into those of the engine; [`trace`] the last SIP messages.
 
-mod agent;
+pub mod agent;
 mod auto_answer;
 mod bridge;
 mod call;

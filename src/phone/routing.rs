@@ -8,14 +8,13 @@
 use serde::Serialize;
 
 use super::Phone;
-use super::agent::said;
+use super::agent::Said;
 use super::command::{Blame, Outcome, Refusal, Reply};
 use super::dial_string::{digits, is_emergency, is_number};
 use super::limits::{Called, permits};
 use super::outgoing::wrong_target;
 use crate::config::route::Pattern;
 use crate::config::{self, Config, Route, When};
-use crate::events::AgentState;
 use crate::now::Now;
 
 /// Numbers of one question.
@@ -30,9 +29,9 @@ pub struct Decision {
     pub e164: Option<String>,
     /// Whether help is called: no rule is asked then.
     pub emergency: bool,
-    /// What it says of the agent of the line, and by which key of the configuration; nobody is called then.
+    /// What it says of the agent of the line; nobody is called then.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub agent: Option<(AgentState, &'static str)>,
+    pub agent: Option<Said>,
     /// Which `[[route]]` decides, counted from 1 in the order of the file.
     pub rule: Option<usize>,
     /// What the PBX is asked for.
@@ -107,7 +106,7 @@ pub(super) fn decide(now: &Circumstances<'_>, number: &str, line: Option<&str>) 
     if decision.emergency {
         return decision;
     }
-    decision.agent = said(&config.numbers, number);
+    decision.agent = Said::by(&config.numbers, number);
     if decision.agent.is_some() {
         return decision;
     }

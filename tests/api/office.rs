@@ -21,6 +21,7 @@ use tipring::events::store::{Store, Write as Keep};
 use tipring::events::tail::Tail;
 use tipring::events::{AgentState, Event, Kind, Recorder};
 use tipring::now::Now;
+use tipring::phone::agent::Said;
 use tipring::phone::command::{Blame, Command, Outcome, Refusal, Reply};
 use tipring::phone::desk::{Desk, Wish};
 use tipring::phone::diagnosis::{Diagnosis, Facts, Line, Reached, Registrar, Way};
@@ -152,7 +153,8 @@ fn decision(number: &String) -> Decision {
     Decision {
         number: number.clone(),
         emergency: number == "112",
-        agent: (number == "*46").then_some((AgentState::LoggedOut, "numbers.agent_logged_out")),
+        agent: (number == "*46")
+            .then_some(Said { state: AgentState::LoggedOut, rule: "numbers.agent_logged_out" }),
         rule: fits.then_some(1),
         sent: number.replacen('8', "+7", 1),
         line: Some("main".into()),

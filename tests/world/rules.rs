@@ -114,7 +114,7 @@ fn an_agent_says_so_by_a_code_that_is_dialled() {
     assert_eq!(world.snapshot(0).lines[0].agent, Some(LoggedOut));
     let route = Command::Route { numbers: vec!["*45".into(), "*451".into()], line: None };
     let Ok(Reply::Routes(decided)) = world.ask(0, route) else { panic!() };
-    let agents: Vec<_> = decided.iter().map(|it| it.agent).collect();
+    let agents: Vec<_> = decided.iter().map(|it| it.agent.map(|said| (said.state, said.rule))).collect();
     assert_eq!(agents, [Some((Available, "numbers.agent_available")), None]);
 }
 

@@ -9,7 +9,7 @@ use tipring::events::{CallResult, Direction, Kind, Leg, Origin, Party};
 use tipring::media::Sounder;
 use tipring::phone::Input;
 use tipring::phone::command::{Callback, Command, End};
-use tipring::sip::message::Message;
+use tipring::sip::message::{Message, Request};
 use tipring::sip::method::Method;
 
 use crate::script::{MEDIA, Peer, Script, audio};
@@ -334,6 +334,55 @@ fn a_call_that_an_extension_sends_on_does_not_go_back_to_extensions() {
         let fields: Vec<_> = diversion.map(|it| ("Diversion", it)).into_iter().collect();
         assert_eq!(goes_to(&fields), expected, "{diversion:?}");
     }
+}
+
+/// It rings at 104; the INVITE there, and whoever got it.
+fn rings_at_the_extension(script: &mut Script) -> (Request, Peer) {
+    let forth = script.says(Method::INVITE);
+    script.replies(180);
+    let extension = Peer::answering(&forth, "anna");
+    script.hears(extension.response(&forth, 180, None));
+    script.is_silent();
+    (forth, extension)
+}
+
+#[test]
+fn an_answer_that_crosses_the_end_of_its_leg_joins_nobody() {
+    let mut script = customer_calls(STICKY, &[]);
+    let (forth, extension) = rings_at_the_extension(&mut script);
+    let legs = script.world.calls(DEVICE);
+    let second = legs.iter().find(|call| call.direction == "out").expect("the leg to the extension");
+    script.world.tell(DEVICE, Command::HangUp { call: Some(second.leg.clone()) });
+    script.says(Method::CANCEL);
+    script.hears(extension.response(&forth, 200, Some(audio(MEDIA, "RTP/AVP 8", &[]))));
+    script.says(Method::ACK);
+    let bye = script.says(Method::BYE);
+    script.hears(extension.response(&bye, 200, None));
+    script.seconds(1);
+    assert!(rings(&script.world), "the caller is there still");
+    assert!(!script.phone().has("call.bridged"));
+    let states: Vec<_> = script.world.calls(DEVICE).iter().map(|call| call.state).collect();
+    assert_eq!(states, ["ringing"]);
+}
+
+#[test]
+fn who_is_refused_here_rings_nowhere_though_nobody_has_acknowledged_it() {
+    let mut script = customer_calls(STICKY, &[]);
+    let (forth, extension) = rings_at_the_extension(&mut script);
+    let first = script.world.calls(DEVICE).remove(0);
+    script.world.tell(DEVICE, Command::Reject { call: Some(first.leg), status: 486 });
+    script.millis(20);
+    let messages: Vec<Message> = script.sip.drain(..).map(|(_, message)| message).collect();
+    let cancel = messages.iter().find_map(|message| match message {
+        Message::Request(request) if request.method == Method::CANCEL => Some(request.clone()),
+        _ => None,
+    });
+    let refused = |message: &Message| matches!(message, Message::Response(it) if it.status == 486);
+    assert!(messages.iter().any(refused), "{messages:?}");
+    script.hears(extension.response(&cancel.expect("the extension stops ringing"), 200, None));
+    script.hears(extension.response(&forth, 487, None));
+    script.seconds(1);
+    assert!(!rings(&script.world) && script.world.calls(DEVICE).is_empty());
 }
 
 /// The look-up is asked first; whom it names gets the call.

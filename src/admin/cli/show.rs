@@ -90,9 +90,10 @@ fn route(decision: &Value) -> (Mood, String) {
     if let Some(why) = decision["refused"]["text"].as_str() {
         return (Mood::Bad, format!("would be refused ({}): {why}", cell(&decision["refused"]["rule"])));
     }
-    if let [state, key] = decision["agent"].as_array().map(Vec::as_slice).unwrap_or_default() {
-        let state = cell(state).replace('_', " ");
-        return (Mood::Good, format!("calls nobody: says that the agent is {state} ({})", cell(key)));
+    let said = &decision["agent"];
+    if let Some(state) = said["state"].as_str() {
+        let what = format!("calls nobody: says that the agent is {}", state.replace('_', " "));
+        return (Mood::Good, format!("{what} ({})", cell(&said["rule"])));
     }
     let Some(line) = decision["line"].as_str() else {
         return (Mood::Bad, "can't be called: no line is registered".to_owned());
