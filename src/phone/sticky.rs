@@ -125,8 +125,8 @@ impl Phone {
     /// A leg has been answered; perhaps it is that of an extension, whose caller is answered now.
     pub(super) fn sticky_answered(&mut self, now: Now, index: usize) {
         let call = &self.calls[index];
-        let (id, leg, gone) = (call.id.clone(), call.facts.leg_id.clone(), call.verdict.is_some());
-        let Some(at) = self.stickies.iter().position(|it| it.call == id).filter(|_| !gone) else { return };
+        let (id, leg) = (call.id.clone(), call.facts.leg_id.clone());
+        let Some(at) = self.stickies.iter().position(|it| it.call == id) else { return };
         let Sticky { legs, bridge, stage, .. } = self.stickies[at].clone();
         if stage == Stage::Joined && legs.contains(&leg) {
             // Another one in the place of either.
@@ -156,9 +156,7 @@ impl Phone {
         self.stickies[at].stage = Stage::Over;
         match stage {
             Stage::Tried if leg == second => {
-                // Not where this side has refused the caller meanwhile.
-                let caller = self.leg(&first).filter(|caller| self.calls[*caller].verdict.is_none());
-                if let Some(caller) = caller {
+                if let Some(caller) = self.leg(&first) {
                     self.begin_ringing(now, caller);
                 }
             }
