@@ -22,7 +22,7 @@ const LAST_FIGURES_WITHIN: Duration = Duration::from_millis(500);
 impl Phone {
     pub(super) fn hang_up(&mut self, now: Now, id: Option<&str>) -> Outcome {
         let index = self.find(id, "going on", |call| id.is_some() || call.is_going_on())?;
-        // Of two legs that are joined the other one stays, if any.
+        // Of two who are joined the one who is left behind may be asked how it was, not the one whose leg is ended.
         match self.calls[index].bridge {
             None => self.part(now, index, None),
             Some(_) => self.end_call(now, index, None),

@@ -174,14 +174,18 @@ impl Phone {
             RecordAction::Pause if !paused => self.pause_recording(now, index, true),
             RecordAction::Resume if paused => self.pause_recording(now, index, false),
             RecordAction::Pause | RecordAction::Resume => {}
-            RecordAction::Stop => {
-                let call = &mut self.calls[index];
-                call.recorded = call.recording.take().map(|recording| recording.id);
-                let leg = call.path.leg;
-                self.outputs.push_back(Output::Media(Command::Record { leg, record: Record::Stop }));
-            }
+            RecordAction::Stop => self.stop_recording(index),
         }
         Ok(Reply::Call(Box::new(self.calls[index].view(now))))
+    }
+
+    /// Ends the recording of a call, if there is one.
+    pub(super) fn stop_recording(&mut self, index: usize) {
+        let call = &mut self.calls[index];
+        let Some(recording) = call.recording.take() else { return };
+        call.recorded = Some(recording.id);
+        let leg = call.path.leg;
+        self.outputs.push_back(Output::Media(Command::Record { leg, record: Record::Stop }));
     }
 
     fn start_recording(&mut self, now: Now, index: usize) {

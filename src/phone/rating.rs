@@ -10,7 +10,7 @@ use super::features::clip;
 use super::{Output, Phone};
 use crate::config::words::Asked;
 use crate::events::{CallResult, Cause, Direction};
-use crate::media::{Clip, Command, Record};
+use crate::media::{Clip, Command};
 use crate::now::Now;
 
 /// The keys that are votes.
@@ -29,10 +29,7 @@ impl Phone {
         call.parted = Some(now);
         call.phase = Phase::Rating { since, until: now.deadline(wait) };
         let leg = call.path.leg;
-        if let Some(recording) = call.recording.take() {
-            call.recorded = Some(recording.id);
-            self.outputs.push_back(Output::Media(Command::Record { leg, record: Record::Stop }));
-        }
+        self.stop_recording(index);
         self.outputs.push_back(Output::Media(Command::Say { leg, clip: question }));
     }
 

@@ -55,6 +55,25 @@ fn has_called(world: &mut World) {
     talks(world, CUSTOMER, DEVICE, "1001", 5);
 }
 
+/// The same, and the device has hung up a second ago.
+fn is_asked(world: &mut World) {
+    has_called(world);
+    world.tell(DEVICE, HANG_UP);
+    world.seconds(1);
+}
+
+/// The device has Anna and the customer talk, for so many seconds.
+fn are_joined(world: &mut World, seconds: u64) {
+    let end = |number: &str| End { number: number.to_owned(), line: None };
+    let (from, to) = (end("1002"), end(OUTSIDE));
+    world.tell(DEVICE, Command::Callback(Callback { from, to, ring_for: None, request: None }));
+    world.seconds(1);
+    world.tell(ANNA, ANSWER);
+    world.seconds(1);
+    world.tell(CUSTOMER, ANSWER);
+    world.seconds(seconds);
+}
+
 fn states(world: &World) -> [Vec<&'static str>; 3] {
     [DEVICE, ANNA, CUSTOMER].map(|phone| world.calls(phone).iter().map(|call| call.state).collect())
 }
@@ -164,9 +183,7 @@ fn who_says_nothing_is_let_go_and_who_hangs_up_has_not_voted() {
         Ended { vote: None, result: CallResult::Answered, by: Some(EndedBy::Local), total_s: 13, talk_s: 5 };
     assert_eq!(ended(&world), silent);
 
-    has_called(&mut world);
-    world.tell(DEVICE, HANG_UP);
-    world.seconds(1);
+    is_asked(&mut world);
     world.tell(CUSTOMER, HANG_UP);
     world.seconds(1);
     assert!(states(&world).iter().all(Vec::is_empty));
@@ -184,9 +201,7 @@ fn who_says_nothing_is_let_go_and_who_hangs_up_has_not_voted() {
 #[test]
 fn the_device_is_free_meanwhile() {
     let mut world = begin_with(device("max_calls = 1\n", RATING), "");
-    has_called(&mut world);
-    world.tell(DEVICE, HANG_UP);
-    world.seconds(1);
+    is_asked(&mut world);
     let nothing = world.refusal(DEVICE, HANG_UP);
     assert_eq!(nothing.code, "no_call", "the call is over for whoever is here");
     let id = Some(world.calls(DEVICE)[0].id.clone());
@@ -225,17 +240,13 @@ fn the_device_is_free_meanwhile() {
 #[test]
 fn hung_up_again_by_its_name_or_at_the_end_of_the_program_it_is_over_at_once() {
     let mut world = begin(RATING);
-    has_called(&mut world);
-    world.tell(DEVICE, HANG_UP);
-    world.seconds(1);
+    is_asked(&mut world);
     let id = Some(world.calls(DEVICE)[0].id.clone());
     world.tell(DEVICE, Command::HangUp { call: id });
     world.millis(700);
     assert!(states(&world).iter().all(Vec::is_empty));
 
-    has_called(&mut world);
-    world.tell(DEVICE, HANG_UP);
-    world.seconds(1);
+    is_asked(&mut world);
     world.input(DEVICE, Input::Stop);
     world.seconds(1);
     assert!(world.phones[DEVICE].stopped && states(&world).iter().all(Vec::is_empty));
@@ -330,16 +341,9 @@ fn a_call_that_rings_or_is_refused_is_over_at_once() {
 
 #[test]
 fn the_customer_of_two_that_were_joined_is_asked_when_the_other_one_leaves() {
-    let end = |number: &str| End { number: number.to_owned(), line: None };
     let joined = || {
         let mut world = begin(&format!("{RATING}calls = \"both\"\n"));
-        let (from, to) = (end("1002"), end(OUTSIDE));
-        world.tell(DEVICE, Command::Callback(Callback { from, to, ring_for: None, request: None }));
-        world.seconds(1);
-        world.tell(ANNA, ANSWER);
-        world.seconds(1);
-        world.tell(CUSTOMER, ANSWER);
-        world.seconds(5);
+        are_joined(&mut world, 5);
         world
     };
     let mut world = joined();
@@ -373,14 +377,7 @@ fn the_customer_of_two_that_were_joined_is_asked_when_the_other_one_leaves() {
 #[test]
 fn who_came_back_to_an_extension_is_asked_when_that_hangs_up() {
     let mut world = begin(&format!("{RATING}[sticky]\nwithin = \"30m\"\n"));
-    let end = |number: &str| End { number: number.to_owned(), line: None };
-    let (from, to) = (end("1002"), end(OUTSIDE));
-    world.tell(DEVICE, Command::Callback(Callback { from, to, ring_for: None, request: None }));
-    world.seconds(1);
-    world.tell(ANNA, ANSWER);
-    world.seconds(1);
-    world.tell(CUSTOMER, ANSWER);
-    world.seconds(2);
+    are_joined(&mut world, 2);
     world.tell(CUSTOMER, HANG_UP);
     world.run(Duration::from_secs(60));
     talks(&mut world, CUSTOMER, ANNA, "1001", 5);
