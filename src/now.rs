@@ -36,6 +36,13 @@ impl Now {
             utc_us: self.utc_us.saturating_add(i64::try_from(by).unwrap_or(i64::MAX)),
         }
     }
+
+    /// The moment when the monotonic clock showed `mono_us`, not after this one.
+    pub fn back_at(self, mono_us: u64) -> Now {
+        let mono_us = mono_us.min(self.mono_us);
+        let by = i64::try_from(self.mono_us - mono_us).unwrap_or(i64::MAX);
+        Now { mono_us, utc_us: self.utc_us.saturating_sub(by) }
+    }
 }
 
 /// A duration in whole microseconds, as deadlines count them.

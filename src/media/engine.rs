@@ -30,7 +30,7 @@ const EVENTS_MAX: usize = 4096;
 /// A period of the sound terminal and the finest step of the engine's timer, in milliseconds.
 const PERIOD_MS: u32 = 10;
 /// The same in microseconds.
-const PERIOD_US: u64 = PERIOD_MS as u64 * 1000;
+pub(super) const PERIOD_US: u64 = PERIOD_MS as u64 * 1000;
 
 /// Beginnings of handshakes on ports without a leg that are kept, and those of one socket.
 const EARLY_MAX: usize = 16;
@@ -414,8 +414,11 @@ impl Engine {
             if grid.next_us > now.mono_us {
                 break;
             }
+            // The period counts as done when it was due: who wakes late would take its own lateness for the network's, and
+            // shorten and lengthen what is heard.
+            let due = now.back_at(grid.next_us);
             grid.next_us += PERIOD_US;
-            self.tick(now, PERIOD_MS);
+            self.tick(due, PERIOD_MS);
         }
         if self.slow_us.is_some_and(|slow| slow <= now.mono_us) {
             self.slow(now);
@@ -504,7 +507,7 @@ impl Engine {
     /// The sound device wants a period of 10 ms: fills `pcm` with what the legs in `Room::Terminal` say, and
     /// tones.
     pub fn play(&mut self, now: Now, pcm: &mut [i16]) {
-        let was_stale = self.sound.device_plays(now);
+        let (due, was_stale) = self.sound.device_plays(now);
         let terminal = self.groups.iter().find(|group| group.room == Room::Terminal);
         if let Some(group) = terminal {
             let mut out = Outlet {
@@ -514,7 +517,7 @@ impl Engine {
             };
             for &at in &group.members {
                 if let Some(leg) = self.legs.get_mut(at) {
-                    let rate = leg.hear(now, PERIOD_MS, &mut out);
+                    let rate = leg.hear(due, PERIOD_MS, &mut out);
                     self.sound.feed(rate, leg.heard());
                 }
             }

@@ -221,6 +221,88 @@ fn another_source_without_a_marker_is_heard_within_100_ms() {
     assert!(report.buffer_ms < 60.0, "{report:?}");
 }
 
+/// What pulls the sound of a leg.
+#[derive(Clone, Copy, Debug)]
+enum Puller {
+    /// The engine's timer; who waits for it is up to so many milliseconds late.
+    Timer { late_ms: u32 },
+    /// A sound device that takes blocks of so many milliseconds from a ring with a block and a period in it; its clock is
+    /// slow by 100 ppm. Who fills the ring looks every 5 ms, and is up to so many late.
+    Device { block_ms: u64, late_ms: u32 },
+}
+
+/// How much was shrunk, stretched and concealed in the second half minute of a call whose packets come on time, in
+/// milliseconds.
+fn bent(puller: Puller, ptime_ms: u32) -> [u64; 3] {
+    let mut bench = Bench::new();
+    let mut chance = Chance::from_number(5);
+    if let Puller::Timer { .. } = puller {
+        let terminal = Terminal::Timer { rate: 8000, input: TerminalInput::Silence, output: None };
+        bench.order(Command::Terminal(terminal));
+    }
+    bench.order(Command::Open { leg: LEG, port: PORT, plan: Box::new(plan("192.0.2.7:9000")) });
+    bench.order(Command::Place { leg: LEG, room: Room::Terminal });
+    let mut peer = Peer::new("192.0.2.7:9000", 77, format("PCMU"));
+    peer.ptime_ms = ptime_ms;
+    let (mut periods, mut reports) = (0, Vec::new());
+    for until_ms in [30_000, 60_000] {
+        loop {
+            let deadline_ms = |due_us: u64| (due_us - now(0).mono_us).div_ceil(1000);
+            let due_ms = bench.engine.poll_timeout().map_or(u64::MAX, deadline_ms);
+            let (due_ms, late_ms) = match puller {
+                Puller::Timer { late_ms } => (due_ms, late_ms),
+                Puller::Device { late_ms, .. } => (bench.ms + 5, late_ms),
+            };
+            let at_ms = due_ms + u64::from(chance.below(late_ms + 1));
+            if at_ms >= until_ms {
+                break;
+            }
+            while peer.next_ms <= at_ms {
+                bench.ms = peer.next_ms;
+                let bytes = peer.speak();
+                bench.packet(peer.address, bytes);
+            }
+            bench.ms = at_ms;
+            bench.engine.handle_timeout(now(at_ms));
+            if let Puller::Device { block_ms, .. } = puller {
+                let blocks = at_ms * 9_999 / 10_000 / block_ms;
+                while periods * 10 < (blocks + 1) * block_ms + 10 {
+                    bench.engine.play(now(at_ms), &mut [0; 80]);
+                    bench.engine.capture(now(at_ms), &[0; 80]);
+                    periods += 1;
+                }
+            }
+            bench.drain();
+        }
+        let report = bench.report();
+        reports.push([report.shrunk_ms, report.stretched_ms, report.concealed_ms]);
+    }
+    std::array::from_fn(|at| reports[1][at] - reports[0][at])
+}
+
+#[test]
+fn a_machine_that_wakes_late_does_not_bend_what_is_heard() {
+    for (late_ms, ptime_ms) in [(0, 20), (3, 20), (9, 20), (15, 20), (9, 10), (9, 30)] {
+        let found = bent(Puller::Timer { late_ms }, ptime_ms);
+        assert_eq!(found, [0; 3], "{late_ms} ms late, packets of {ptime_ms} ms");
+    }
+}
+
+#[test]
+fn the_blocks_of_a_sound_device_do_not_bend_what_is_heard() {
+    let mut all = Vec::new();
+    for block_ms in [10, 20, 40] {
+        for late_ms in [0, 3, 9] {
+            for ptime_ms in [10, 20, 30] {
+                all.push((block_ms, late_ms, ptime_ms, bent(Puller::Device { block_ms, late_ms }, ptime_ms)));
+            }
+        }
+    }
+    // The clock that is slow by 100 ppm wants 3 ms.
+    let found: Vec<_> = all.iter().filter(|(.., [a, b, c])| a + b > 12 || *c > 0).collect();
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 #[test]
 fn the_packet_length_changes_on_the_way() {
     let mut bench = Bench::with(plan("192.0.2.7:9000"));

@@ -35,6 +35,7 @@ mod handshake_tests;
 mod leg;
 #[cfg(test)]
 mod link;
+mod pace;
 mod path;
 mod paths;
 mod plan;

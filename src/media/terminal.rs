@@ -6,6 +6,7 @@
 //! resampled once for all.
 
 use super::command::{Terminal, TerminalInput};
+use super::pace::Pace;
 use super::recording::{Recordings, Tap};
 use super::tone::Sounding;
 use crate::audio::level;
@@ -47,6 +48,8 @@ pub(super) struct Sound {
     position: usize,
     phase: f32,
     output: Option<Tap>,
+    /// The device's clock, by the periods it plays.
+    pace: Pace,
     /// When the device will be taken to be gone.
     play_stale_us: u64,
     capture_stale_us: u64,
@@ -66,6 +69,7 @@ impl Sound {
             position: 0,
             phase: 0.0,
             output: None,
+            pace: Pace::default(),
             play_stale_us: 0,
             capture_stale_us: 0,
         }
@@ -95,6 +99,7 @@ impl Sound {
         self.buses.clear();
         self.tone.stop();
         self.ring.stop();
+        self.pace = Pace::default();
         self.play_stale_us = 0;
         self.capture_stale_us = 0;
         if legs > 0 {
@@ -157,9 +162,10 @@ impl Sound {
         self.play_stale_us.min(self.capture_stale_us)
     }
 
-    /// The device asked for a period; true if it had been taken to be gone.
-    pub(super) fn device_plays(&mut self, now: Now) -> bool {
-        std::mem::replace(&mut self.play_stale_us, now.mono_us + STALE_US) <= now.mono_us
+    /// The device asked for a period: when that was due, and true if it had been taken to be gone.
+    pub(super) fn device_plays(&mut self, now: Now) -> (Now, bool) {
+        let was_stale = std::mem::replace(&mut self.play_stale_us, now.mono_us + STALE_US) <= now.mono_us;
+        (self.pace.next(now), was_stale)
     }
 
     /// The device brought a period; true if it had been taken to be gone.
