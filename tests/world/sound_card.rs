@@ -1,11 +1,17 @@
-//! A sound card: its own clock asks for a period every 10 ms, more or less.
+//! A sound card: by its own clock it takes and gives a block every 20 ms, and the thread that serves it wakes a little later, now
+//! more and now less.
 
 use tipring::audio::speech::Speech;
+use tipring::chance::Chance;
 use tipring::media::Engine;
 use tipring::now::Now;
 
 /// Samples per second of most cards.
 pub const RATE: u32 = 16_000;
+/// Periods of 10 ms in a block, as the phone asks of its devices.
+const BLOCK: u32 = 2;
+/// The thread looks this often, in microseconds, so it is up to this late.
+const LOOK_US: u32 = 5_000;
 /// Seconds of speech that is said over and over.
 const SPEECH_S: usize = 20;
 
@@ -13,9 +19,12 @@ const SPEECH_S: usize = 20;
 pub struct SoundCard {
     /// Samples per second.
     pub rate: u32,
-    /// Microseconds between two periods.
-    period_us: f64,
+    /// Microseconds between two blocks.
+    block_us: f64,
     next_us: Option<f64>,
+    /// How late the thread wakes for the next block, and what that is drawn from.
+    late_us: u64,
+    chance: Chance,
     speech: Vec<i16>,
     position: usize,
     period: Vec<i16>,
@@ -33,8 +42,10 @@ impl SoundCard {
         Speech::new(seed, rate).fill(&mut speech);
         SoundCard {
             rate,
-            period_us: 10_000.0 / (1.0 + drift_ppm / 1e6),
+            block_us: f64::from(BLOCK) * 10_000.0 / (1.0 + drift_ppm / 1e6),
             next_us: None,
+            late_us: 0,
+            chance: Chance::from_number(seed),
             speech,
             position: 0,
             period: vec![0; rate as usize / 100],
@@ -59,31 +70,37 @@ impl SoundCard {
         }
     }
 
-    /// When the next period is due; the card rests while no leg is open.
+    /// When the next block is served; the card rests while no leg is open.
     pub fn poll_timeout(&mut self, now: Now, engine: &Engine) -> Option<u64> {
         if engine.legs() == 0 || self.unplugged {
             self.next_us = None;
             return None;
         }
-        Some(*self.next_us.get_or_insert(now.mono_us as f64) as u64)
+        Some(*self.next_us.get_or_insert(now.mono_us as f64) as u64 + self.late_us)
     }
 
     /// Plays and captures what is due.
     pub fn handle_timeout(&mut self, now: Now, engine: &mut Engine) {
-        while let Some(next_us) = self.next_us.filter(|next_us| *next_us as u64 <= now.mono_us) {
-            self.next_us = Some(next_us + self.period_us);
-            engine.play(now, &mut self.period);
-            if self.listening {
-                self.heard.extend_from_slice(&self.period);
-            }
-            for sample in &mut self.period {
-                *sample = self.speech[self.position];
-                self.position = (self.position + 1) % self.speech.len();
-            }
-            if self.listening {
-                self.said.extend_from_slice(&self.period);
-            }
-            engine.capture(now, &self.period);
+        while let Some(next_us) = self.next_us.filter(|next_us| *next_us as u64 + self.late_us <= now.mono_us)
+        {
+            self.next_us = Some(next_us + self.block_us);
+            self.late_us = self.chance.below(LOOK_US).into();
+            (0..BLOCK).for_each(|_| self.period(now, engine));
         }
+    }
+
+    fn period(&mut self, now: Now, engine: &mut Engine) {
+        engine.play(now, &mut self.period);
+        if self.listening {
+            self.heard.extend_from_slice(&self.period);
+        }
+        for sample in &mut self.period {
+            *sample = self.speech[self.position];
+            self.position = (self.position + 1) % self.speech.len();
+        }
+        if self.listening {
+            self.said.extend_from_slice(&self.period);
+        }
+        engine.capture(now, &self.period);
     }
 }
