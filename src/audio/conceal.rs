@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 
 use super::comfort::White;
+use super::eights;
 use super::pitch;
 
 /// What is remembered, in milliseconds: three of the longest cycles and a blend.
@@ -168,7 +169,7 @@ impl Concealer {
 
     /// The background is what the quietest frames have: down at once, up by 6 % per frame.
     fn watch_floor(&mut self, pcm: &[i16]) {
-        let sum = pcm.iter().fold(0u32, |sum, &sample| sum.wrapping_add(u32::from(sample.unsigned_abs())));
+        let sum = eights::sum(pcm, |sample| u32::from(sample.unsigned_abs()));
         let mean = (u64::from(sum) * 16 / pcm.len() as u64) as u32;
         let risen = self.floor + self.floor / 16 + 1;
         self.floor = mean.min(risen);

@@ -1,5 +1,7 @@
 //! Several sounds at once, each listener without their own.
 
+use super::eights;
+
 /// Up to here a mix is exact; above, peaks are pressed together.
 const KNEE: i32 = 24_576;
 const ROOM: i32 = 32_767 - KNEE;
@@ -26,9 +28,7 @@ impl Mixer {
 
     /// Adds a leg; what it lacks is silence, what it has too much is left out.
     pub fn add(&mut self, pcm: &[i16]) {
-        for (sum, &sample) in self.sum.iter_mut().zip(pcm) {
-            *sum += i32::from(sample);
-        }
+        eights::merge(&mut self.sum, pcm, |sum, sample| sum + i32::from(sample));
         self.legs += 1;
     }
 
@@ -61,9 +61,7 @@ impl Mixer {
 
 /// Adds `pcm` to `onto` with the limits of a sample.
 pub fn add(onto: &mut [i16], pcm: &[i16]) {
-    for (onto, &sample) in onto.iter_mut().zip(pcm) {
-        *onto = onto.saturating_add(sample);
-    }
+    eights::merge(onto, pcm, i16::saturating_add);
 }
 
 fn press(value: i32, soft: bool) -> i16 {

@@ -12,6 +12,7 @@ pub mod comfort;
 pub mod conceal;
 mod dot;
 pub mod dtmf;
+mod eights;
 pub mod g711;
 pub mod g722;
 pub mod gain;
