@@ -291,7 +291,7 @@ impl Desk {
     fn wait(&self) -> rustix::io::Result<()> {
         let due = crate::now::earliest(
             self.engine.poll_timeout(),
-            self.sound.as_ref().map(SoundPort::poll_timeout),
+            self.sound.as_ref().and_then(SoundPort::poll_timeout),
         );
         let now_us = clock::now().mono_us;
         let left_us = due.map(|due| due.saturating_sub(now_us));

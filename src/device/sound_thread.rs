@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,7 +14,7 @@ use super::sound::cpal::CpalBackend;
 use super::sound::file::{FileBackend, HEARD};
 use super::sound::none::NoneBackend;
 use super::sound::tone::ToneBackend;
-use super::sound::{Backend, SoundPort, Trouble};
+use super::sound::{Backend, Gauge, Slips, SoundPort, Trouble};
 use crate::audio::wav::WavWriter;
 use crate::config::{self, Audio};
 use crate::media::{Recorded, RecordingId, Terminal};
@@ -24,6 +25,8 @@ const QUEUE: usize = 2048;
 const RETRY: Duration = Duration::from_secs(5);
 /// How long the sound system may take to end a stream.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// Gaps in the sound are told at most this often.
+const SLIPS_EVERY: Duration = Duration::from_secs(60);
 /// How often open files are looked after when nothing happens.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -107,7 +110,7 @@ impl SoundThread {
             Studio {
                 notices: Box::new(notices),
                 audio: None,
-                keep: None,
+                open: None,
                 output: None,
                 tapes: HashMap::new(),
                 retry: None,
@@ -134,8 +137,40 @@ impl SoundThread {
     }
 }
 
-/// What must live as long as the sound does.
-type Keep = Box<dyn std::any::Any + Send>;
+/// An open back-end.
+struct Open {
+    /// What must live as long as the sound does.
+    keep: Box<dyn std::any::Any + Send>,
+    troubles: Receiver<Trouble>,
+    device: Option<Device>,
+}
+
+/// What a sound device does, as far as the log was told.
+struct Device {
+    gauge: Arc<Gauge>,
+    rate: u32,
+    told: Slips,
+    told_at: Option<Instant>,
+}
+
+impl Device {
+    /// Tells the log what was not heard, now and then.
+    fn watch(&mut self) {
+        let slips = self.gauge.slips();
+        if slips == self.told || self.told_at.is_some_and(|at| at.elapsed() < SLIPS_EVERY) {
+            return;
+        }
+        let ms = |samples: u64| (samples * 1000).div_ceil(u64::from(self.rate.max(1)));
+        tracing::warn!(
+            "sound has gaps: {} ms were not there when the device played, {} ms were captured and not taken, and the sound \
+             system was late {} times; is the machine too busy?",
+            ms(slips.starved - self.told.starved),
+            ms(slips.overrun - self.told.overrun),
+            slips.late - self.told.late,
+        );
+        (self.told, self.told_at) = (slips, Some(Instant::now()));
+    }
+}
 
 /// A file that is being written.
 struct Tape {
@@ -149,7 +184,7 @@ struct Tape {
 struct Studio {
     notices: Box<dyn Fn(Notice) + Send>,
     audio: Option<Audio>,
-    keep: Option<(Keep, Receiver<Trouble>)>,
+    open: Option<Open>,
     output: Option<PathBuf>,
     tapes: HashMap<RecordingId, Tape>,
     retry: Option<Instant>,
@@ -194,7 +229,13 @@ impl Studio {
         match backend(&audio).open(complain) {
             Ok(opened) => {
                 self.output = opened.output;
-                self.keep = Some((opened.keep, troubles));
+                let device = match (&opened.port, &opened.terminal) {
+                    (Some(port), &Terminal::Device { rate, .. }) => {
+                        Some(Device { gauge: port.gauge(), rate, told: Slips::default(), told_at: None })
+                    }
+                    _ => None,
+                };
+                self.open = Some(Open { keep: opened.keep, troubles, device });
                 (self.notices)(Notice::Opened { terminal: opened.terminal, port: opened.port });
             }
             Err(error) => {
@@ -207,7 +248,7 @@ impl Studio {
     /// Ends the streams. A sound system may never come back from that (cpal's PulseAudio host does not when the server
     /// has killed a stream), so another thread does it, and is left behind when it takes too long.
     fn close(&mut self) {
-        let Some((keep, _)) = self.keep.take() else { return };
+        let Some(Open { keep, .. }) = self.open.take() else { return };
         let (done, ended) = sync_channel(1);
         let end = move || {
             drop(keep);
@@ -221,7 +262,10 @@ impl Studio {
     }
 
     fn watch(&mut self) {
-        let trouble = self.keep.as_ref().and_then(|(_, troubles)| troubles.try_recv().ok());
+        if let Some(device) = self.open.as_mut().and_then(|open| open.device.as_mut()) {
+            device.watch();
+        }
+        let trouble = self.open.as_ref().and_then(|open| open.troubles.try_recv().ok());
         if let Some(trouble) = trouble {
             self.retry = Some(Instant::now() + RETRY);
             let why =

@@ -504,6 +504,11 @@ impl Engine {
         }
     }
 
+    /// Whether a sound device has nothing to play and nobody listens to it.
+    pub fn is_quiet(&self) -> bool {
+        !self.sound.sounds() && self.groups.iter().all(|group| group.room != Room::Terminal)
+    }
+
     /// The sound device wants a period of 10 ms: fills `pcm` with what the legs in `Room::Terminal` say, and
     /// tones.
     pub fn play(&mut self, now: Now, pcm: &mut [i16]) {

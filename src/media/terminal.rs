@@ -117,6 +117,11 @@ impl Sound {
         &self.country
     }
 
+    /// Whether a tone is to be heard, here or at the ring device.
+    pub(super) fn sounds(&self) -> bool {
+        self.tone.sounds() || self.ring.sounds()
+    }
+
     /// A tone in the loudspeaker.
     pub(super) fn set_tone(&mut self, tone: Option<Tone>) {
         self.tone.set(&self.country, tone, self.rate());

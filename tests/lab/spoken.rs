@@ -74,7 +74,7 @@ fn speech_in_opus() {
     with_file("speech in Opus", "1001", 3, &[r#"codecs = ["opus"]"#]);
 }
 
-fn with_sound_device(way: &str, account: &str, sentence: usize, keys: &[&str]) {
+fn with_sound_device(way: &str, device: &str, account: &str, sentence: usize, keys: &[&str]) {
     let Some((lab, _asterisk, host)) = stage(way) else { return };
     for name in ["pulseaudio", "paplay", "parecord", "pactl"] {
         if program(name).is_none() {
@@ -84,7 +84,7 @@ fn with_sound_device(way: &str, account: &str, sentence: usize, keys: &[&str]) {
     let ca = Pki::of(&lab).ca_file;
     let pulse = Pulse::start(&lab);
     let mut setup = Setup::new(account, PBX)
-        .audio("backend = \"cpal\"\ninput = \"pulse:default\"\noutput = \"pulse:default\"")
+        .audio(&format!("backend = \"cpal\"\ninput = {device:?}\noutput = {device:?}"))
         .line(&format!("ca_file = {ca:?}"));
     for (name, value) in pulse.environment() {
         setup = setup.environment(&name, &value);
@@ -102,19 +102,34 @@ fn with_sound_device(way: &str, account: &str, sentence: usize, keys: &[&str]) {
     understood(way, &pulse.recorded(), sentence, &lab);
 }
 
+/// PulseAudio's own protocol, and ALSA as boards have it.
+const PULSE: &str = "pulse:default";
+const ALSA: &str = "default";
+
 #[test]
 fn speech_through_the_sound_device_over_udp() {
-    with_sound_device("speech through the sound device over UDP", "1001", 0, &[r#"codecs = ["PCMA"]"#]);
+    with_sound_device(
+        "speech through the sound device over UDP",
+        PULSE,
+        "1001",
+        0,
+        &[r#"codecs = ["PCMA"]"#],
+    );
 }
 
 #[test]
 fn speech_through_the_sound_device_over_tcp() {
     let keys = [r#"transport = "tcp""#, r#"codecs = ["G722"]"#];
-    with_sound_device("speech through the sound device over TCP", "1001", 1, &keys);
+    with_sound_device("speech through the sound device over TCP", PULSE, "1001", 1, &keys);
 }
 
 #[test]
 fn speech_through_the_sound_device_over_tls_and_srtp() {
     let keys = [r#"transport = "tls""#, r#"srtp = "required""#, r#"codecs = ["PCMU"]"#];
-    with_sound_device("speech through the sound device over TLS and SRTP", "1101", 2, &keys);
+    with_sound_device("speech through the sound device over TLS and SRTP", PULSE, "1101", 2, &keys);
+}
+
+#[test]
+fn speech_through_an_alsa_device() {
+    with_sound_device("speech through an ALSA device", ALSA, "1001", 3, &[r#"codecs = ["G722"]"#]);
 }

@@ -1,13 +1,15 @@
 //! Sound devices through `cpal`: ALSA, and PulseAudio where it is built in.
 
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
 use cpal::{
     BufferSize, Device, ErrorKind, FromSample, Host, Sample, SampleFormat, SizedSample, Stream, StreamConfig,
+    SupportedBufferSize,
 };
 
-use super::port::{Microphone, SoundPort, Speaker};
+use super::port::{Gauge, Microphone, SoundPort, Speaker};
 use super::{Backend, Opened, SoundError, Trouble};
 use crate::media::Terminal;
 
@@ -35,15 +37,16 @@ impl Backend for CpalBackend {
         let (rate, speaker_config, block) = choose(&output, true, None)?;
         let (_, microphone_config, _) = choose(&input, false, Some(rate))?;
         let mut ends = SoundPort::pair(rate, block);
+        let complaints = Complaints { troubles, gauge: ends.port.gauge() };
         let mut keep = vec![
-            play(&output, &speaker_config, ends.speaker, troubles.clone())?,
-            capture(&input, &microphone_config, ends.microphone, troubles.clone())?,
+            play(&output, &speaker_config, ends.speaker, complaints.clone())?,
+            capture(&input, &microphone_config, ends.microphone, complaints.clone())?,
         ];
         let ring = match &self.ring {
             Some(name) => {
                 let device = find(name, true)?;
                 let (rate, config, block) = choose(&device, true, None)?;
-                keep.push(play(&device, &config, ends.port.add_ringer(rate, block), troubles)?);
+                keep.push(play(&device, &config, ends.port.add_ringer(rate, block), complaints)?);
                 Some(rate)
             }
             None => None,
@@ -138,7 +141,11 @@ fn choose(device: &Device, output: bool, rate: Option<u32>) -> Result<(u32, Form
             .filter(fits)
             .min_by_key(|offer| (offer.sample_format() != SampleFormat::I16, offer.channels()));
         if let Some(offer) = best {
-            let block = rate / 50;
+            // 20 ms, or what the device can do: some have one size alone (ALSA's dmix: 1024).
+            let block = match *offer.buffer_size() {
+                SupportedBufferSize::Range { min, max } if min <= max => (rate / 50).clamp(min, max),
+                _ => rate / 50,
+            };
             let config = StreamConfig {
                 channels: offer.channels(),
                 sample_rate: rate,
@@ -159,12 +166,12 @@ fn play(
     device: &Device,
     format: &Format,
     speaker: Speaker,
-    troubles: SyncSender<Trouble>,
+    complaints: Complaints,
 ) -> Result<Stream, SoundError> {
     match format.sample {
-        SampleFormat::I16 => play_as::<i16>(device, &format.config, speaker, troubles),
-        SampleFormat::I32 => play_as::<i32>(device, &format.config, speaker, troubles),
-        _ => play_as::<f32>(device, &format.config, speaker, troubles),
+        SampleFormat::I16 => play_as::<i16>(device, &format.config, speaker, complaints),
+        SampleFormat::I32 => play_as::<i32>(device, &format.config, speaker, complaints),
+        _ => play_as::<f32>(device, &format.config, speaker, complaints),
     }
 }
 
@@ -172,16 +179,17 @@ fn play_as<S: SizedSample + FromSample<i16>>(
     device: &Device,
     config: &StreamConfig,
     mut speaker: Speaker,
-    troubles: SyncSender<Trouble>,
+    complaints: Complaints,
 ) -> Result<Stream, SoundError> {
     let channels = usize::from(config.channels.max(1));
     let callback = move |samples: &mut [S], _: &cpal::OutputCallbackInfo| {
+        speaker.block(samples.len() / channels);
         for frame in samples.chunks_mut(channels) {
             frame.fill(S::from_sample(speaker.pull()));
         }
     };
     device
-        .build_output_stream(*config, callback, move |error| complain(&troubles, &error), None)
+        .build_output_stream(*config, callback, move |error| complaints.take(&error), None)
         .map_err(|error| blame("output", &error))
 }
 
@@ -189,12 +197,12 @@ fn capture(
     device: &Device,
     format: &Format,
     microphone: Microphone,
-    troubles: SyncSender<Trouble>,
+    complaints: Complaints,
 ) -> Result<Stream, SoundError> {
     match format.sample {
-        SampleFormat::I16 => capture_as::<i16>(device, &format.config, microphone, troubles),
-        SampleFormat::I32 => capture_as::<i32>(device, &format.config, microphone, troubles),
-        _ => capture_as::<f32>(device, &format.config, microphone, troubles),
+        SampleFormat::I16 => capture_as::<i16>(device, &format.config, microphone, complaints),
+        SampleFormat::I32 => capture_as::<i32>(device, &format.config, microphone, complaints),
+        _ => capture_as::<f32>(device, &format.config, microphone, complaints),
     }
 }
 
@@ -202,7 +210,7 @@ fn capture_as<S: SizedSample>(
     device: &Device,
     config: &StreamConfig,
     mut microphone: Microphone,
-    troubles: SyncSender<Trouble>,
+    complaints: Complaints,
 ) -> Result<Stream, SoundError>
 where
     i16: FromSample<S>,
@@ -216,19 +224,28 @@ where
         }
     };
     device
-        .build_input_stream(*config, callback, move |error| complain(&troubles, &error), None)
+        .build_input_stream(*config, callback, move |error| complaints.take(&error), None)
         .map_err(|error| blame("input", &error))
 }
 
-/// Tells what ends a stream; a glitch that the device gets over is counted elsewhere.
-fn complain(troubles: &SyncSender<Trouble>, error: &cpal::Error) {
-    let gone = matches!(
-        error.kind(),
-        ErrorKind::DeviceNotAvailable | ErrorKind::StreamInvalidated | ErrorKind::HostUnavailable
-    );
-    if gone {
-        // The queue holds the first complaint already if it is full.
-        let _ = troubles.try_send(Trouble { why: error.to_string() });
+/// Where the sound system's complaints about a stream go.
+#[derive(Clone)]
+struct Complaints {
+    troubles: SyncSender<Trouble>,
+    gauge: Arc<Gauge>,
+}
+
+impl Complaints {
+    /// Tells what ends a stream, and counts what the device gets over.
+    fn take(&self, error: &cpal::Error) {
+        match error.kind() {
+            ErrorKind::DeviceNotAvailable | ErrorKind::StreamInvalidated | ErrorKind::HostUnavailable => {
+                // The queue holds the first complaint already if it is full.
+                let _ = self.troubles.try_send(Trouble { why: error.to_string() });
+            }
+            ErrorKind::Xrun => self.gauge.was_late(),
+            _ => {}
+        }
     }
 }
 

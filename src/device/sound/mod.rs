@@ -17,7 +17,7 @@ use std::any::Any;
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 
-pub use port::SoundPort;
+pub use port::{Gauge, Slips, SoundPort};
 
 use crate::media::Terminal;
 
