@@ -272,10 +272,18 @@ impl Control {
                 format!("no RTP port can be opened: {error}"),
                 "widen [rtp] ports, or end the program that uses them",
             ),
+            Notice::Media(media_thread::Notice::Quiet(quiet)) => {
+                self.sound.order(sound_thread::Order::Quiet(quiet));
+                return;
+            }
             Notice::Sound(sound_thread::Notice::Opened { terminal, port }) => {
                 self.media.order(media_thread::Order::Sound(port));
                 self.media.order(media_thread::Order::Engine(media::Command::Terminal(terminal)));
                 Input::Part { part: "sound", trouble: None }
+            }
+            Notice::Sound(sound_thread::Notice::Resting) => {
+                self.media.order(media_thread::Order::Sound(None));
+                return;
             }
             Notice::Sound(sound_thread::Notice::Failed(why)) => {
                 self.media.order(media_thread::Order::Sound(None));

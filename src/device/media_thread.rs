@@ -87,6 +87,8 @@ pub enum Notice {
         /// By TCP or TLS.
         carriage: Carriage,
     },
+    /// Whether there is nothing for a sound device to do; true at first.
+    Quiet(bool),
     /// Something that happened on a leg.
     Event(Event),
 }
@@ -180,6 +182,7 @@ impl MediaThread {
                 range,
                 chance,
                 sound: None,
+                quiet: true,
                 alert_us: 0,
                 notices: Box::new(notices),
                 taped: Box::new(taped),
@@ -242,6 +245,7 @@ struct Desk {
     range: PortRange,
     chance: Chance,
     sound: Option<SoundPort>,
+    quiet: bool,
     /// Until then packets are read as they come.
     alert_us: u64,
     notices: Box<dyn Fn(Notice) + Send>,
@@ -282,6 +286,9 @@ impl Desk {
             }
             if self.engine.poll_timeout().is_some_and(|due| due <= now.mono_us) {
                 self.engine.handle_timeout(now);
+            }
+            if std::mem::replace(&mut self.quiet, self.engine.is_quiet()) != self.quiet {
+                (self.notices)(Notice::Quiet(self.quiet));
             }
             self.drain();
         }

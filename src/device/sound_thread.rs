@@ -1,5 +1,8 @@
-//! The sound thread: it opens the sound back-end and keeps it open, and writes what the media thread records to files.
-//! Both may block, and neither may hold up a call.
+//! The sound thread: it opens the sound back-end, and writes what the media thread records to files. Both may block, and
+//! neither may hold up a call.
+//!
+//! A device that has had nothing to do for a while is closed, so that no microphone is open and no sound system works for nothing; as
+//! soon as it rings or somebody calls it is opened again. Whether it is still there is looked at in between.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -23,6 +26,10 @@ use crate::media::{Recorded, RecordingId, Terminal};
 const QUEUE: usize = 2048;
 /// A back-end that could not be opened, or went away, is tried again after this long.
 const RETRY: Duration = Duration::from_secs(5);
+/// A device rests after being quiet for so long.
+const REST_AFTER: Duration = Duration::from_secs(10);
+/// How often a device that rests is looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// How long the sound system may take to end a stream.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// Gaps in the sound are told at most this often.
@@ -48,6 +55,8 @@ pub struct Shelf {
 pub enum Order {
     /// Open this back-end in place of the one before.
     Open(Audio),
+    /// The engine has nothing to play and nobody listens, or that is over.
+    Quiet(bool),
     /// A piece of a recording.
     Taped(Taped),
     /// The recording of this number goes to this file, and has this name.
@@ -74,6 +83,8 @@ pub enum Notice {
         /// Its rings.
         port: Option<SoundPort>,
     },
+    /// The back-end is closed until it has something to do.
+    Resting,
     /// There is no sound, and why.
     Failed(String),
     /// A recording is complete.
@@ -111,6 +122,8 @@ impl SoundThread {
                 notices: Box::new(notices),
                 audio: None,
                 open: None,
+                quiet: Some(Instant::now()),
+                resting: None,
                 output: None,
                 tapes: HashMap::new(),
                 retry: None,
@@ -185,6 +198,10 @@ struct Studio {
     notices: Box<dyn Fn(Notice) + Send>,
     audio: Option<Audio>,
     open: Option<Open>,
+    /// Since when there has been nothing to play.
+    quiet: Option<Instant>,
+    /// The device is closed for want of something to do; when it was last seen.
+    resting: Option<Instant>,
     output: Option<PathBuf>,
     tapes: HashMap<RecordingId, Tape>,
     retry: Option<Instant>,
@@ -199,6 +216,12 @@ impl Studio {
                 Ok(Order::Open(audio)) => {
                     self.audio = Some(audio);
                     self.open();
+                }
+                Ok(Order::Quiet(quiet)) => {
+                    self.quiet = quiet.then(Instant::now);
+                    if !quiet && self.resting.is_some() {
+                        self.open();
+                    }
                 }
                 Ok(Order::Recording { number, name, path }) => self.prepare(number, name, path),
                 Ok(Order::Taped(taped)) => self.tape(taped),
@@ -224,7 +247,7 @@ impl Studio {
         let Some(audio) = self.audio.clone() else { return };
         // The old streams end before new ones begin: a device may allow only one.
         self.close();
-        self.retry = None;
+        (self.retry, self.resting) = (None, None);
         let (complain, troubles) = sync_channel(1);
         match backend(&audio).open(complain) {
             Ok(opened) => {
@@ -275,6 +298,25 @@ impl Studio {
         }
         if self.retry.is_some_and(|at| at <= Instant::now()) {
             self.open();
+        }
+        self.rest();
+    }
+
+    /// Closes a device that has been quiet for long enough, and sees whether one that is closed is still there.
+    fn rest(&mut self) {
+        let is_device = self.open.as_ref().is_some_and(|open| open.device.is_some());
+        if is_device && self.quiet.is_some_and(|since| since.elapsed() >= REST_AFTER) {
+            self.close();
+            self.resting = Some(Instant::now());
+            (self.notices)(Notice::Resting);
+        }
+        let Some(audio) = &self.audio else { return };
+        if self.resting.is_some_and(|seen| seen.elapsed() >= LOOK_EVERY) {
+            self.resting = Some(Instant::now());
+            if let Err(error) = backend(audio).look() {
+                (self.resting, self.retry) = (None, Some(Instant::now() + RETRY));
+                (self.notices)(Notice::Failed(error.to_string()));
+            }
         }
     }
 

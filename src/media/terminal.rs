@@ -92,13 +92,14 @@ impl Sound {
         self.output.is_some()
     }
 
-    /// Another terminal; a running output is finished, tones are quiet.
+    /// Another terminal; a running output is finished, tones go on.
     pub(super) fn replace(&mut self, terminal: Terminal, legs: usize, recordings: &mut Recordings) {
         self.last_leg_closed(recordings);
         self.terminal = terminal;
         self.buses.clear();
-        self.tone.stop();
-        self.ring.stop();
+        // What sounds goes on at the other one.
+        self.tone.set_rate(self.rate());
+        self.ring.set_rate(self.ring_rate());
         self.pace = Pace::default();
         self.play_stale_us = 0;
         self.capture_stale_us = 0;
@@ -129,11 +130,14 @@ impl Sound {
 
     /// A tone in the ring device.
     pub(super) fn set_ring(&mut self, tone: Option<Tone>) {
-        let rate = match self.terminal {
+        self.ring.set(&self.country, tone, self.ring_rate());
+    }
+
+    fn ring_rate(&self) -> u32 {
+        match self.terminal {
             Terminal::Device { ring: Some(rate), .. } => rate,
             Terminal::Device { rate, .. } | Terminal::Timer { rate, .. } => rate,
-        };
-        self.ring.set(&self.country, tone, rate);
+        }
     }
 
     /// Calls begin: the input starts from its beginning, the output anew.

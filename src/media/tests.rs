@@ -546,6 +546,25 @@ fn ring_sounds_where_the_ring_device_is() {
 }
 
 #[test]
+fn what_sounds_goes_on_when_another_device_is_opened() {
+    use crate::audio::tones::Tone;
+    let mut link = Link::new(15);
+    let now = link.now;
+    let engine = &mut link.ends[0].engine;
+    engine.handle(now, Command::Tone { at: Sounder::Terminal, tone: Some(Tone::Dial) });
+    let silent = Terminal::Timer { rate: 8000, input: TerminalInput::Silence, output: None };
+    for terminal in [silent, Terminal::Device { rate: 16_000, ring: None }] {
+        engine.handle(now, Command::Terminal(terminal));
+        assert!(!engine.is_quiet());
+    }
+    let mut heard = [0; 1600];
+    heard.chunks_mut(160).for_each(|period| engine.play(now, period));
+    // 350 and 440 Hz, which is 395 Hz that swell and fade; at another rate it would be twice or half of that.
+    let crossings = heard.windows(2).filter(|pair| (pair[0] < 0) != (pair[1] < 0)).count();
+    assert!((70..=90).contains(&crossings), "{crossings} crossings in 100 ms");
+}
+
+#[test]
 fn what_can_not_be_opened_is_told() {
     let mut link = Link::new(16);
     link.order(0, Command::Open { leg: LEG, port: PortId(1), plan: Box::new(plan(0, "PCMU")) });

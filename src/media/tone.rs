@@ -23,11 +23,6 @@ impl Sounding {
         });
     }
 
-    /// Is quiet.
-    pub(super) fn stop(&mut self) {
-        self.0 = None;
-    }
-
     /// Whether there is a tone, if only in one of its pauses.
     pub(super) fn sounds(&self) -> bool {
         self.0.is_some()

@@ -14,6 +14,7 @@ use crate::phone::{Phone, Setup};
 use crate::pki::Pki;
 use crate::process::within;
 use crate::pulse::Pulse;
+use crate::sound::{Wav, sine};
 use crate::speaker::{Speaker, register};
 
 const PEER: &str = "203.0.113.30";
@@ -177,11 +178,7 @@ fn a_sound_device_that_vanishes_in_a_call_comes_back_into_it() {
     let what = "a vanished sound device";
     let Some(stage) = stage(what, &["pulseaudio", "parecord", "pactl"]) else { return };
     let mut pulse = Pulse::start(&stage.lab);
-    let audio = "backend = \"cpal\"\ninput = \"pulse:default\"\noutput = \"pulse:default\"";
-    let environment = pulse.environment();
-    let setup =
-        environment.iter().fold(setup().audio(audio), |setup, (name, value)| setup.environment(name, value));
-    let mut phone = stage.start(setup);
+    let mut phone = with_device(&stage, &pulse, "pulse:default");
     let (call, speaker) = stage.call(&phone);
     let heard = |pulse: &Pulse| {
         let recorder = pulse.record();
@@ -207,6 +204,64 @@ fn a_sound_device_that_vanishes_in_a_call_comes_back_into_it() {
     stage.end(&phone, &call, &speaker);
     assert_eq!(phone.closed()["result"], "answered");
     assert_eq!(phone.stop(), Some(0), "{}", phone.output());
+}
+
+/// A phone whose sound device is a server of its own, by this name of it.
+fn with_device(stage: &Stage, pulse: &Pulse, device: &str) -> Phone {
+    let audio = format!("backend = \"cpal\"\ninput = {device:?}\noutput = {device:?}");
+    let named = setup().audio(&audio);
+    stage.start(pulse.environment().iter().fold(named, |setup, (name, value)| setup.environment(name, value)))
+}
+
+/// The phone is idle: after a while neither its microphone nor its loudspeaker is open.
+#[track_caller]
+fn rests(pulse: &Pulse) {
+    within("the sound device rests", Duration::from_secs(25), || (pulse.streams() == 0).then_some(()));
+}
+
+fn called_out_of_rest(device: &str) {
+    let what = format!("a resting sound device, {device}");
+    let Some(stage) = stage(&what, &["pulseaudio", "paplay", "parecord", "pactl"]) else { return };
+    let pulse = Pulse::start(&stage.lab);
+    let phone = with_device(&stage, &pulse, device);
+    for _ in 0..2 {
+        rests(&pulse);
+        let recorder = pulse.record();
+        let player = pulse.play(&Wav::new(16_000, sine(700.0, 16_000, 8.0, 8000)));
+        let (call, speaker) = stage.call(&phone);
+        sleep(Duration::from_secs(4));
+        stage.end(&phone, &call, &speaker);
+        drop((recorder, player));
+        let (here, there) = (pulse.recorded(), speaker.heard());
+        assert!(here.seconds_of(1004.0) > 3.0, "1004 Hz was heard for {} s", here.seconds_of(1004.0));
+        assert!(there.seconds_of(700.0) > 3.0, "the peer heard 700 Hz for {} s", there.seconds_of(700.0));
+    }
+    assert_eq!(phone.count("device.degraded"), 0, "{}", phone.story());
+}
+
+#[test]
+fn a_sound_device_that_rests_is_there_when_somebody_calls() {
+    called_out_of_rest("pulse:default");
+}
+
+#[test]
+fn an_alsa_device_that_rests_is_there_when_somebody_calls() {
+    called_out_of_rest("default");
+}
+
+#[test]
+fn a_sound_device_that_vanishes_at_rest_is_missed_before_the_next_call() {
+    let what = "a sound device that vanishes at rest";
+    let Some(stage) = stage(what, &["pulseaudio", "parecord", "pactl"]) else { return };
+    let mut pulse = Pulse::start(&stage.lab);
+    let phone = with_device(&stage, &pulse, "pulse:default");
+    rests(&pulse);
+    pulse.kill();
+    phone.wait_event_that("device.degraded", "sound", Duration::from_secs(45), |event| {
+        event["data"]["part"] == "sound"
+    });
+    pulse.again();
+    recovered(&phone, "sound");
 }
 
 /// libfaketime's library, by the name that its package has for this machine.

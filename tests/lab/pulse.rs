@@ -54,6 +54,16 @@ impl Pulse {
         assert!(status.success(), "pactl {}", arguments.join(" "));
     }
 
+    /// How many streams there are to its sinks and from its sources.
+    pub fn streams(&self) -> usize {
+        let of = |kind: &str| {
+            let listed = self.client("pactl", &["list", "short", kind]).output().expect("pactl");
+            assert!(listed.status.success(), "pactl lists no {kind}");
+            listed.stdout.iter().filter(|byte| **byte == b'\n').count()
+        };
+        of("sink-inputs") + of("source-outputs")
+    }
+
     /// The environment in which a program's default ALSA device is this server.
     pub fn environment(&self) -> Vec<(String, String)> {
         environment(&self.folder)

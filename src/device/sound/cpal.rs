@@ -29,6 +29,13 @@ pub struct CpalBackend {
 }
 
 impl Backend for CpalBackend {
+    fn look(&self) -> Result<(), SoundError> {
+        let _silenced = alsa::Output::local_error_handler();
+        find(&self.output, true)?;
+        find(&self.input, false)?;
+        self.ring.as_ref().map_or(Ok(()), |ring| find(ring, true).map(drop))
+    }
+
     fn open(&self, troubles: SyncSender<Trouble>) -> Result<Opened, SoundError> {
         // libasound prints to stderr by itself whenever it probes; its words come back as errors anyway.
         let _silenced = alsa::Output::local_error_handler();

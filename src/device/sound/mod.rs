@@ -25,6 +25,11 @@ use crate::media::Terminal;
 pub trait Backend: Send {
     /// Opens it. What breaks it later is told to `troubles`, once.
     fn open(&self, troubles: SyncSender<Trouble>) -> Result<Opened, SoundError>;
+
+    /// Whether it is there, without opening it.
+    fn look(&self) -> Result<(), SoundError> {
+        Ok(())
+    }
 }
 
 /// An open back-end.
