@@ -87,7 +87,7 @@ impl Rtp {
 section! {
     /// `[audio]`: microphone and loudspeaker.
     pub struct Audio {
-        /// "cpal" (a sound device), "file" (WAV), "tone" or "none".
+        /// "cpal" (a sound device; it is open only while something is heard or said), "file" (WAV), "tone" or "none".
         backend: Backend = default "\"cpal\"";
         /// A sound device, or a WAV file that is played into calls in a loop; without it, the system's default device.
         input: Option<String> = optional "\"hw:0\"";
