@@ -169,18 +169,18 @@ struct Device {
 impl Device {
     /// Tells the log what was not heard, now and then.
     fn watch(&mut self) {
+        if self.told_at.is_none_or(|at| at.elapsed() >= SLIPS_EVERY) {
+            self.tell();
+        }
+    }
+
+    /// Tells the log what was not heard since it was told last.
+    fn tell(&mut self) {
         let slips = self.gauge.slips();
-        if slips == self.told || self.told_at.is_some_and(|at| at.elapsed() < SLIPS_EVERY) {
+        if slips == self.told {
             return;
         }
-        let ms = |samples: u64| (samples * 1000).div_ceil(u64::from(self.rate.max(1)));
-        tracing::warn!(
-            "sound has gaps: {} ms were not there when the device played, {} ms were captured and not taken, and the sound \
-             system was late {} times; is the machine too busy?",
-            ms(slips.starved - self.told.starved),
-            ms(slips.overrun - self.told.overrun),
-            slips.late - self.told.late,
-        );
+        tracing::warn!("{}", slips.since(self.told).story(self.rate));
         (self.told, self.told_at) = (slips, Some(Instant::now()));
     }
 }
@@ -271,7 +271,10 @@ impl Studio {
     /// Ends the streams. A sound system may never come back from that (cpal's PulseAudio host does not when the server
     /// has killed a stream), so another thread does it, and is left behind when it takes too long.
     fn close(&mut self) {
-        let Some(Open { keep, .. }) = self.open.take() else { return };
+        let Some(Open { keep, mut device, .. }) = self.open.take() else { return };
+        if let Some(device) = &mut device {
+            device.tell();
+        }
         let (done, ended) = sync_channel(1);
         let end = move || {
             drop(keep);

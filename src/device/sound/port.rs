@@ -47,6 +47,29 @@ pub struct Slips {
     pub late: u64,
 }
 
+impl Slips {
+    /// What went wrong after `before`.
+    pub fn since(self, before: Slips) -> Slips {
+        Slips {
+            starved: self.starved - before.starved,
+            overrun: self.overrun - before.overrun,
+            late: self.late - before.late,
+        }
+    }
+
+    /// The same in words, for a device at `rate` hertz.
+    pub fn story(self, rate: u32) -> String {
+        let ms = |samples: u64| (samples * 1000).div_ceil(u64::from(rate.max(1)));
+        format!(
+            "the sound has gaps: {} ms were not there when the device played, {} ms were captured and not taken, and the sound \
+             system was late {} times; is the machine too busy?",
+            ms(self.starved),
+            ms(self.overrun),
+            self.late
+        )
+    }
+}
+
 impl Gauge {
     /// The sound system says that it was late itself.
     pub fn was_late(&self) {
@@ -344,9 +367,17 @@ mod tests {
         rig.run(1000, false);
         let before = rig.slips();
         rig.run(400, true);
-        let gap = rig.slips().starved - before.starved;
-        assert!((370..=400).contains(&(gap * 1000 / u64::from(RATE))), "{gap} samples");
-        assert!(rig.slips().overrun > before.overrun);
+        rig.ends.port.gauge().was_late();
+        let slips = rig.slips().since(before);
+        // 400 ms without what waited there, and without the room of 200 ms for what was captured.
+        assert!((370..=400).contains(&(slips.starved * 1000 / u64::from(RATE))), "{slips:?}");
+        assert!((180..=220).contains(&(slips.overrun * 1000 / u64::from(RATE))), "{slips:?}");
+        let story = Slips { starved: 18_000, overrun: 47, late: 1 }.story(RATE);
+        assert!(story.starts_with("the sound has gaps: 375 ms were not there"), "{story}");
+        assert!(
+            story.contains(", 1 ms were captured and not taken") && story.contains(" late 1 times"),
+            "{story}"
+        );
         rig.run(200, false);
         let after = rig.slips();
         rig.run(5000, false);
