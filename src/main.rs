@@ -18,6 +18,7 @@ use tipring::config::Finding;
 use tipring::device::inspect::inspect;
 use tipring::device::settings::{self, Reading, SettingsError};
 use tipring::device::upstream::Dispatcher;
+use tipring::device::vital::Vital;
 use tipring::device::{self, Appliance, Handles, Progress, clock, doctor, tls};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -230,6 +231,7 @@ fn open_office(
     let chance = device::chance().map_err(std::io::Error::other)?;
     let (dispatcher, upstreams) = Dispatcher::new(archive.clone(), desk.clone(), config.clone(), chance);
     std::thread::Builder::new().name("office".to_owned()).spawn(move || {
+        let vital = Vital::thread("office");
         let office = Office { desk, archive, upstreams, config, tls };
         runtime.block_on(async {
             let (end, mut ended) = tokio::sync::watch::channel(false);
@@ -244,6 +246,7 @@ fn open_office(
             tokio::join!(serve(office, closing), dispatcher.run(ending));
         });
         runtime.shutdown_background();
+        vital.ends();
     })
 }
 

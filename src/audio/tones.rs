@@ -147,6 +147,11 @@ impl TonePlayer {
         self.tone
     }
 
+    /// Whether it sounds once, and did.
+    pub fn is_over(&self) -> bool {
+        self.length.is_none() && self.now().hertz == 0
+    }
+
     /// Loudness in dBov.
     pub fn set_level(&mut self, dbov: f32) {
         self.peak = sine_peak(dbov) as i32;

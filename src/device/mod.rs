@@ -34,6 +34,7 @@ pub mod sound_thread;
 pub mod store_thread;
 pub mod tls;
 pub mod upstream;
+pub mod vital;
 mod websocket;
 
 use std::io;

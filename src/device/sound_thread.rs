@@ -10,7 +10,7 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::media_thread::Taped;
 use super::sound::cpal::CpalBackend;
@@ -18,9 +18,11 @@ use super::sound::file::{FileBackend, HEARD};
 use super::sound::none::NoneBackend;
 use super::sound::tone::ToneBackend;
 use super::sound::{Backend, Gauge, Slips, SoundPort, Trouble};
+use super::vital::Vital;
 use crate::audio::wav::WavWriter;
 use crate::config::{self, Audio};
 use crate::media::{Recorded, RecordingId, Terminal};
+use crate::now::CLOCK_WAS_SET;
 
 /// Pieces of recordings that may wait for the disk: ten seconds of a few calls. The queue takes its memory at once.
 const QUEUE: usize = 2048;
@@ -30,6 +32,10 @@ const RETRY: Duration = Duration::from_secs(5);
 const REST_AFTER: Duration = Duration::from_secs(10);
 /// How often a device that rests is looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// The same in a call, and while it rings.
+const RETRY_IN_CALL: Duration = Duration::from_secs(1);
+/// A device that takes or gives nothing for so long is dead, whatever its system says.
+const DEAD_AFTER: Duration = Duration::from_secs(2);
 /// How long the sound system may take to end a stream.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// Gaps in the sound are told at most this often.
@@ -118,9 +124,10 @@ impl SoundThread {
     ) -> std::io::Result<(SoundThread, std::thread::JoinHandle<()>)> {
         let (orders, inbox) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("sound".into()).spawn(move || {
+            let vital = Vital::thread("sound");
             Studio {
                 notices: Box::new(notices),
-                audio: None,
+                backend: None,
                 open: None,
                 quiet: Some(Instant::now()),
                 resting: None,
@@ -131,6 +138,7 @@ impl SoundThread {
                 pruned: None,
             }
             .run(&inbox);
+            vital.ends();
         })?;
         Ok((SoundThread(orders), thread))
     }
@@ -164,14 +172,26 @@ struct Device {
     rate: u32,
     told: Slips,
     told_at: Option<Instant>,
+    /// How often it had taken and given, and since when.
+    turns: [(u64, Instant); 2],
 }
 
 impl Device {
-    /// Tells the log what was not heard, now and then.
-    fn watch(&mut self) {
+    fn new(gauge: Arc<Gauge>, rate: u32) -> Device {
+        Device { gauge, rate, told: Slips::default(), told_at: None, turns: [(0, Instant::now()); 2] }
+    }
+
+    /// Tells the log what was not heard, now and then; whether the device stands still.
+    fn watch(&mut self) -> bool {
         if self.told_at.is_none_or(|at| at.elapsed() >= SLIPS_EVERY) {
             self.tell();
         }
+        for (known, turns) in self.turns.iter_mut().zip(self.gauge.turns()) {
+            if known.0 != turns {
+                *known = (turns, Instant::now());
+            }
+        }
+        self.turns.iter().any(|(_, since)| since.elapsed() >= DEAD_AFTER)
     }
 
     /// Tells the log what was not heard since it was told last.
@@ -196,7 +216,7 @@ struct Tape {
 
 struct Studio {
     notices: Box<dyn Fn(Notice) + Send>,
-    audio: Option<Audio>,
+    backend: Option<Box<dyn Backend>>,
     open: Option<Open>,
     /// Since when there has been nothing to play.
     quiet: Option<Instant>,
@@ -214,12 +234,12 @@ impl Studio {
         loop {
             match inbox.recv_timeout(TICK).map(|order| *order) {
                 Ok(Order::Open(audio)) => {
-                    self.audio = Some(audio);
+                    self.backend = Some(backend(&audio));
                     self.open();
                 }
                 Ok(Order::Quiet(quiet)) => {
                     self.quiet = quiet.then(Instant::now);
-                    if !quiet && self.resting.is_some() {
+                    if !quiet && self.open.is_none() {
                         self.open();
                     }
                 }
@@ -244,28 +264,32 @@ impl Studio {
     }
 
     fn open(&mut self) {
-        let Some(audio) = self.audio.clone() else { return };
         // The old streams end before new ones begin: a device may allow only one.
         self.close();
+        let Some(backend) = &self.backend else { return };
         (self.retry, self.resting) = (None, None);
         let (complain, troubles) = sync_channel(1);
-        match backend(&audio).open(complain) {
+        match backend.open(complain) {
             Ok(opened) => {
                 self.output = opened.output;
                 let device = match (&opened.port, &opened.terminal) {
-                    (Some(port), &Terminal::Device { rate, .. }) => {
-                        Some(Device { gauge: port.gauge(), rate, told: Slips::default(), told_at: None })
-                    }
+                    (Some(port), &Terminal::Device { rate, .. }) => Some(Device::new(port.gauge(), rate)),
                     _ => None,
                 };
                 self.open = Some(Open { keep: opened.keep, troubles, device });
                 (self.notices)(Notice::Opened { terminal: opened.terminal, port: opened.port });
             }
             Err(error) => {
-                self.retry = Some(Instant::now() + RETRY);
-                (self.notices)(Notice::Failed(error.to_string()));
+                self.fails(error.to_string());
             }
         }
+    }
+
+    /// There is no sound; it is tried again, the sooner if somebody is in a call.
+    fn fails(&mut self, why: String) {
+        let after = if self.quiet.is_some() { RETRY } else { RETRY_IN_CALL };
+        self.retry = Some(Instant::now() + after);
+        (self.notices)(Notice::Failed(why));
     }
 
     /// Ends the streams. A sound system may never come back from that (cpal's PulseAudio host does not when the server
@@ -288,16 +312,20 @@ impl Studio {
     }
 
     fn watch(&mut self) {
-        if let Some(device) = self.open.as_mut().and_then(|open| open.device.as_mut()) {
-            device.watch();
-        }
-        let trouble = self.open.as_ref().and_then(|open| open.troubles.try_recv().ok());
-        if let Some(trouble) = trouble {
-            self.retry = Some(Instant::now() + RETRY);
-            let why =
-                format!("the sound device is gone: {}; plug it in again, it is tried every 5 s", trouble.why);
-            (self.notices)(Notice::Failed(why));
+        let quiet = self.quiet.is_some();
+        let stands_still = |device: &mut Device| device.watch() && !quiet;
+        let trouble = self.open.as_mut().and_then(|open| match open.troubles.try_recv() {
+            Ok(trouble) => Some(trouble.why),
+            Err(_) if open.device.as_mut().is_some_and(stands_still) => {
+                Some("it takes or gives nothing any more".to_owned())
+            }
+            Err(_) => None,
+        });
+        if let Some(why) = trouble {
             self.close();
+            self.fails(format!(
+                "the sound device is gone: {why}; plug it in again, it is tried every few seconds"
+            ));
         }
         if self.retry.is_some_and(|at| at <= Instant::now()) {
             self.open();
@@ -313,12 +341,11 @@ impl Studio {
             self.resting = Some(Instant::now());
             (self.notices)(Notice::Resting);
         }
-        let Some(audio) = &self.audio else { return };
         if self.resting.is_some_and(|seen| seen.elapsed() >= LOOK_EVERY) {
             self.resting = Some(Instant::now());
-            if let Err(error) = backend(audio).look() {
-                (self.resting, self.retry) = (None, Some(Instant::now() + RETRY));
-                (self.notices)(Notice::Failed(error.to_string()));
+            if let Some(Err(error)) = self.backend.as_ref().map(|backend| backend.look()) {
+                self.resting = None;
+                self.fails(error.to_string());
             }
         }
     }
@@ -330,9 +357,9 @@ impl Studio {
             return;
         }
         self.pruned = Some(Instant::now());
-        let mut kept = 0;
+        let (mut kept, now) = (0, SystemTime::now());
         for tape in tapes_on(shelf) {
-            let too_old = tape.modified.elapsed().is_ok_and(|age| age > shelf.retention);
+            let too_old = is_older(tape.modified, now, shelf.retention);
             let reason = match too_old {
                 true => "age",
                 false if kept + tape.bytes > shelf.bytes => "size",
@@ -410,13 +437,31 @@ struct Shelved {
     modified: SystemTime,
 }
 
+/// Whether a file that was last changed then is older than this. Nobody knows that of one which is as old as a clock that was never
+/// set, nor while it still is not.
+fn is_older(modified: SystemTime, now: SystemTime, most: Duration) -> bool {
+    let set = UNIX_EPOCH + Duration::from_micros(CLOCK_WAS_SET.unsigned_abs());
+    modified >= set && now.duration_since(modified).is_ok_and(|age| age > most)
+}
+
+/// Whether a file is named as a recording is: by its call, of twelve hexadecimal digits, and a number.
+fn is_recording(name: &str) -> bool {
+    name.split_once('-').is_some_and(|(call, number)| {
+        call.len() == 12
+            && call.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && !number.is_empty()
+            && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
 /// The finished recordings, newest first.
 fn tapes_on(shelf: &Shelf) -> Vec<Shelved> {
     let Ok(folder) = fs::read_dir(&shelf.folder) else { return Vec::new() };
     let mut tapes: Vec<Shelved> = folder
         .filter_map(|entry| {
             let path = entry.ok()?.path();
-            let name = path.file_name()?.to_str()?.strip_suffix(".wav")?.to_owned();
+            let name = path.file_name()?.to_str()?.strip_suffix(".wav")?;
+            let name = is_recording(name).then(|| name.to_owned())?;
             let metadata = fs::metadata(&path).ok()?;
             Some(Shelved { path, name, bytes: metadata.len(), modified: metadata.modified().ok()? })
         })
@@ -429,11 +474,9 @@ fn backend(audio: &Audio) -> Box<dyn Backend> {
     let path = |name: &Option<String>| name.as_ref().map(PathBuf::from);
     let device = |name: &Option<String>| name.clone().unwrap_or_else(|| "default".into());
     match audio.backend {
-        config::Backend::Cpal => Box::new(CpalBackend {
-            input: device(&audio.input),
-            output: device(&audio.output),
-            ring: audio.ring_device.clone(),
-        }),
+        config::Backend::Cpal => {
+            Box::new(CpalBackend::new(device(&audio.input), device(&audio.output), audio.ring_device.clone()))
+        }
         config::Backend::File => {
             Box::new(FileBackend { input: path(&audio.input), output: path(&audio.output) })
         }
@@ -452,4 +495,36 @@ fn create(path: &Path, rate: u32, channels: u16) -> Result<WavWriter<BufWriter<F
 
 fn unwritten(path: &Path, why: &str) -> String {
     format!("{} can't be written: {why}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_knows_the_age_of_what_was_recorded_before_the_clock_was_set() {
+        let (day, month) = (Duration::from_secs(86_400), Duration::from_secs(30 * 86_400));
+        let now = UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+        assert!(is_older(now - month - day, now, month));
+        assert!(!is_older(now - month + day, now, month));
+        assert!(!is_older(UNIX_EPOCH + day, now, month), "recorded in 1970");
+        assert!(!is_older(now, UNIX_EPOCH + day, month), "it is 1970 now");
+        assert!(!is_older(UNIX_EPOCH, UNIX_EPOCH + month + day, month), "it is 1970 all the time");
+    }
+
+    #[test]
+    fn only_recordings_are_taken_off_the_shelf() {
+        for (name, ours) in [
+            ("d8bb20b5919b-1", true),
+            ("d8bb20b5919b-12", true),
+            ("announcement", false),
+            ("d8bb20b5919b", false),
+            ("d8bb20b5919b-", false),
+            ("d8bb20b5919b-x", false),
+            ("d8bb20b5919-1", false),
+            ("night-1", false),
+        ] {
+            assert_eq!(is_recording(name), ours, "{name}");
+        }
+    }
 }

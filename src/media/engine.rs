@@ -504,6 +504,11 @@ impl Engine {
         }
     }
 
+    /// The sound device begins to be served.
+    pub fn device_begins(&mut self) {
+        self.sound.device_begins();
+    }
+
     /// Whether a sound device has nothing to play and nobody listens to it.
     pub fn is_quiet(&self) -> bool {
         !self.sound.sounds() && self.groups.iter().all(|group| group.room != Room::Terminal)

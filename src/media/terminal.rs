@@ -171,6 +171,11 @@ impl Sound {
         self.play_stale_us.min(self.capture_stale_us)
     }
 
+    /// The device begins: nothing is known of its clock.
+    pub(super) fn device_begins(&mut self) {
+        self.pace = Pace::default();
+    }
+
     /// The device asked for a period: when that was due, and true if it had been taken to be gone.
     pub(super) fn device_plays(&mut self, now: Now) -> (Now, bool) {
         let was_stale = std::mem::replace(&mut self.play_stale_us, now.mono_us + STALE_US) <= now.mono_us;

@@ -564,6 +564,35 @@ fn what_sounds_goes_on_when_another_device_is_opened() {
     assert!((70..=90).contains(&crossings), "{crossings} crossings in 100 ms");
 }
 
+/// The device is opened for the beep, and that takes longer than the beep is wanted.
+#[test]
+fn the_beep_before_the_microphone_is_heard_whole_and_then_it_is_quiet() {
+    use crate::audio::tones::Tone;
+    let mut link = Link::new(15);
+    let now = link.now;
+    let engine = &mut link.ends[0].engine;
+    engine.handle(now, Command::Terminal(Terminal::Device { rate: 8000, ring: None }));
+    let tone = |tone| Command::Tone { at: Sounder::Terminal, tone };
+    let heard = |engine: &mut Engine| {
+        let mut heard = [0; 8000];
+        heard.chunks_mut(80).for_each(|period| engine.play(now, period));
+        heard.iter().filter(|sample| sample.unsigned_abs() > 100).count()
+    };
+    engine.handle(now, tone(Some(Tone::Beep)));
+    let whole = heard(engine);
+    assert!(whole > 800, "{whole} samples of a beep");
+    assert!(engine.is_quiet(), "it beeps once");
+    engine.handle(now, tone(None));
+    engine.handle(now, tone(Some(Tone::Beep)));
+    engine.handle(now, tone(None));
+    assert!(!engine.is_quiet());
+    assert_eq!(heard(engine), whole);
+    assert!(engine.is_quiet());
+    engine.handle(now, tone(Some(Tone::Dial)));
+    engine.handle(now, tone(None));
+    assert!(engine.is_quiet(), "others end when they are not wanted");
+}
+
 #[test]
 fn what_can_not_be_opened_is_told() {
     let mut link = Link::new(16);

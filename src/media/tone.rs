@@ -7,6 +7,8 @@ struct Playing {
     player: TonePlayer,
     country: String,
     rate: u32,
+    /// Nobody wants it any more, but it is a warning that is heard to its end.
+    last: bool,
 }
 
 /// The player of one place where tones sound.
@@ -14,18 +16,26 @@ struct Playing {
 pub(super) struct Sounding(Option<Playing>);
 
 impl Sounding {
-    /// Begins a tone, or is quiet.
+    /// Begins a tone, or is quiet. The beep before a call that answers itself is heard in any case: a device that has rested opens
+    /// later than the call is answered.
     pub(super) fn set(&mut self, country: &str, tone: Option<Tone>, rate: u32) {
-        self.0 = tone.map(|tone| Playing {
-            player: TonePlayer::new(tone, country, rate),
-            country: country.into(),
-            rate,
-        });
+        let warning = self.0.as_mut().filter(|playing| playing.player.tone() == Tone::Beep);
+        match (tone, warning) {
+            (None, Some(playing)) if !playing.player.is_over() => playing.last = true,
+            _ => {
+                self.0 = tone.map(|tone| Playing {
+                    player: TonePlayer::new(tone, country, rate),
+                    country: country.into(),
+                    rate,
+                    last: false,
+                });
+            }
+        }
     }
 
-    /// Whether there is a tone, if only in one of its pauses.
+    /// Whether there is a tone, if only in one of its pauses; one that sounds once is none any more after that.
     pub(super) fn sounds(&self) -> bool {
-        self.0.is_some()
+        self.0.as_ref().is_some_and(|playing| !playing.player.is_over())
     }
 
     /// The place has another rate now: the tone begins anew at it.
@@ -52,6 +62,9 @@ impl Sounding {
     pub(super) fn fill(&mut self, out: &mut [i16]) {
         if let Some(playing) = &mut self.0 {
             playing.player.fill(out);
+            if playing.last && playing.player.is_over() {
+                self.0 = None;
+            }
         }
     }
 }

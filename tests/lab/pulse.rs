@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::netns::Lab;
 use crate::process::{Process, program, within};
 use crate::sound::Wav;
@@ -46,6 +48,11 @@ impl Pulse {
     /// Starts it again.
     pub fn again(&mut self) {
         self.process = boot(&self.folder);
+    }
+
+    /// Lets it hang, or go on.
+    pub fn hang(&self, hang: bool) {
+        self.process.signal(if hang { Signal::STOP } else { Signal::CONT });
     }
 
     /// A command of `pactl`.

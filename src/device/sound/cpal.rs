@@ -1,12 +1,13 @@
 //! Sound devices through `cpal`: ALSA, and PulseAudio where it is built in.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
 use cpal::{
-    BufferSize, Device, ErrorKind, FromSample, Host, Sample, SampleFormat, SizedSample, Stream, StreamConfig,
-    SupportedBufferSize,
+    BufferSize, Device, DeviceId, ErrorKind, FromSample, Host, HostId, Sample, SampleFormat, SizedSample,
+    Stream, StreamConfig, SupportedBufferSize,
 };
 
 use super::port::{Gauge, Microphone, SoundPort, Speaker};
@@ -26,41 +27,37 @@ pub struct CpalBackend {
     pub output: String,
     /// A loudspeaker of its own for ringing.
     pub ring: Option<String>,
+    /// The connection to the PulseAudio server, which is kept: cpal leaves a thread and a socket behind for each that is not.
+    server: RefCell<Option<Host>>,
 }
 
-impl Backend for CpalBackend {
-    fn look(&self) -> Result<(), SoundError> {
-        let _silenced = alsa::Output::local_error_handler();
-        find(&self.output, true)?;
-        find(&self.input, false)?;
-        self.ring.as_ref().map_or(Ok(()), |ring| find(ring, true).map(drop))
+impl CpalBackend {
+    /// A back-end of these devices.
+    pub fn new(input: String, output: String, ring: Option<String>) -> CpalBackend {
+        CpalBackend { input, output, ring, server: RefCell::default() }
     }
 
-    fn open(&self, troubles: SyncSender<Trouble>) -> Result<Opened, SoundError> {
-        // libasound prints to stderr by itself whenever it probes; its words come back as errors anyway.
-        let _silenced = alsa::Output::local_error_handler();
-        let output = find(&self.output, true)?;
-        let input = find(&self.input, false)?;
-        let (rate, speaker_config, block) = choose(&output, true, None)?;
-        let (_, microphone_config, _) = choose(&input, false, Some(rate))?;
-        let mut ends = SoundPort::pair(rate, block);
+    fn open_with(&self, block: Block, troubles: SyncSender<Trouble>) -> Result<Opened, SoundError> {
+        let output = self.find(&self.output, true)?;
+        let input = self.find(&self.input, false)?;
+        let (rate, speaker_format, size) = choose(&output, true, None, block)?;
+        let (_, microphone_format, _) = choose(&input, false, Some(rate), block)?;
+        let mut ends = SoundPort::pair(rate, size);
         let complaints = Complaints { troubles, gauge: ends.port.gauge() };
         let mut keep = vec![
-            play(&output, &speaker_config, ends.speaker, complaints.clone())?,
-            capture(&input, &microphone_config, ends.microphone, complaints.clone())?,
+            play(&output, &speaker_format, ends.speaker, complaints.clone())?,
+            capture(&input, &microphone_format, ends.microphone, complaints.clone())?,
         ];
-        let ring = match &self.ring {
-            Some(name) => {
-                let device = find(name, true)?;
-                let (rate, config, block) = choose(&device, true, None)?;
-                keep.push(play(&device, &config, ends.port.add_ringer(rate, block), complaints)?);
-                Some(rate)
-            }
-            None => None,
-        };
-        for stream in &keep {
-            stream.play().map_err(|error| blame(&self.output, &error))?;
+        for (stream, device) in keep.iter().zip([&self.output, &self.input]) {
+            stream.play().map_err(|error| blame(device, &error))?;
         }
+        let ring = self.ring.as_ref().and_then(|name| {
+            let opened = self.open_ring(name, &mut ends.port, complaints);
+            let told = opened.map_err(|error| tracing::warn!("it rings at the loudspeaker instead: {error}"));
+            let (rate, stream) = told.ok()?;
+            keep.push(stream);
+            Some(rate)
+        });
         Ok(Opened {
             terminal: Terminal::Device { rate, ring },
             port: Some(ends.port),
@@ -68,20 +65,87 @@ impl Backend for CpalBackend {
             keep: Box::new(keep),
         })
     }
+
+    fn open_ring(
+        &self,
+        name: &str,
+        port: &mut SoundPort,
+        complaints: Complaints,
+    ) -> Result<(u32, Stream), SoundError> {
+        let device = self.find(name, true)?;
+        let (rate, format, size) = choose(&device, true, None, Block::Fixed)?;
+        let speaker = port.add_ringer(rate, size);
+        let stream = play(&device, &format, speaker, complaints)?;
+        stream.play().map_err(|error| blame(name, &error))?;
+        Ok((rate, stream))
+    }
+
+    fn find(&self, name: &str, output: bool) -> Result<Device, SoundError> {
+        match name.strip_prefix(PULSE) {
+            None => find(&alsa_host()?, HostId::Alsa, name, output),
+            Some(name) => {
+                let mut server = self.server.borrow_mut();
+                let host = match server.take() {
+                    Some(host) => host,
+                    None => pulse()?,
+                };
+                let found = find(&host, host.id(), name, output);
+                // Another one is made when this one's server is gone.
+                if found.is_ok() || host.devices().is_ok() {
+                    *server = Some(host);
+                }
+                found
+            }
+        }
+    }
 }
 
-fn find(name: &str, output: bool) -> Result<Device, SoundError> {
-    let (host, name) = match name.strip_prefix(PULSE) {
-        Some(name) => (pulse()?, name),
-        None => (alsa_host()?, name),
-    };
-    let missing = || SoundError::Missing { device: name.to_owned(), known: known(&host, output) };
+impl Backend for CpalBackend {
+    fn look(&self) -> Result<(), SoundError> {
+        let _silenced = alsa::Output::local_error_handler();
+        self.find(&self.output, true)?;
+        self.find(&self.input, false).map(drop)
+    }
+
+    fn open(&self, troubles: SyncSender<Trouble>) -> Result<Opened, SoundError> {
+        // libasound prints to stderr by itself whenever it probes; its words come back as errors anyway.
+        let _silenced = alsa::Output::local_error_handler();
+        match self.open_with(Block::Fixed, troubles.clone()) {
+            Err(SoundError::Refused { .. }) => self.open_with(Block::Any, troubles),
+            opened => opened,
+        }
+    }
+}
+
+/// What size of blocks a device is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Block {
+    /// 20 ms or a little more.
+    Fixed,
+    /// What it likes: it refuses the other.
+    Any,
+}
+
+fn find(host: &Host, kind: HostId, name: &str, output: bool) -> Result<Device, SoundError> {
+    let missing = || SoundError::Missing { device: name.to_owned(), known: known(host, output) };
     if name == "default" {
         let device = if output { host.default_output_device() } else { host.default_input_device() };
         return device.ok_or_else(missing);
     }
+    // In full, or as ALSA's users write it: `hw:0`.
+    if let Some(device) = host.device_by_id(&DeviceId::new(kind, name)) {
+        return Ok(device);
+    }
     let devices = host.devices().map_err(|error| blame(name, &error))?;
-    devices.into_iter().find(|device| names(device).iter().any(|known| known == name)).ok_or_else(missing)
+    let mut called: Vec<Device> =
+        devices.into_iter().filter(|device| names(device).iter().any(|known| known == name)).collect();
+    // The loudspeaker and the microphone of a card may have one name.
+    let fits = called.iter().position(|device| supports(device, output)).unwrap_or(0);
+    if called.is_empty() { Err(missing()) } else { Ok(called.swap_remove(fits)) }
+}
+
+fn supports(device: &Device, output: bool) -> bool {
+    if output { device.supports_output() } else { device.supports_input() }
 }
 
 /// ALSA asked for by name: the default host panics where the machine has no ALSA configuration.
@@ -89,12 +153,12 @@ fn alsa_host() -> Result<Host, SoundError> {
     if !libasound::is_present() {
         return Err(SoundError::NoAlsa);
     }
-    cpal::host_from_id(cpal::HostId::Alsa).map_err(|error| blame("alsa", &error))
+    cpal::host_from_id(HostId::Alsa).map_err(|error| blame("alsa", &error))
 }
 
 #[cfg(feature = "pulseaudio")]
 fn pulse() -> Result<Host, SoundError> {
-    cpal::host_from_id(cpal::HostId::PulseAudio).map_err(|error| blame("pulse", &error))
+    cpal::host_from_id(HostId::PulseAudio).map_err(|error| blame("pulse", &error))
 }
 
 #[cfg(not(feature = "pulseaudio"))]
@@ -121,14 +185,19 @@ fn names(device: &Device) -> Vec<String> {
 fn known(host: &Host, output: bool) -> Vec<String> {
     let Ok(devices) = host.devices() else { return Vec::new() };
     devices
-        .filter(|device| if output { device.supports_output() } else { device.supports_input() })
+        .filter(|device| supports(device, output))
         .filter_map(|device| names(&device).into_iter().next())
         .take(16)
         .collect()
 }
 
 /// A format that the device offers: its rate (the given one, if any), its configuration and samples per callback.
-fn choose(device: &Device, output: bool, rate: Option<u32>) -> Result<(u32, Format, usize), SoundError> {
+fn choose(
+    device: &Device,
+    output: bool,
+    rate: Option<u32>,
+    block: Block,
+) -> Result<(u32, Format, usize), SoundError> {
     let name = names(device).into_iter().next().unwrap_or_default();
     let refuse = |error: cpal::Error| blame(&name, &error);
     let offers: Vec<_> = if output {
@@ -148,17 +217,22 @@ fn choose(device: &Device, output: bool, rate: Option<u32>) -> Result<(u32, Form
             .filter(fits)
             .min_by_key(|offer| (offer.sample_format() != SampleFormat::I16, offer.channels()));
         if let Some(offer) = best {
-            // 20 ms, or what the device can do: some have one size alone (ALSA's dmix: 1024).
-            let block = match *offer.buffer_size() {
-                SupportedBufferSize::Range { min, max } if min <= max => (rate / 50).clamp(min, max),
-                _ => rate / 50,
+            // A power of two, which sound systems like best and some have alone (ALSA's dmix: 1024).
+            let wish = (rate / 50).next_power_of_two();
+            let size = match *offer.buffer_size() {
+                SupportedBufferSize::Range { min, max } if min <= max => wish.clamp(min, max),
+                _ => wish,
             };
             let config = StreamConfig {
                 channels: offer.channels(),
                 sample_rate: rate,
-                buffer_size: BufferSize::Fixed(block),
+                buffer_size: if block == Block::Fixed {
+                    BufferSize::Fixed(size)
+                } else {
+                    BufferSize::Default
+                },
             };
-            return Ok((rate, Format { config, sample: offer.sample_format() }, block as usize));
+            return Ok((rate, Format { config, sample: offer.sample_format() }, size as usize));
         }
     }
     Err(SoundError::NoRate { device: name })
@@ -224,6 +298,7 @@ where
 {
     let channels = usize::from(config.channels.max(1));
     let callback = move |samples: &[S], _: &cpal::InputCallbackInfo| {
+        microphone.block();
         for frame in samples.chunks(channels) {
             if let Some(first) = frame.first() {
                 microphone.push(i16::from_sample(*first));

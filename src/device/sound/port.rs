@@ -34,6 +34,9 @@ pub struct Gauge {
     overrun: AtomicU64,
     /// How often the sound system itself was late.
     late: AtomicU64,
+    /// How often the device has taken, and how often it has given.
+    taken: AtomicU64,
+    given: AtomicU64,
 }
 
 /// What went wrong so far between a device and the media thread.
@@ -85,6 +88,11 @@ impl Gauge {
         }
     }
 
+    /// How often the device has taken sound so far, and how often it has given some: who stands still is dead.
+    pub fn turns(&self) -> [u64; 2] {
+        [self.taken.load(Ordering::Relaxed), self.given.load(Ordering::Relaxed)]
+    }
+
     fn miss(&self, samples: &AtomicU64) {
         if self.served.load(Ordering::Relaxed) {
             samples.fetch_add(1, Ordering::Relaxed);
@@ -102,6 +110,7 @@ impl Speaker {
     /// The device is about to take so many samples.
     pub fn block(&self, samples: usize) {
         self.gauge.block.fetch_max(samples, Ordering::Relaxed);
+        self.gauge.taken.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The next sample to play; silence if none is ready.
@@ -120,6 +129,11 @@ pub struct Microphone {
 }
 
 impl Microphone {
+    /// The device is about to give some samples.
+    pub fn block(&self) {
+        self.gauge.given.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Hands over one captured sample.
     pub fn push(&mut self, sample: i16) {
         if self.ring.push(sample).is_err() {
@@ -237,7 +251,10 @@ impl SoundPort {
             Some(due_us) if now.mono_us < due_us => return,
             Some(_) => {}
             // What was said before anybody listened is nobody's business.
-            None => while self.capture.pop().is_ok() {},
+            None => {
+                while self.capture.pop().is_ok() {}
+                engine.device_begins();
+            }
         }
         self.due_us = Some(now.mono_us + LOOK_US);
         let mut samples = [0i16; PERIOD];
@@ -302,6 +319,7 @@ mod tests {
                 if self.block_us <= self.us {
                     self.block_us += self.block as u64 * 1_000_000 / u64::from(RATE);
                     self.ends.speaker.block(self.block);
+                    self.ends.microphone.block();
                     for _ in 0..self.block {
                         self.played.push(self.ends.speaker.pull());
                         self.ends.microphone.push(1);
