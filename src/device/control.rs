@@ -256,8 +256,8 @@ impl Control {
                 Input::Port { port, number }
             }
             Notice::Media(media_thread::Notice::Stream { stream, server, carriage }) => {
-                let dscp = self.config.rtp.dscp;
-                return relay_stream::open(stream, server, carriage, dscp, self.media.orders());
+                let binding = binding(&self.config, self.config.rtp.dscp);
+                return relay_stream::open(stream, server, carriage, binding, self.media.orders());
             }
             Notice::Media(media_thread::Notice::Identity(fingerprint)) => {
                 return self.phone.set_fingerprint(fingerprint);
@@ -367,7 +367,7 @@ impl Control {
 
     /// Reads the configuration again; with mistakes in it, the last good one stays.
     fn reload(&mut self) -> Result<(), Vec<String>> {
-        notify::reloading(clock::now());
+        notify::reloading();
         let file = self.file.display().to_string();
         let refused = match settings::load(&self.file) {
             Ok(Settings { config, findings, tls }) => match self.unchangeable(&config) {
@@ -399,6 +399,14 @@ impl Control {
         {
             return Some("[sip] bind and ports change only by a restart; restart tipring, or put them back");
         }
+        if (old.sip.dscp, &old.sip.user_agent) != (new.sip.dscp, &new.sip.user_agent) {
+            return Some(
+                "[sip] dscp and user_agent change only by a restart; restart tipring, or put them back",
+            );
+        }
+        if old.log != new.log {
+            return Some("[log] changes only by a restart; restart tipring, or put it back");
+        }
         if old.device.data != new.device.data {
             return Some("[device] data changes only by a restart; restart tipring, or put it back");
         }
@@ -416,6 +424,9 @@ impl Control {
     fn apply(&mut self, file: String, config: Config, warnings: usize) {
         if config.audio != self.config.audio {
             self.sound.order(sound_thread::Order::Open(config.audio.clone()));
+        }
+        if config.journal != self.config.journal {
+            self.store.configure(config.journal.clone());
         }
         if config.rtp != self.config.rtp {
             self.media.order(media_thread::Order::Ports(port_range(&config)));

@@ -15,6 +15,7 @@ use super::clock;
 use super::relay_stream::{RelayStream, Streams};
 use super::rtp_port::{Binding, Component, RtpPort};
 use super::sound::SoundPort;
+use super::vital::Vital;
 use crate::chance::Chance;
 use crate::media::{Command, Engine, Event, PortId, Recorded, Settings};
 use crate::nat::relay::{StreamId, StreamInput, StreamOrder};
@@ -35,6 +36,8 @@ const SOON_US: u64 = 25_000;
 /// More rounds than this in one turn are a flood: it would fill a socket before the next turn, and push speech
 /// out of it.
 const ROUNDS_OF_A_FLOOD: usize = 8;
+/// A phone without a free port looks for one this often, in microseconds.
+const RETRY_PORTS_US: u64 = 5_000_000;
 /// After a flood every packet is read as it comes, for this long.
 const ALERT_US: u64 = 1_000_000;
 /// Readiness of this many sockets is fetched at once.
@@ -162,6 +165,7 @@ impl MediaThread {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let awake = Arc::clone(&wake);
         let thread = std::thread::Builder::new().name("media".into()).spawn(move || {
+            let vital = Vital::thread("media");
             let _ = rustix::event::poll(&mut [PollFd::new(&awake, PollFlags::IN)], None);
             hurry();
             match Identity::generate(std::time::Instant::now()) {
@@ -180,6 +184,7 @@ impl MediaThread {
                 free: 0,
                 next: 0,
                 range,
+                retry_us: None,
                 chance,
                 sound: None,
                 quiet: true,
@@ -188,7 +193,10 @@ impl MediaThread {
                 taped: Box::new(taped),
                 samples: Vec::with_capacity(4096),
             };
-            desk.run(&inbox);
+            match desk.run(&inbox) {
+                Ok(()) => vital.ends(),
+                Err(error) => tracing::error!("RTP can't be waited for: {error}"),
+            }
         })?;
         Ok(MediaThread { orders: Orders { inbox: orders, wake }, thread: Some(thread) })
     }
@@ -243,6 +251,8 @@ struct Desk {
     free: usize,
     next: u32,
     range: PortRange,
+    /// When ports are looked for again, because there are none.
+    retry_us: Option<u64>,
     chance: Chance,
     sound: Option<SoundPort>,
     quiet: bool,
@@ -254,15 +264,16 @@ struct Desk {
 }
 
 impl Desk {
-    fn run(&mut self, inbox: &Receiver<Box<Order>>) {
+    fn run(&mut self, inbox: &Receiver<Box<Order>>) -> rustix::io::Result<()> {
         let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
         let mut datagram = [0; DATAGRAM];
         let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec);
         self.open_ahead();
         loop {
             // Orders before packets: the first packet of a call may be there already when its leg is opened.
-            if self.wait().is_err() || !self.obey(inbox) {
-                return;
+            self.wait()?;
+            if !self.obey(inbox) {
+                return Ok(());
             }
             for round in 0..ROUNDS_PER_TURN {
                 events.clear();
@@ -270,7 +281,7 @@ impl Desk {
                 match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), Some(&none)) {
                     Ok(0) => break,
                     Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                    Err(_) => return,
+                    Err(error) => return Err(error),
                 }
                 let now = clock::now();
                 if round >= ROUNDS_OF_A_FLOOD {
@@ -287,6 +298,9 @@ impl Desk {
             if self.engine.poll_timeout().is_some_and(|due| due <= now.mono_us) {
                 self.engine.handle_timeout(now);
             }
+            if self.retry_us.is_some_and(|due| due <= now.mono_us) {
+                self.open_ahead();
+            }
             if std::mem::replace(&mut self.quiet, self.engine.is_quiet()) != self.quiet {
                 (self.notices)(Notice::Quiet(self.quiet));
             }
@@ -300,6 +314,7 @@ impl Desk {
             self.engine.poll_timeout(),
             self.sound.as_ref().and_then(SoundPort::poll_timeout),
         );
+        let due = crate::now::earliest(due, self.retry_us);
         let now_us = clock::now().mono_us;
         let left_us = due.map(|due| due.saturating_sub(now_us));
         let timeout = left_us.map(|us| Timespec {
@@ -337,7 +352,10 @@ impl Desk {
                 }
                 Ok(Order::Stream { stream, opened }) => self.stream_opened(stream, opened),
                 Ok(Order::Sound(sound)) => self.sound = sound,
-                Ok(Order::Ports(range)) => self.range = range,
+                Ok(Order::Ports(range)) => {
+                    self.range = range;
+                    self.open_ahead();
+                }
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => {
                     self.drain();
                     return false;
@@ -407,10 +425,10 @@ impl Desk {
             (self.taped)(taped);
         }
         while let Some(event) = self.engine.poll_event() {
-            let closed =
-                if let Event::Closed { port, .. } = &event { self.ports.remove(&port.0) } else { None };
+            let closed = if let Event::Closed { port, .. } = &event { Some(*port) } else { None };
             (self.notices)(Notice::Event(event));
-            if closed.is_some() {
+            // Its sockets are closed before others are opened: they may be the only ones of the range.
+            if closed.is_some_and(|port| self.ports.remove(&port.0).is_some()) {
                 self.open_ahead();
             }
         }
@@ -429,6 +447,7 @@ impl Desk {
     /// Opens pairs until enough wait. A port that was used is not opened again at once: late packets of the old call
     /// would be heard in the new one, so the search goes on from the last one.
     fn open_ahead(&mut self) {
+        self.retry_us = None;
         while self.free < PORTS_AHEAD {
             match self.open_next() {
                 Ok((port, number)) => {
@@ -438,6 +457,7 @@ impl Desk {
                 Err(error) => {
                     if self.free == 0 {
                         (self.notices)(Notice::NoPort(error));
+                        self.retry_us = Some(clock::now().mono_us + RETRY_PORTS_US);
                     }
                     return;
                 }

@@ -2,6 +2,9 @@
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+use nix::time::ClockId;
 
 /// Everything is up: lines registered and sound open, or known not to be.
 pub fn ready() {
@@ -9,8 +12,10 @@ pub fn ready() {
 }
 
 /// The configuration is being read again; `ready` follows.
-pub fn reloading(now: crate::now::Now) {
-    tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.mono_us));
+pub fn reloading() {
+    // systemd compares it with its own clock, which runs since the machine was started.
+    let since_boot = ClockId::CLOCK_MONOTONIC.now().map(Duration::from).unwrap_or_default();
+    tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", since_boot.as_micros()));
 }
 
 /// The appliance is ending in order.

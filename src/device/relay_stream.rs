@@ -12,6 +12,7 @@ use rustix::event::epoll;
 use rustls::ClientConnection;
 
 use super::media_thread::{Order, Orders};
+use super::rtp_port::Binding;
 use super::sip_network::{CONNECT_WITHIN, open_tcp, secure};
 use super::tls::Belief;
 use crate::media::PortId;
@@ -27,9 +28,15 @@ const MOST_WAITING: usize = 8_192;
 const STREAM: u64 = 1 << 63;
 
 /// Opens a stream in the background; inside the runtime. The media thread is told how it went.
-pub(super) fn open(stream: StreamId, server: SocketAddr, carriage: Carriage, dscp: u8, orders: Orders) {
+pub(super) fn open(
+    stream: StreamId,
+    server: SocketAddr,
+    carriage: Carriage,
+    binding: Binding,
+    orders: Orders,
+) {
     tokio::spawn(async move {
-        let opened = tokio::time::timeout(CONNECT_WITHIN, connect(server, carriage, dscp)).await;
+        let opened = tokio::time::timeout(CONNECT_WITHIN, connect(server, carriage, binding)).await;
         let opened = opened.unwrap_or_else(|_| Err("no answer to the connection".to_owned()));
         if let Err(why) = &opened {
             tracing::debug!("no stream to the TURN server at {server}: {why}");
@@ -39,8 +46,8 @@ pub(super) fn open(stream: StreamId, server: SocketAddr, carriage: Carriage, dsc
     });
 }
 
-async fn connect(server: SocketAddr, carriage: Carriage, dscp: u8) -> Result<RelayStream, String> {
-    let stream = open_tcp(server, dscp).await.map_err(|error| error.to_string())?;
+async fn connect(server: SocketAddr, carriage: Carriage, binding: Binding) -> Result<RelayStream, String> {
+    let stream = open_tcp(server, binding).await.map_err(|error| error.to_string())?;
     let (stream, tls) = match carriage {
         Carriage::Tls(trust) => {
             let (stream, tls) = secure(stream, &Belief::from(&trust), &trust.name).await?.into_inner();

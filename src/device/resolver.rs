@@ -1,6 +1,7 @@
 //! Name servers, as `/etc/resolv.conf` and `/etc/hosts` name them.
 
-use std::time::Duration;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, SystemTime};
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
@@ -12,11 +13,23 @@ use crate::sip::network::{LookupError, Question, Record, RecordData};
 /// A phone with one PBX asks few names; an attacker's Contacts must not fill memory.
 const CACHED_NAMES: u64 = 256;
 
+/// Which versions of the machine's settings there are: of each file when it was changed, its size and its number on the disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Settings([Option<(SystemTime, u64, u64)>; 2]);
+
 /// Asks name servers; cheap to clone.
 #[derive(Clone)]
 pub struct Resolver(TokioResolver);
 
 impl Resolver {
+    /// What [`Resolver::from_system`] would read now. A lease that is renewed may bring other name servers and change nothing else.
+    pub fn settings() -> Settings {
+        Settings(["/etc/resolv.conf", "/etc/hosts"].map(|file| {
+            let file = std::fs::metadata(file).ok()?;
+            Some((file.modified().ok()?, file.len(), file.ino()))
+        }))
+    }
+
     /// Reads the machine's settings.
     pub fn from_system() -> Result<Resolver, LookupError> {
         let failed = |error: NetError| LookupError::Failed(format!("{error}; check /etc/resolv.conf"));

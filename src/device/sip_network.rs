@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 
-use super::resolver::Resolver;
+use super::resolver::{self, Resolver};
 use super::rtp_port::{Binding, canonical, mapped, socket_address, udp_socket};
 use super::tls::{self, Belief};
 use super::websocket::Place;
@@ -35,6 +35,9 @@ const REPORTS: usize = 256;
 const OUTBOX: usize = 256;
 /// How long a TCP connection, its TLS handshake and the opening of a WebSocket may take together.
 pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(8);
+/// The kinds of ICMP messages (RFC 792, RFC 4443) which say that a datagram was under way for too long.
+const TIME_EXCEEDED: u8 = 11;
+const TIME_EXCEEDED_V6: u8 = 3;
 /// A flow whose data is not acknowledged for so long is dead (RFC 5482): whoever calls meanwhile reaches nobody.
 const SILENT_DEATH: Duration = Duration::from_secs(5);
 
@@ -108,9 +111,11 @@ pub struct SipNetwork {
     udp: UdpSocket,
     udp_local: SocketAddr,
     udp_mapped: bool,
-    dscp: u8,
+    binding: Binding,
     lines: HashMap<AccountId, LineWay>,
     resolver: Option<Resolver>,
+    /// The files that it was made of.
+    resolver_settings: resolver::Settings,
     connections: HashMap<u64, Outbox>,
     reports: Sender<Reported>,
 }
@@ -141,9 +146,10 @@ impl SipNetwork {
             udp,
             udp_local,
             udp_mapped,
-            dscp: binding.dscp,
+            binding,
             lines: HashMap::new(),
             resolver: None,
+            resolver_settings: resolver::Settings::default(),
             connections: HashMap::new(),
             reports,
         };
@@ -193,15 +199,19 @@ impl SipNetwork {
         let message =
             recvmsg::<SockaddrStorage>(self.udp.as_raw_fd(), &mut slices, Some(&mut control), flags)?;
         let remote = message.address.as_ref().and_then(socket_address);
-        let why = message.cmsgs().ok().and_then(|messages| {
+        let error = message.cmsgs().ok().and_then(|messages| {
             messages.into_iter().find_map(|message| {
                 use nix::sys::socket::ControlMessageOwned::{Ipv4RecvErr, Ipv6RecvErr};
                 match message {
-                    Ipv4RecvErr(error, _) | Ipv6RecvErr(error, _) => i32::try_from(error.ee_errno).ok(),
+                    Ipv4RecvErr(error, _) | Ipv6RecvErr(error, _) => Some(error),
                     _ => None,
                 }
             })
         });
+        if error.as_ref().is_some_and(passes) {
+            return Ok(None);
+        }
+        let why = error.and_then(|error| i32::try_from(error.ee_errno).ok());
         let why =
             io::Error::from_raw_os_error(why.unwrap_or(nix::errno::Errno::EHOSTUNREACH as i32)).to_string();
         Ok(remote.map(|remote| (remote, why)))
@@ -268,9 +278,9 @@ impl SipNetwork {
     ) {
         let way = account.and_then(|account| self.lines.get(&account)).cloned().unwrap_or_default();
         let (outbox, letters) = mpsc::channel(OUTBOX);
-        let (reports, dscp) = (self.reports.clone(), self.dscp);
+        let (reports, binding) = (self.reports.clone(), self.binding);
         tokio::spawn(async move {
-            let opening = open(transport, remote, &server_name, &way, dscp);
+            let opening = open(transport, remote, &server_name, &way, binding);
             let opened = tokio::time::timeout(CONNECT_WITHIN, opening).await;
             let why = match opened.unwrap_or_else(|_| Err("no answer to the connection".to_owned())) {
                 Ok(Opened { carrier, local, remote, certificate_until_utc_us }) => {
@@ -297,7 +307,9 @@ impl SipNetwork {
 
     #[inline(never)]
     fn ask(&mut self, query: u64, question: Question) {
-        if self.resolver.is_none() {
+        let settings = Resolver::settings();
+        if self.resolver.is_none() || settings != self.resolver_settings {
+            self.resolver_settings = settings;
             match Resolver::from_system() {
                 Ok(resolver) => self.resolver = Some(resolver),
                 Err(error) => return self.report(Reported::Answer { query, result: Err(error) }),
@@ -310,7 +322,7 @@ impl SipNetwork {
         });
     }
 
-    /// Forgets the resolver's settings: `/etc/resolv.conf` is read again by the next question.
+    /// Forgets what the resolver knows: its connections and its cache are of another network.
     pub fn network_changed(&mut self) {
         self.resolver = None;
     }
@@ -323,6 +335,17 @@ impl SipNetwork {
             });
         }
     }
+}
+
+/// Whether a retransmission may arrive where this datagram did not: the way was too narrow, for which the kernel will cut it
+/// from now on, or too long for a moment (RFC 3261 section 18.4 has such messages ignored).
+fn passes(error: &nix::libc::sock_extended_err) -> bool {
+    let exceeded = match error.ee_origin {
+        nix::libc::SO_EE_ORIGIN_ICMP => error.ee_type == TIME_EXCEEDED,
+        nix::libc::SO_EE_ORIGIN_ICMP6 => error.ee_type == TIME_EXCEEDED_V6,
+        _ => false,
+    };
+    exceeded || error.ee_errno == nix::libc::EMSGSIZE as u32
 }
 
 /// A stream of bytes, with or without TLS.
@@ -347,9 +370,9 @@ async fn open(
     remote: SocketAddr,
     server_name: &str,
     way: &LineWay,
-    dscp: u8,
+    binding: Binding,
 ) -> Result<Opened, String> {
-    let stream = open_tcp(remote, dscp).await.map_err(|error| error.to_string())?;
+    let stream = open_tcp(remote, binding).await.map_err(|error| error.to_string())?;
     let ends = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
     let (local, remote) = ends.map_err(|error| error.to_string())?;
     if !transport.is_secure() {
@@ -368,9 +391,13 @@ async fn open(
     Ok(Opened { carrier, local, remote, certificate_until_utc_us })
 }
 
-/// A TCP connection whose death is noticed.
-pub(super) async fn open_tcp(remote: SocketAddr, dscp: u8) -> io::Result<TcpStream> {
+/// A TCP connection whose death is noticed, from the address that datagrams leave from.
+pub(super) async fn open_tcp(remote: SocketAddr, binding: Binding) -> io::Result<TcpStream> {
+    let Binding { address, dscp } = binding;
     let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if !address.is_unspecified() && address.is_ipv4() == remote.is_ipv4() {
+        socket.bind(SocketAddr::new(address, 0))?;
+    }
     prepare(&socket2::SockRef::from(&socket), remote.is_ipv6(), dscp);
     socket.connect(remote).await
 }
@@ -481,5 +508,56 @@ async fn converse(
                 }
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::libc::{
+        ECONNREFUSED, EHOSTUNREACH, EMSGSIZE, SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6, SO_EE_ORIGIN_LOCAL,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_way_that_is_too_narrow_or_too_long_for_a_moment_ends_nothing() {
+        let error = |ee_origin, ee_type, ee_code, errno: i32| nix::libc::sock_extended_err {
+            ee_errno: errno.unsigned_abs(),
+            ee_origin,
+            ee_type,
+            ee_code,
+            ee_pad: 0,
+            ee_info: 0,
+            ee_data: 0,
+        };
+        for (name, error, ends) in [
+            ("fragmentation needed", error(SO_EE_ORIGIN_ICMP, 3, 4, EMSGSIZE), false),
+            ("packet too big", error(SO_EE_ORIGIN_ICMP6, 2, 0, EMSGSIZE), false),
+            ("known to be too narrow", error(SO_EE_ORIGIN_LOCAL, 0, 0, EMSGSIZE), false),
+            ("time exceeded", error(SO_EE_ORIGIN_ICMP, 11, 0, EHOSTUNREACH), false),
+            ("time exceeded, IPv6", error(SO_EE_ORIGIN_ICMP6, 3, 0, EHOSTUNREACH), false),
+            ("port unreachable", error(SO_EE_ORIGIN_ICMP, 3, 3, ECONNREFUSED), true),
+            ("port unreachable, IPv6", error(SO_EE_ORIGIN_ICMP6, 1, 4, ECONNREFUSED), true),
+            ("host unreachable", error(SO_EE_ORIGIN_ICMP, 3, 1, EHOSTUNREACH), true),
+        ] {
+            assert_eq!(passes(&error), !ends, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_connection_leaves_from_the_address_that_is_bound() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let remote = listener.local_addr().expect("an address");
+            for (bound, expected) in
+                [("127.0.0.2", "127.0.0.2"), ("0.0.0.0", "127.0.0.1"), ("::1", "127.0.0.1")]
+            {
+                let binding = Binding { address: bound.parse().expect("an address"), dscp: 0 };
+                let stream = open_tcp(remote, binding).await.expect("it stands");
+                let from = stream.local_addr().expect("an address").ip();
+                assert_eq!(from.to_string(), expected, "bound to {bound}");
+            }
+        });
     }
 }

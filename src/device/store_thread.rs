@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::clock;
+use super::vital::Vital;
 use crate::config::Journal;
 use crate::events::CloudEvent;
 use crate::events::archive::{Archive, Job, Standing};
@@ -71,6 +72,8 @@ pub struct StoreThread {
     thread: JoinHandle<()>,
     /// What did not fit into the queue.
     held: Backlog,
+    /// How the journal is to be kept, if the thread was not told yet.
+    journal: Option<Journal>,
 }
 
 impl StoreThread {
@@ -86,9 +89,10 @@ impl StoreThread {
         let (committed, tail) = watch::channel(Tail::default());
         let folder = folder.to_path_buf();
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || {
+            let vital = Vital::thread("store");
             let (mut store, trouble) = open(&folder);
             if let Some(store) = &mut store {
-                store.keep_digits(if journal.digits { Digits::Shown } else { Digits::Hidden });
+                store.keep_digits(digits(&journal));
             }
             let recalled = recall(&store).unwrap_or_default();
             let _ = committed.send(Tail::after(recalled.sequence));
@@ -112,9 +116,10 @@ impl StoreThread {
             }
             keeper.wait(clean(false));
             keeper.run(&inbox);
+            vital.ends();
         })?;
         let archive = Archive::new(jobs.clone(), tail);
-        Ok((StoreThread { jobs, thread, held: Backlog::new(MOST_HELD) }, archive, remembered))
+        Ok((StoreThread { jobs, thread, held: Backlog::new(MOST_HELD), journal: None }, archive, remembered))
     }
 
     /// Hands over something to be kept. Nobody waits for a disk here: what finds no room goes with a later call, or with
@@ -130,13 +135,26 @@ impl StoreThread {
         let _ = self.jobs.try_send(Box::new(Job::Recall(recall)));
     }
 
+    /// From now on the journal is to be kept like this.
+    pub fn configure(&mut self, journal: Journal) {
+        self.journal = Some(journal);
+        self.flush();
+    }
+
     /// Whether something found no room yet.
     pub fn holds_back(&self) -> bool {
-        !self.held.is_empty()
+        !self.held.is_empty() || self.journal.is_some()
     }
 
     /// Hands over what found no room before.
     pub fn flush(&mut self) {
+        if let Some(journal) = self.journal.take()
+            && let Err(TrySendError::Full(_)) =
+                self.jobs.try_send(Box::new(Job::Keeping(Box::new(journal.clone()))))
+        {
+            self.journal = Some(journal);
+            return;
+        }
         while let Some(write) = self.held.pop() {
             match self.jobs.try_send(Box::new(Job::Keep(write))) {
                 Ok(()) => {}
@@ -159,6 +177,10 @@ impl StoreThread {
         let _ = self.jobs.send(Box::new(Job::Stop));
         let _ = self.thread.join();
     }
+}
+
+fn digits(journal: &Journal) -> Digits {
+    if journal.digits { Digits::Shown } else { Digits::Hidden }
 }
 
 /// Opens the store; where that can't be, events live in memory until the next start, and the trouble is told.
@@ -270,6 +292,14 @@ impl Keeper {
     fn take(&mut self, job: Job) -> bool {
         match job {
             Job::Keep(write) => self.wait(write),
+            Job::Keeping(journal) => {
+                // What happened before is kept as it was to be kept then.
+                self.commit();
+                if let Some(store) = &mut self.store {
+                    store.keep_digits(digits(&journal));
+                }
+                self.journal = *journal;
+            }
             Job::Stop => return false,
             question => self.answer(question),
         }
@@ -317,7 +347,7 @@ impl Keeper {
             Job::Upstreams { reply } => {
                 drop(reply.send(self.with(|store| Standing::of(store))));
             }
-            Job::Keep(_) | Job::Stop => {}
+            Job::Keep(_) | Job::Keeping(_) | Job::Stop => {}
         }
     }
 
@@ -522,5 +552,36 @@ mod tests {
             kept[0]
         );
         assert_eq!(tail.borrow().newest(), 16);
+    }
+
+    #[test]
+    fn how_the_journal_is_kept_changes_with_the_configuration() {
+        let (mut keeper, _tail, _told) = keeper();
+        let mut recorder = Recorder::new(0, Chance::from_number(1));
+        let mut pressed = |keeper: &mut Keeper, digits: &str| {
+            let kind = Kind::CallDtmf {
+                leg: crate::events::tests::leg(),
+                by: crate::events::Side::Local,
+                digits: Some(digits.to_owned()),
+                duration_us: None,
+                method: "rfc4733".to_owned(),
+            };
+            let event = recorder.record(Now { mono_us: 0, utc_us: 0 }, Event::new(kind));
+            keeper.take(Job::Keep(Write::Event(Box::new(event))));
+        };
+        for (shown, digits) in [(false, "4711"), (true, "0815"), (false, "2222")] {
+            let retention = Duration::from_secs(if shown { 7 } else { 8 });
+            let journal = Journal { digits: shown, retention, ..Journal::default() };
+            keeper.take(Job::Keeping(Box::new(journal)));
+            assert_eq!(keeper.journal.retention, retention);
+            pressed(&mut keeper, digits);
+        }
+        keeper.commit();
+        let kept = keeper.with(|store| store.events_since(0, 16)).unwrap();
+        let told: Vec<bool> = ["4711", "0815", "2222"]
+            .into_iter()
+            .map(|digits| kept.iter().any(|event| event.data.contains(digits)))
+            .collect();
+        assert_eq!((kept.len(), told), (3, vec![false, true, false]));
     }
 }

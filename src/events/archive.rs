@@ -15,6 +15,7 @@ use super::tail::Tail;
 use super::upstream::state::State;
 use super::upstream::subscription::Subscription;
 use super::upstream::turn::Notes;
+use crate::config;
 
 /// Where an answer goes.
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -24,6 +25,8 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 pub enum Job {
     /// Keep this for good.
     Keep(Write),
+    /// Keep the journal like this from now on.
+    Keeping(Box<config::Journal>),
     /// Events after a number, a page of them.
     Events {
         /// The last number that is known.

@@ -40,4 +40,4 @@ pub use number::Number;
 pub use transfer::{Follows, Transfer, TransferWay};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

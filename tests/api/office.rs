@@ -283,7 +283,7 @@ fn store_thread(file: PathBuf, jobs: Receiver<Box<Job>>, committed: watch::Sende
                 Job::Journal { query, reply } => drop(reply.send(store.journal(&query))),
                 Job::Call { call, reply } => drop(reply.send(store.call(&call))),
                 // The phone of this office is on paper: it asks nothing.
-                Job::Recall(_) => {}
+                Job::Recall(_) | Job::Keeping(_) => {}
                 Job::Erase { whose, now_utc_us, reply } => {
                     let erased = store.erase(&whose, now_utc_us);
                     committed.send_modify(Tail::clear);

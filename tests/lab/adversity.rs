@@ -178,7 +178,7 @@ fn a_sound_device_that_vanishes_in_a_call_comes_back_into_it() {
     let what = "a vanished sound device";
     let Some(stage) = stage(what, &["pulseaudio", "parecord", "pactl"]) else { return };
     let mut pulse = Pulse::start(&stage.lab);
-    let mut phone = with_device(&stage, &pulse, "pulse:default");
+    let mut phone = with_device(&stage, &pulse, "pulse:default", "");
     let (call, speaker) = stage.call(&phone);
     let heard = |pulse: &Pulse| {
         let recorder = pulse.record();
@@ -207,8 +207,8 @@ fn a_sound_device_that_vanishes_in_a_call_comes_back_into_it() {
 }
 
 /// A phone whose sound device is a server of its own, by this name of it.
-fn with_device(stage: &Stage, pulse: &Pulse, device: &str) -> Phone {
-    let audio = format!("backend = \"cpal\"\ninput = {device:?}\noutput = {device:?}");
+fn with_device(stage: &Stage, pulse: &Pulse, device: &str, more: &str) -> Phone {
+    let audio = format!("backend = \"cpal\"\ninput = \"{device}\"\noutput = \"{device}\"\n{more}");
     let named = setup().audio(&audio);
     stage.start(pulse.environment().iter().fold(named, |setup, (name, value)| setup.environment(name, value)))
 }
@@ -223,7 +223,7 @@ fn called_out_of_rest(device: &str) {
     let what = format!("a resting sound device, {device}");
     let Some(stage) = stage(&what, &["pulseaudio", "paplay", "parecord", "pactl"]) else { return };
     let pulse = Pulse::start(&stage.lab);
-    let phone = with_device(&stage, &pulse, device);
+    let phone = with_device(&stage, &pulse, device, "");
     for _ in 0..2 {
         rests(&pulse);
         let recorder = pulse.record();
@@ -254,7 +254,7 @@ fn a_sound_device_that_vanishes_at_rest_is_missed_before_the_next_call() {
     let what = "a sound device that vanishes at rest";
     let Some(stage) = stage(what, &["pulseaudio", "parecord", "pactl"]) else { return };
     let mut pulse = Pulse::start(&stage.lab);
-    let phone = with_device(&stage, &pulse, "pulse:default");
+    let phone = with_device(&stage, &pulse, "pulse:default", "");
     rests(&pulse);
     pulse.kill();
     phone.wait_event_that("device.degraded", "sound", Duration::from_secs(45), |event| {
@@ -262,6 +262,54 @@ fn a_sound_device_that_vanishes_at_rest_is_missed_before_the_next_call() {
     });
     pulse.again();
     recovered(&phone, "sound");
+}
+
+#[test]
+fn without_its_ring_device_a_phone_rings_and_speaks_by_the_other() {
+    let what = "a missing ring device";
+    let Some(stage) = stage(what, &["pulseaudio", "parecord", "pactl"]) else { return };
+    let pulse = Pulse::start(&stage.lab);
+    let phone = with_device(&stage, &pulse, "pulse:default", "ring_device = \"pulse:bell\"");
+    let recorder = pulse.record();
+    let (call, speaker) = stage.call(&phone);
+    sleep(Duration::from_secs(3));
+    stage.end(&phone, &call, &speaker);
+    drop(recorder);
+    let heard = pulse.recorded().seconds_of(1004.0);
+    assert!(heard > 2.0, "1004 Hz was heard for {heard} s");
+    assert!(phone.output().contains("it rings at the loudspeaker instead"), "{}", phone.output());
+    assert_eq!(phone.count("device.degraded"), 0, "{}", phone.story());
+}
+
+#[test]
+fn a_sound_server_that_hangs_in_a_call_is_told_and_taken_again() {
+    let what = "a sound server that hangs";
+    let Some(stage) = stage(what, &["pulseaudio", "parecord", "pactl"]) else { return };
+    let pulse = Pulse::start(&stage.lab);
+    let phone = with_device(&stage, &pulse, "default", "");
+    let (call, speaker) = stage.call(&phone);
+    sleep(Duration::from_secs(2));
+    pulse.hang(true);
+    degraded(&phone, "sound", &["the sound device is gone", "plug it in again"]);
+    let before = speaker.heard().seconds();
+    within("the call goes on in silence", Duration::from_secs(5), || {
+        (speaker.heard().seconds() > before + 0.5).then_some(())
+    });
+    pulse.hang(false);
+    recovered(&phone, "sound");
+    stage.end(&phone, &call, &speaker);
+}
+
+#[test]
+fn one_pair_of_ports_does_for_one_call_after_the_other() {
+    let Some(stage) = stage("one pair of ports", &[]) else { return };
+    let phone = stage.start(setup().table("[rtp]\nports = \"10000-10001\""));
+    for _ in 0..3 {
+        stage.good_call(&phone);
+    }
+    phone.wait_event_that("device.recovered", "ports", Duration::from_secs(5), |event| {
+        event["data"]["part"] == "ports"
+    });
 }
 
 /// libfaketime's library, by the name that its package has for this machine.

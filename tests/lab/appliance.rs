@@ -2,9 +2,11 @@
 //! certificates do not fit.
 
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::thread::sleep;
 use std::time::Duration;
 
+use nix::time::ClockId;
 use serde_json::json;
 
 use crate::friendly::stage;
@@ -79,11 +81,17 @@ fn a_new_configuration_is_taken_in_a_call_and_a_broken_one_is_not() {
     phone.signal(rustix::process::Signal::HUP);
     let rejected = phone.wait_event("config.rejected");
     assert!(rejected["data"]["findings"].to_string().contains("uesr"), "{rejected}");
-    let door = "[ami]\nlisten = \"127.0.0.1:5038\"\nallow = [\"127.0.0.1\"]\n";
-    fs::write(&file, format!("{old}\n{door}")).expect("writing");
-    phone.signal(rustix::process::Signal::HUP);
-    let rejected = phone.wait_event("config.rejected");
-    assert!(rejected["data"]["findings"].to_string().contains("[ami] listen"), "{rejected}");
+    // What can't be changed now is said, not passed over.
+    for (table, why) in [
+        ("[ami]\nlisten = \"127.0.0.1:5038\"\nallow = [\"127.0.0.1\"]\n", "[ami] listen"),
+        ("[sip]\nuser_agent = \"another\"\n", "user_agent change only by a restart"),
+        ("[log]\nlevel = \"debug\"\n", "[log] changes only by a restart"),
+    ] {
+        fs::write(&file, format!("{old}\n{table}")).expect("writing");
+        phone.signal(rustix::process::Signal::HUP);
+        let rejected = phone.wait_event("config.rejected");
+        assert!(rejected["data"]["findings"].to_string().contains(why), "{rejected}");
+    }
     let second =
         "[[line]]\nname = \"second\"\nuser = \"1002\"\ndomain = \"203.0.113.10\"\npassword = \"pw1002\"\n";
     fs::write(&file, format!("{old}\n{second}")).expect("writing");
@@ -96,6 +104,42 @@ fn a_new_configuration_is_taken_in_a_call_and_a_broken_one_is_not() {
     phone.hang_up(&call);
     asterisk.idle();
     assert!(phone.heard().longest_gap_in(1004.0) < 0.1, "the call did not notice");
+}
+
+/// What systemd is told, as a service of the type `notify-reload` needs it.
+#[test]
+fn systemd_is_told_of_the_beginning_a_new_configuration_and_the_end() {
+    let Some(lab) = Lab::new("systemd", &[]) else { return };
+    let host = lab.host("phone", 50);
+    let path = lab.folder().join("notify");
+    let systemd = UnixDatagram::bind(&path).expect("a socket");
+    systemd.set_read_timeout(Some(Duration::from_secs(10))).expect("a limit");
+    let told = |wanted: &str| {
+        let mut buffer = [0; 512];
+        for _ in 0..20 {
+            let length = systemd.recv(&mut buffer).unwrap_or_else(|error| panic!("no {wanted}: {error}"));
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if text.contains(wanted) {
+                return text;
+            }
+        }
+        panic!("no {wanted}");
+    };
+    let mut phone = Setup::new("1001", PBX)
+        .line("register = false")
+        .environment("NOTIFY_SOCKET", path.to_str().expect("a path"))
+        .start(&lab, &host);
+    told("READY=1");
+    let since_boot = || Duration::from(ClockId::CLOCK_MONOTONIC.now().expect("a clock")).as_micros();
+    let before = since_boot();
+    phone.signal(rustix::process::Signal::HUP);
+    let reloading = told("RELOADING=1");
+    let moment =
+        reloading.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC=")?.parse::<u128>().ok());
+    assert!(moment.is_some_and(|moment| (before..=since_boot()).contains(&moment)), "{before}: {reloading}");
+    told("READY=1");
+    assert_eq!(phone.stop(), Some(0), "{}", phone.output());
+    told("STOPPING=1");
 }
 
 #[test]

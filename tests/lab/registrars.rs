@@ -99,6 +99,25 @@ fn an_unknown_name_is_told_and_tried_again() {
     assert!(failed["data"]["retry_us"].as_u64().is_some(), "{failed}");
 }
 
+/// A lease is renewed and names another name server; nothing else changes.
+#[test]
+fn a_new_name_server_is_asked_as_soon_as_the_machine_knows_it() {
+    let Some((lab, host)) = stage("a new name server") else { return };
+    let _kamailio = Kamailio::start(&lab, "kam1", 20);
+    let _dns = Dns::start(&host, zone());
+    let settings = std::path::Path::new("/etc/netns").join(host.space()).join("resolv.conf");
+    let name_server = |address: &str| {
+        let text = format!("nameserver {address}\noptions timeout:1 attempts:1\n");
+        std::fs::write(&settings, text).expect("resolv.conf");
+    };
+    name_server("127.0.0.9");
+    let phone = Setup::new("1001", "lab.test").line(r#"transport = "udp""#).launch(&lab, &host);
+    phone.wait_event("line.unregistered");
+    name_server("127.0.0.1");
+    phone.post("/api/v1/lines/main/register", &serde_json::json!({}));
+    phone.wait_event("line.registered");
+}
+
 /// A phone of another make at the same registrar, media straight between the two.
 fn with_baresip(codec: &str, theirs: &str) {
     let Some((lab, host)) = stage(&format!("baresip with {codec}")) else { return };

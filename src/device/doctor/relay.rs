@@ -134,7 +134,7 @@ impl Carrier {
             let server = if dual { mapped(server.address) } else { server.address };
             return Ok(Carrier::Datagrams { socket: UdpSocket::from_std(socket).map_err(words)?, server });
         }
-        let stream = open_tcp(server.address, binding.dscp).await.map_err(words)?;
+        let stream = open_tcp(server.address, binding).await.map_err(words)?;
         let stream: Box<dyn Stream> = match &server.carriage {
             Carriage::Tls(trust) => Box::new(secure(stream, &Belief::from(trust), &trust.name).await?),
             Carriage::Udp | Carriage::Tcp => Box::new(stream),
