@@ -59,9 +59,9 @@ impl Phone {
     /// and the fields of the INVITE say.
     pub(super) fn will_answer_by_itself(&self, now: Now, line: &str, invite: &Fields) -> Option<Automatic> {
         let line = self.line(line)?;
-        let talking = self.calls.iter().any(Call::is_active);
+        let busy_here = self.calls.iter().any(|call| call.is_going_on() && !call.is_ringing_here());
         let by_line = match line.config.auto_answer {
-            AutoAnswer::After(after) if !(talking && self.has_one_pair_of_ears()) => {
+            AutoAnswer::After(after) if !(busy_here && self.has_one_pair_of_ears()) => {
                 Some(now.deadline(after))
             }
             AutoAnswer::After(_) | AutoAnswer::Off => None,
@@ -79,12 +79,13 @@ impl Phone {
         }
     }
 
-    /// The next step of a call that answers itself is due.
-    pub(super) fn go_on_by_itself(&mut self, now: Now, index: usize) {
-        let Phase::Ringing { automatic: Some(automatic) } = self.calls[index].phase else { return };
+    /// The next step of a call that answers itself is due; whether it rings after that.
+    pub(super) fn go_on_by_itself(&mut self, now: Now, index: usize) -> bool {
+        let Phase::Ringing { automatic: Some(automatic) } = self.calls[index].phase else { return true };
         let (next, answered_by) = match automatic {
-            Automatic::Line { .. } => (None, Some("line.auto_answer")),
             // Somebody may have taken or begun another call since, or want to be left alone.
+            Automatic::Line { .. } if self.has_one_pair_of_ears() && !self.is_free_for(index) => (None, None),
+            Automatic::Line { .. } => (None, Some("line.auto_answer")),
             Automatic::Intercom { .. } | Automatic::Beep { .. } if !self.is_free_for(index) => (None, None),
             Automatic::Intercom { .. } => (Some(Automatic::Beep { answer_at: now.deadline(BEEP) }), None),
             Automatic::Beep { .. } => (None, Some("line.intercom")),
@@ -97,6 +98,7 @@ impl Phone {
             // The caller has just given up, or can't be understood: the end of the call is told elsewhere.
             self.calls[index].answered_by = None;
         }
+        answered_by.is_none()
     }
 
     /// Whether nobody is busy with another call than this one, and the line may be disturbed.

@@ -22,6 +22,13 @@ const LAST_FIGURES_WITHIN: Duration = Duration::from_millis(500);
 impl Phone {
     pub(super) fn hang_up(&mut self, now: Now, id: Option<&str>) -> Outcome {
         let index = self.find(id, "going on", |call| id.is_some() || call.is_going_on())?;
+        let leg = &self.calls[index].facts.leg_id;
+        // Whom its far end has sent us to belongs to the call, unless one leg of it was named.
+        if id != Some(leg.as_str())
+            && let Some(errand) = self.errand_of(leg)
+        {
+            self.end_call(now, errand, None);
+        }
         // Of two who are joined the one who is left behind may be asked how it was, not the one whose leg is ended.
         match self.calls[index].bridge {
             None => self.part(now, index, None),
@@ -38,6 +45,8 @@ impl Phone {
         }
         let unanswered = match (call.facts.direction, &call.phase) {
             (_, Phase::Active { .. } | Phase::Rating { .. }) => CallResult::Answered,
+            // Nobody has said no: other phones of the group may go on ringing, and it was missed here.
+            (Direction::In, _) if cause.is_some() => CallResult::NoAnswer,
             (Direction::In, _) => CallResult::Rejected,
             (Direction::Out, _) => CallResult::Cancelled,
         };
@@ -46,7 +55,7 @@ impl Phone {
         }
         let (sip, ringing) = (call.sip, call.is_ringing_here());
         let _ = if ringing {
-            self.agent.reject(now, sip, 603, None, &[])
+            self.agent.reject(now, sip, if unanswered == CallResult::NoAnswer { 480 } else { 603 }, None, &[])
         } else {
             self.agent.hang_up(now, sip, None)
         };

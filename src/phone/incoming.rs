@@ -113,11 +113,10 @@ impl Phone {
         }
         let due = |it: &Automatic| it.due() <= now.mono_us;
         let call = &self.calls[index];
-        if matches!(&call.phase, Phase::Ringing { automatic: Some(automatic) } if due(automatic)) {
-            self.go_on_by_itself(now, index);
-            if !self.calls[index].beeps() {
-                return;
-            }
+        if matches!(&call.phase, Phase::Ringing { automatic: Some(automatic) } if due(automatic))
+            && !self.go_on_by_itself(now, index)
+        {
+            return;
         }
         self.tell_caller_it_rings(now, index);
     }

@@ -338,11 +338,11 @@ impl Phone {
     }
 
     /// The line that was asked for, or the first one that calls can go out over. A call for help takes any line, also one
-    /// that is not registered or full: the PBX may still let it through.
+    /// that is not registered or full: the PBX may still let it through. A line that is not there any more is no obstacle to it.
     fn choose_line(&self, name: Option<&str>, emergency: bool) -> Result<&Line, Refusal> {
         let line = match name {
-            Some(name) => self.known_line(name)?,
-            None => match self
+            Some(name) if !emergency || self.line(name).is_some() => self.known_line(name)?,
+            _ => match self
                 .lines
                 .iter()
                 .find(|line| line.is_usable())

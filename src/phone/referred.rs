@@ -61,6 +61,8 @@ impl Phone {
             }
         };
         self.calls[new].must_end_at = self.calls[index].end_at();
+        self.calls[new].muted = self.calls[index].muted;
+        self.calls[new].recorded_by_wish = Some(self.calls[index].recording.is_some());
         self.calls[new].errand = Some(Errand { asked_by, way, told: false });
         Ok(())
     }
@@ -88,6 +90,11 @@ impl Phone {
     /// Whom we were sent to has answered: the far end that asked for it is told, and has only to hang up.
     pub(super) fn errand_answered(&mut self, now: Now, index: usize) {
         let Some(referrer) = self.referrer_of(index) else { return };
+        // Somebody may have been muted, or no longer be, while it rang over there.
+        let (leg_id, muted) = (self.calls[index].facts.leg_id.clone(), self.calls[referrer].muted);
+        if self.calls[index].muted != muted {
+            let _ = self.mute(now, Some(&leg_id), muted);
+        }
         self.tell_given_away(now, referrer, index);
         let target = self.calls[index].facts.called_or_calling();
         let number = target.number.clone().unwrap_or_default().dialled;

@@ -121,6 +121,11 @@ impl Phone {
         match agreed {
             Ok(agreed) => {
                 self.agree(now, index, &agreed);
+                let call = &self.calls[index];
+                // While it rang over there somebody else may have been answered, or taken up again.
+                if call.bridge.is_none() && call.errand.is_none() {
+                    self.quiet_others(now);
+                }
                 self.answered(now, index);
             }
             Err(why) => {

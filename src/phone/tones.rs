@@ -56,7 +56,7 @@ impl Phone {
         }
         let terminal = match self.tones.afterwards {
             _ if beeping => Some(Tone::Beep),
-            _ if ring_back => Some(Tone::RingBack),
+            _ if ring_back && !talking => Some(Tone::RingBack),
             _ if ringing && talking => Some(Tone::CallWaiting),
             Some((tone, _)) => Some(tone),
             None => None,

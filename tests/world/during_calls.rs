@@ -118,6 +118,27 @@ fn a_second_call_waits_is_taken_and_swapped() {
 }
 
 #[test]
+fn who_is_answered_late_is_not_put_beside_whom_one_talks_to() {
+    let mut world = World::with_phones(1, 3);
+    world.tell(0, call("1003"));
+    world.seconds(3);
+    world.tell(1, call("1001"));
+    world.seconds(1);
+    world.tell(0, ANSWER);
+    world.seconds(1);
+    let last = world.phones[0].tones.iter().rfind(|(at, _)| *at == Sounder::Terminal);
+    assert_eq!(last, Some(&(Sounder::Terminal, None)), "no ring-back over the talk");
+    world.tell(2, ANSWER);
+    world.seconds(1);
+    assert_eq!(world.calls(0).iter().map(|call| call.state).collect::<Vec<_>>(), ["active", "held"]);
+    world.talk(3);
+    world.assert_heard(2, 0);
+    world.assert_heard(0, 2);
+    world.assert_not_heard(0, 1);
+    world.assert_not_heard(1, 0);
+}
+
+#[test]
 fn a_muted_phone_hears_and_is_not_heard() {
     let mut world = World::with_phones(1, 2);
     world.connect();

@@ -1,6 +1,7 @@
 //! Calls that are given away by others: the far end asks this phone to call somebody else (REFER).
 
 use tipring::events::{CallResult, Follows, Kind, Origin, Side, Transfer, TransferWay};
+use tipring::phone::command::Command;
 use tipring::sip::message::{Message, Request, Response};
 use tipring::sip::method::Method;
 
@@ -158,6 +159,46 @@ fn a_far_end_that_does_not_hang_up_is_hung_up() {
     script.world.tell(0, HANG_UP);
     let bye = says(&mut script, Method::BYE);
     assert_eq!(bye.head.to_tag(), Some("carol"));
+}
+
+#[test]
+fn hanging_up_while_it_rings_at_whom_we_were_sent_to_ends_both() {
+    let (mut script, bob, invite) = given_away(&[]);
+    replies(&mut script, 202);
+    told(&mut script, &bob);
+    let carol = Peer::answering(&invite, "carol");
+    script.hears(carol.response(&invite, 180, None));
+    script.millis(100);
+    script.world.tell(0, HANG_UP);
+    says(&mut script, Method::CANCEL);
+    let bye = says(&mut script, Method::BYE);
+    assert_eq!(bye.head.to_tag(), bob.local.tag());
+}
+
+/// Muted before or while it rings there: whoever comes does not hear the room.
+#[test]
+fn whoever_is_muted_stays_so_for_whom_we_are_sent_to() {
+    for early in [true, false] {
+        let mut script = Script::new("", "");
+        let mut bob = script.answered();
+        let mute = Command::Mute { call: None, on: true };
+        if early {
+            script.world.tell(0, mute.clone());
+        }
+        let asked = refer(&mut bob, "<sip:603@pbx.example>", &[]);
+        script.hears(asked);
+        let invite = says(&mut script, Method::INVITE);
+        if !early {
+            script.world.tell(0, mute);
+        }
+        let carol = Peer::answering(&invite, "carol");
+        script.hears(carol.response(&invite, 200, a_law()));
+        says(&mut script, Method::ACK);
+        script.hears(bob.request(Method::BYE, None));
+        script.millis(200);
+        let calls = script.world.calls(0);
+        assert_eq!((calls.len(), calls[0].muted), (1, true), "early {early}: {calls:?}");
+    }
 }
 
 /// A call that is given away is the same call: it does not last longer for it.

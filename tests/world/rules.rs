@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tipring::events::store::Write;
-use tipring::events::{AgentState, Kind};
+use tipring::events::{AgentState, CallResult, Kind};
 use tipring::phone::command::{Callback, Command, End, Reply};
 use tipring::phone::{Input, Remembered};
 
@@ -134,6 +134,53 @@ fn a_line_answers_by_itself_if_it_is_told_to() {
 }
 
 #[test]
+fn a_line_that_answers_by_itself_takes_nobody_from_the_talk_or_the_dialling() {
+    let mut world = World::new(1);
+    world.add_phone(config("1001", "auto_answer = \"5s\"", ""));
+    for user in ["1002", "1003", "1004"] {
+        world.add_phone(config(user, "", ""));
+    }
+    world.seconds(1);
+    world.tell(1, call("1001"));
+    world.seconds(1);
+    world.tell(2, call("1001"));
+    world.seconds(1);
+    let second = world.calls(0)[1].id.clone();
+    world.tell(0, Command::Answer { call: Some(second) });
+    world.seconds(8);
+    let states = |world: &World| world.calls(0).iter().map(|call| call.state).collect::<Vec<_>>();
+    assert_eq!(states(&world), ["ringing", "active"]);
+    for phone in [1, 2] {
+        world.tell(phone, HANG_UP);
+    }
+    world.seconds(1);
+    world.tell(0, call("1004"));
+    world.seconds(1);
+    world.tell(1, call("1001"));
+    world.seconds(8);
+    assert_eq!(states(&world), ["ringing", "ringing"], "one there, one here");
+    assert!(world.phones[1].has("call.ringing"), "the caller hears that it rings");
+}
+
+#[test]
+fn a_phone_that_ends_says_no_to_nobody() {
+    let mut world = World::with_phones(1, 2);
+    world.tell(1, call("1001"));
+    world.seconds(1);
+    world.input(0, Input::Stop);
+    world.seconds(3);
+    let ended = world.phones[0].all("call.ended");
+    let [Kind::CallEnded { result: CallResult::NoAnswer, .. }] = ended.as_slice() else {
+        panic!("{ended:?}")
+    };
+    let closed = world.phones[0].all("call.closed");
+    let [Kind::CallClosed { missed: true, .. }] = closed.as_slice() else { panic!("{closed:?}") };
+    let told = world.phones[1].all("call.ended");
+    let [Kind::CallEnded { cause, .. }] = told.as_slice() else { panic!("{told:?}") };
+    assert_ne!(cause.status, Some(603), "others may go on ringing");
+}
+
+#[test]
 fn a_line_takes_no_more_calls_than_it_may() {
     let mut world = World::new(1);
     for user in ["1001", "1002", "1003"] {
@@ -250,6 +297,20 @@ fn help_is_called_whatever_the_rules_say() {
         _ => Vec::new(),
     };
     assert!(!overruled(told[0]).is_empty(), "{told:?}");
+}
+
+/// By a speed key that still has the name of a line that was removed.
+#[test]
+fn help_is_called_although_the_line_that_is_asked_for_is_gone() {
+    let mut world = World::new(1);
+    world.add_phone(config("1001", "", ""));
+    world.pbx.set_number("112", tipring::demo::pbx::Service::Echo);
+    world.seconds(1);
+    let over = |to: &str| Command::Call { to: to.to_owned(), line: Some("removed".to_owned()) };
+    assert_eq!(world.refusal(0, over("600")).code, "no_such_line");
+    world.tell(0, over("112"));
+    world.seconds(1);
+    assert_eq!(world.calls(0)[0].state, "active");
 }
 
 #[test]
