@@ -6,9 +6,11 @@
 //! * *control* ([`control`], on the thread that calls [`Appliance::run`]) owns the phone and the SIP sockets, and opens
 //!   streams to TURN servers;
 //! * *media* ([`media_thread`]) owns the RTP sockets, those streams once they stand, and the engine of all legs;
-//! * *sound* ([`sound_thread`]) opens sound devices and writes recordings, both of which may block;
+//! * *sound* ([`sound_thread`]) opens sound devices, closes them when nothing is heard, and writes recordings, all of which may block;
 //! * *store* ([`store_thread`]) commits events to the database before anybody is told;
 //! * *office* belongs to `admin` and is started by `main.rs`; upstreams are told on it ([`upstream`]).
+//!
+//! None of them is done without: if one fails, the process ends and is started anew ([`vital`]).
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
