@@ -238,11 +238,11 @@ pub(super) async fn erase_call(State(app): State<App>, Named(id): Named) -> Answ
 async fn erased(app: &App, whose: Erase) -> Answer {
     let erased = app.office.archive.erase(whose, now_utc_us()).await?;
     let config = app.office.config.borrow().clone();
-    let mut kept = Vec::new();
-    for name in &erased.recordings {
+    let (mut recordings, mut kept) = (0_u32, Vec::new());
+    for name in recordings::of_calls(&config, &erased.ids).into_iter().chain(erased.recordings) {
         // The name comes from the store; a file of another folder is not what was asked for.
-        match recordings::file(&config, name).map(std::fs::remove_file) {
-            Some(Ok(())) => {}
+        match recordings::file(&config, &name).map(std::fs::remove_file) {
+            Some(Ok(())) => recordings += 1,
             Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
             Some(Err(error)) => kept.push(format!("{name}: {error}")),
             None => kept.push(format!("{name}: no name of a recording")),
@@ -252,7 +252,6 @@ async fn erased(app: &App, whose: Erase) -> Answer {
         let hint = format!("delete it by hand in {}", config.recordings().display());
         return Err(Problem::unavailable("recording_kept", kept.join("; "), hint));
     }
-    let recordings = erased.recordings.len();
     Ok(Json(json!({ "calls": erased.calls, "events": erased.events, "recordings": recordings }))
         .into_response())
 }

@@ -36,6 +36,19 @@ pub(super) fn file(config: &Config, id: &str) -> Option<PathBuf> {
     plain.then(|| config.recordings().join(format!("{id}.wav")))
 }
 
+/// The recordings that calls have, as their files are named: the call, and a number for each.
+pub(super) fn of_calls(config: &Config, calls: &[String]) -> Vec<String> {
+    let is_number = |number: &str| !number.is_empty() && number.chars().all(|c| c.is_ascii_digit());
+    // Without a folder there are none.
+    let files = std::fs::read_dir(config.recordings()).into_iter().flatten().flatten();
+    let names = files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".wav")?.to_owned()));
+    let of_one = |name: &String| {
+        name.rsplit_once('-')
+            .is_some_and(|(call, number)| is_number(number) && calls.iter().any(|it| it == call))
+    };
+    names.filter(of_one).collect()
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LinkWish {

@@ -250,18 +250,22 @@ fn the_journal_is_searched_paged_given_as_csv_and_erased() {
 }
 
 #[test]
-fn an_erased_call_takes_its_recording_along() {
+fn an_erased_call_takes_its_recordings_along() {
     let paper = Paper::open("recording");
     let folder = paper.folder.join("data/recordings");
     std::fs::create_dir_all(&folder).expect("a folder");
-    for name in ["rec-1", "rec-2"] {
+    // A call that was recorded three times names the last one.
+    for name in ["rec-1", "rec-2", "p1-3", "p1-12", "p1-x", "p12-3", "p1"] {
         std::fs::write(folder.join(format!("{name}.wav")), "RIFF").expect("a recording");
     }
     let mut entry = Entry::begun("p1", leg("p1", "600", "Anna"), THEN);
     entry.recording_id = Some("rec-1".into());
     paper.keep(Write::Call(Box::new(entry)));
-    assert_eq!(paper.local("DELETE", "/api/v1/journal/p1", None).json()["recordings"], 1);
-    assert!(!folder.join("rec-1.wav").exists() && folder.join("rec-2.wav").exists());
+    assert_eq!(paper.local("DELETE", "/api/v1/journal/p1", None).json()["recordings"], 3);
+    let files = std::fs::read_dir(&folder).expect("a folder").flatten();
+    let mut left: Vec<_> = files.map(|file| file.file_name().into_string().expect("a name")).collect();
+    left.sort();
+    assert_eq!(left, ["p1-x.wav", "p1.wav", "p12-3.wav", "rec-2.wav"]);
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub struct Erased {
     /// Events.
     pub events: u64,
     /// Recordings that belonged to them: their files are the caller's to delete.
+    /// The calls. One that was recorded several times has more recordings than its legs name.
+    pub ids: Vec<String>,
     pub recordings: Vec<String>,
 }
 
@@ -138,6 +140,7 @@ impl Store {
             }
         }
         transaction.commit()?;
+        erased.ids = calls;
         self.give_back(u32::MAX)?;
         Ok(erased)
     }

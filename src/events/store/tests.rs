@@ -355,7 +355,8 @@ fn a_number_is_erased_from_journal_events_and_file() {
     store.commit(&batch).unwrap();
 
     let erased = store.erase(&Erase::Number("8 495 445 11 20".into()), TODAY).unwrap();
-    assert_eq!(erased, Erased { calls: 2, events: 2, recordings: vec!["rec-9".into()] });
+    let ids = ["a", "c"].map(|id| format!("call-{id}")).to_vec();
+    assert_eq!(erased, Erased { calls: 2, events: 2, recordings: vec!["rec-9".into()], ids });
     assert_eq!(legs(&store.journal(&Query { limit: 10, ..Query::default() }).unwrap()), ["b"]);
     let told: Vec<_> =
         store.events_since(0, 10).unwrap().iter().map(|it| (it.sequence, it.kind.clone())).collect();
