@@ -174,7 +174,8 @@ impl Limits {
 }
 
 section! {
-    /// `[emergency]`: numbers that pass every rule.
+    /// `[emergency]`: numbers that pass every rule. Where one line does not get such a call anywhere, the next one is
+    /// tried.
     pub struct Emergency {
         /// Emergency numbers. Add those of your country.
         numbers: Vec<String> = default "[\"112\", \"911\"]", if valid_numbers;

@@ -58,6 +58,8 @@ pub enum Service {
     Mute,
     /// Rings and never answers.
     Unanswered,
+    /// Tries (100), and says nothing more.
+    Stuck,
     /// Refuses with this status.
     Refuse(u16),
 }
@@ -350,6 +352,7 @@ impl Pbx {
     fn serve(&mut self, now: Now, call: CallId, service: Service, offer: Option<&[u8]>) {
         match service {
             Service::Refuse(status) => return self.refuse(now, call, status),
+            Service::Stuck => return,
             Service::Unanswered => {
                 // A caller that has gone needs no ringing.
                 let _ = self.agent.ring(now, call, 180, None);

@@ -508,6 +508,9 @@ impl Control {
                         tracing::error!("the media thread does not keep up; an order was lost");
                     }
                 }
+                Output::Discard(port) => {
+                    self.media.order(media_thread::Order::Discard(port));
+                }
                 // The file is known before its first piece comes.
                 Output::Recording { number, recording } => {
                     let path = self.shelf().folder.join(format!("{recording}.wav"));

@@ -62,6 +62,8 @@ pub enum Order {
     },
     /// The configuration changed: ports opened from now on lie in this range and are bound like this.
     Ports(PortRange),
+    /// A free port is closed; another one is opened for it.
+    Discard(PortId),
     /// End in order: every leg is closed first.
     Stop,
 }
@@ -356,6 +358,7 @@ impl Desk {
                     self.range = range;
                     self.open_ahead();
                 }
+                Ok(Order::Discard(port)) => self.discard(port),
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => {
                     self.drain();
                     return false;
@@ -439,6 +442,14 @@ impl Desk {
             && !seat.used
         {
             seat.used = true;
+            self.free -= 1;
+            self.open_ahead();
+        }
+    }
+
+    fn discard(&mut self, port: PortId) {
+        if self.ports.get(&port.0).is_some_and(|seat| !seat.used) {
+            self.ports.remove(&port.0);
             self.free -= 1;
             self.open_ahead();
         }

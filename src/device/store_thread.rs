@@ -212,12 +212,11 @@ fn keep_to_ourselves(file: &Path) {
 fn recall(store: &Option<Store>) -> Option<Remembered> {
     let store = store.as_ref()?;
     let settings = store.settings().ok()?;
-    let today = crate::events::cloud_event::rfc3339(clock::now().utc_us);
     Some(Remembered {
         sequence: store.last_sequence().ok()?,
         clean: settings.get(CLEAN).is_none_or(|value| value == "yes"),
         bindings: store.bindings().ok()?,
-        usage: store.usage(today.get(..10)?).ok()?,
+        usage: store.usage().ok()?,
         interrupted: store.interrupted().ok()?,
         settings,
     })

@@ -30,6 +30,8 @@ use super::upstream::state::State;
 use super::upstream::subscription::Subscription;
 use super::upstream::turn::Note;
 
+/// The days of [`Store::usage`].
+const DAYS_OF_USAGE: u8 = 7;
 /// What marks the file as ours: `TIPR` (PRAGMA application_id).
 const APPLICATION: i32 = 0x5449_5052;
 
@@ -428,16 +430,18 @@ impl Store {
         Ok(CloudEvent::gap(first, last, reason, utc_us))
     }
 
-    /// What every line used up on a day.
+    /// What every line used up on the last days on which any did, the oldest of these first.
     ///
     /// # Errors
     ///
     /// The database can't be read.
-    pub fn usage(&self, day: &str) -> Result<Vec<Usage>, StoreError> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT day, line, calls, talk_us FROM usage WHERE day = ?1 ORDER BY line")?;
-        let rows = statement.query_map([day], |row| {
+    pub fn usage(&self) -> Result<Vec<Usage>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT day, line, calls, talk_us FROM usage
+             WHERE day >= (SELECT min(day) FROM (SELECT DISTINCT day FROM usage ORDER BY day DESC LIMIT ?1))
+             ORDER BY day, line",
+        )?;
+        let rows = statement.query_map([DAYS_OF_USAGE], |row| {
             Ok(Usage {
                 day: row.get(0)?,
                 line: row.get(1)?,

@@ -15,7 +15,7 @@ use super::snapshot::CallView;
 use super::transfer::Asked;
 use crate::events::cloud_event::rfc3339;
 use crate::events::store::Entry;
-use crate::events::{CallResult, Cause, Leg, Number, Quality, Way};
+use crate::events::{CallResult, Cause, Leg, Number, Origin, Quality, Way};
 use crate::media::{LegId, Plan, PortId, RecordingId, Report, Room};
 use crate::nat::candidate::{Candidate, Kind};
 use crate::nat::gathering::Found;
@@ -27,7 +27,7 @@ use crate::sip::handle::{AccountId, CallId};
 use crate::sip::sdp::{Negotiated, Negotiation};
 
 /// Proxies give up after three minutes (RFC 3261 §16.6, timer C), or a little more.
-const LONGEST_RINGING: std::time::Duration = std::time::Duration::from_secs(300);
+pub(super) const LONGEST_RINGING: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// Where a call stands.
 #[derive(Clone, PartialEq, Debug)]
@@ -179,7 +179,11 @@ pub(super) struct Call {
     /// What every event of the call repeats.
     pub facts: Leg,
     pub sip: CallId,
+    /// Who wanted it.
+    pub origin: Origin,
     pub began: Now,
+    /// When a far end that has neither answered nor said anything more is given up, in microseconds of the monotonic clock.
+    pub answer_by: u64,
     pub phase: Phase,
     pub path: Path,
     pub negotiation: Negotiation,
@@ -187,8 +191,10 @@ pub(super) struct Call {
     pub offer: Option<Vec<u8>>,
     /// Offer and answer of early dialogs, until one of them answers.
     pub forks: BTreeMap<DialogKey, Negotiation>,
-    /// The offer of ours that is not answered yet.
+    /// What the offer of ours changes that is not answered yet.
     pub change: Option<Change>,
+    /// That offer has not gone out yet: another one is under way.
+    pub change_waits: bool,
     pub held: bool,
     pub held_by_peer: bool,
     pub held_since: Option<Now>,
@@ -312,11 +318,6 @@ impl Call {
         }
     }
 
-    /// When nobody is waited for any more: a PBX that has vanished takes no call back.
-    pub fn rings_until(&self) -> u64 {
-        self.began.deadline(LONGEST_RINGING)
-    }
-
     pub fn poll_timeout(&self) -> Option<u64> {
         let path = earliest(self.path.restart.map(Restart::due), self.path.rtcp.due());
         earliest(self.phase_timeout(), path)
@@ -333,11 +334,11 @@ impl Call {
     /// When the phase of the call has something to do.
     pub fn phase_timeout(&self) -> Option<u64> {
         match &self.phase {
-            Phase::Dialing => None,
-            Phase::Proceeding { tone_at } => *tone_at,
+            Phase::Dialing => Some(self.answer_by),
+            Phase::Proceeding { tone_at } => earliest(*tone_at, Some(self.answer_by)),
             Phase::Waiting { until, .. } => Some(*until),
             Phase::Ringing { automatic } => {
-                earliest(automatic.as_ref().map(Automatic::due), Some(self.rings_until()))
+                earliest(automatic.as_ref().map(Automatic::due), Some(self.answer_by))
             }
             Phase::Active { end_at, .. } => *end_at,
             Phase::Rating { until, .. } => Some(*until),
@@ -573,6 +574,8 @@ impl Call {
             facts: Leg { leg_id: format!("{id}-1"), ..facts },
             id,
             sip,
+            origin: Origin::Network,
+            answer_by: now.deadline(LONGEST_RINGING),
             began: now,
             phase,
             path,
@@ -580,6 +583,7 @@ impl Call {
             offer: None,
             forks: BTreeMap::new(),
             change: None,
+            change_waits: false,
             held: false,
             held_by_peer: false,
             held_since: None,

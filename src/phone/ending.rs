@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::call::{Call, Phase};
+use super::call::{Call, LONGEST_RINGING, Phase};
 use super::command::{Blame, Outcome, Refusal, Reply};
 use super::diagnosis::MOST_TALKS;
 use super::whole::EndedLeg;
@@ -21,7 +21,11 @@ const LAST_FIGURES_WITHIN: Duration = Duration::from_millis(500);
 
 impl Phone {
     pub(super) fn hang_up(&mut self, now: Now, id: Option<&str>) -> Outcome {
-        let index = self.find(id, "going on", |call| id.is_some() || call.is_going_on())?;
+        let goes_on = |call: &Call| id.is_some() || call.is_going_on();
+        // A leg that is being ended may take its time, while another one goes on in its place.
+        let index = self
+            .find(id, "going on", |call| goes_on(call) && call.verdict.is_none())
+            .or_else(|_| self.find(id, "going on", goes_on))?;
         let leg = &self.calls[index].facts.leg_id;
         // Whom its far end has sent us to belongs to the call, unless one leg of it was named.
         if id != Some(leg.as_str())
@@ -84,9 +88,12 @@ impl Phone {
                 continue;
             }
             match &mut self.calls[index].phase {
-                Phase::Dialing => {}
+                Phase::Dialing => self.not_answered(now, index),
                 // The tone itself is found to be due by `tones`.
-                Phase::Proceeding { tone_at } => *tone_at = None,
+                Phase::Proceeding { tone_at } => {
+                    *tone_at = tone_at.filter(|due| *due > now.mono_us);
+                    self.not_answered(now, index);
+                }
                 Phase::Waiting { what, .. } => {
                     let what = *what;
                     self.waited_for(now, index, what);
@@ -118,6 +125,32 @@ impl Phone {
         }
     }
 
+    /// Gives up a call of ours that nobody answers, once its PBX is silent, too: one that has vanished ends no call.
+    fn not_answered(&mut self, now: Now, index: usize) {
+        let call = &mut self.calls[index];
+        if call.answer_by > now.mono_us {
+            return;
+        }
+        call.answer_by = now.deadline(LONGEST_RINGING);
+        let is_heard = call.path.heard.is_some() && !call.path.silent;
+        let (helped, dialing) = (call.emergency, matches!(call.phase, Phase::Dialing));
+        let verdict = if helped {
+            // Nobody gives that up but who has dialled.
+            if !dialing || !self.call_help_by_next_line(now, index) {
+                return;
+            }
+            (CallResult::Unreachable, Cause::network("the PBX says nothing of the call"))
+        } else if is_heard {
+            return;
+        } else {
+            (CallResult::NoAnswer, Cause::network("nobody has answered, and the PBX says nothing more"))
+        };
+        let call = &mut self.calls[index];
+        let sip = call.sip;
+        call.verdict.get_or_insert(verdict);
+        let _ = self.agent.hang_up(now, sip, None);
+    }
+
     pub(super) fn call_ended(&mut self, now: Now, index: usize, ended: &Ended) {
         if self.call_again(now, index, ended) {
             return;
@@ -131,7 +164,10 @@ impl Phone {
             call.hold_us += now.mono_us.saturating_sub(since.mono_us);
         }
         let open = call.path.plan.is_some();
-        let busy_tone = call.facts.direction == Direction::Out
+        let goes_on = self.call_help_elsewhere(now, index, ended);
+        let call = &mut self.calls[index];
+        let busy_tone = !goes_on
+            && call.facts.direction == Direction::Out
             && answered.is_none()
             && result != CallResult::Cancelled
             && call.bridge.is_none();
@@ -193,7 +229,7 @@ impl Phone {
         if call.facts.direction == Direction::Out {
             let connected_us = answered.map_or(0, |since| at.mono_us.saturating_sub(since.mono_us));
             let usage = self.guard.talked(now, &call.facts.line, connected_us);
-            self.keep(Write::Usage(usage));
+            self.keep_usage(usage);
         }
         self.ended_legs.push(EndedLeg {
             call: call.id.clone(),
@@ -227,25 +263,33 @@ impl Phone {
         self.tell(now, Event::of_call(id, closed));
     }
 
-    /// Ends the stories of calls that were going on when the power went.
+    /// Ends the stories of calls that were going on when the power went. Nobody knows when that was.
     pub(super) fn tell_interrupted(&mut self, now: Now, entries: Vec<Entry>) {
-        let mut waiting: Vec<String> = entries.iter().map(|entry| entry.call_id.clone()).collect();
-        let mut legs = BTreeMap::new();
+        let mut left: BTreeMap<String, u32> = BTreeMap::new();
+        for entry in &entries {
+            *left.entry(entry.call_id.clone()).or_default() += 1;
+        }
         for entry in entries {
             let cause = Cause::network("the device lost its power or was killed during the call");
             let answered = entry.answered_utc_us.is_some();
-            let result = Some(if answered { CallResult::Answered } else { CallResult::Failed });
-            let id = entry.call_id.clone();
-            let mut closed =
-                self.tell_end(now, Entry { ended_utc_us: Some(now.utc_us), result, cause, ..entry });
-            waiting.swap_remove(0);
-            let told = legs.entry(id.clone()).or_insert(0);
-            *told += 1;
-            if let Kind::CallClosed { legs, .. } = &mut closed {
-                *legs = *told;
-            }
-            if !waiting.contains(&id) {
-                self.tell(now, Event::of_call(id, closed));
+            let result = if answered { CallResult::Answered } else { CallResult::Failed };
+            let (call, leg) = (entry.call_id.clone(), entry.leg.clone());
+            self.tell_end(now, Entry { result: Some(result), cause, ..entry });
+            let talk = answered.then_some((0, 0));
+            self.ended_legs.push(EndedLeg {
+                call: call.clone(),
+                leg,
+                result,
+                began_us: 0,
+                talk,
+                ended_us: 0,
+            });
+            let last = left.get_mut(&call).is_none_or(|left| {
+                *left = left.saturating_sub(1);
+                *left == 0
+            });
+            if last && let Some((_, closed)) = self.take_whole(&call) {
+                self.tell(now, Event::of_call(call, closed));
             }
         }
     }

@@ -25,6 +25,11 @@ impl Call {
         self.negotiation.capability_mut().direction =
             if self.held { Direction::SendOnly } else { Direction::SendRecv };
     }
+
+    /// The change that the far end has answered now, if that was what it was asked.
+    pub(super) fn change_answered(&mut self) -> Option<Change> {
+        if self.change_waits { None } else { self.change.take() }
+    }
 }
 
 impl Phone {
@@ -49,7 +54,9 @@ impl Phone {
         call.set_direction();
         let offer = call.negotiation.offer(&mut self.chance);
         let sip = call.sip;
-        match self.agent.offer(now, sip, offer) {
+        let asked = self.agent.offer(now, sip, offer);
+        self.calls[index].change_waits = asked.is_err();
+        match asked {
             Ok(()) => {}
             // It goes out as soon as what is under way has been answered.
             Err(CallError::NotNow(_)) => self.calls[index].negotiation.withdraw(),

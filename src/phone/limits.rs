@@ -1,15 +1,19 @@
 //! The one guard that every call passes before it begins, whoever wants it: what may be dialled, how often, how long.
 //! Emergency numbers pass all of it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::dial_string::is_emergency;
 use crate::config::{self, Config};
 use crate::events::cloud_event::rfc3339;
 use crate::events::store::Usage;
-use crate::now::Now;
+use crate::now::{CLOCK_WAS_SET, Now};
 
 const MINUTE_US: u64 = 60_000_000;
+/// A day of a device that does not know the date.
+const DAY_US: u64 = 24 * 60 * MINUTE_US;
+/// Days that are remembered: a clock that went wrong and is set again finds what was used.
+const MOST_DAYS: usize = 8;
 /// Who was called for help may call back within this time through what keeps others away.
 const CALL_BACK_US: u64 = 60 * MINUTE_US;
 
@@ -63,36 +67,58 @@ pub(super) struct Refused {
     pub first_today: bool,
 }
 
-/// The guard, and what has been used so far.
-pub(super) struct Guard {
-    recent: VecDeque<u64>,
-    /// What all lines together have used on `day`.
-    day: String,
+/// What all lines together have used on one day.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Used {
     calls: u64,
     talk_us: u64,
+}
+
+/// The guard, and what has been used so far.
+///
+/// A clock that was not set yet says nothing about the day. What is used then belongs to the last day that is known, so that
+/// no power cut begins a day anew; where none is known, to the day that the clock names at last. Should it never name one, a
+/// day is 24 hours without a power cut, and nothing of it outlives that: a limit that was reached once would hold for ever.
+pub(super) struct Guard {
+    recent: VecDeque<u64>,
+    /// The day that is counted on; `None` while none is known.
+    day: Option<String>,
+    used: Used,
+    /// When counting on it began, in microseconds of the monotonic clock.
+    begun_us: Option<u64>,
+    /// The days of earlier lives.
+    earlier: BTreeMap<String, Used>,
     /// When the last call for help ended.
     helped_at: Option<u64>,
-    /// On which day each rule was told to have stopped a call.
-    told: BTreeMap<&'static str, String>,
+    /// The rules that were told to have stopped a call on this day.
+    told: BTreeSet<&'static str>,
 }
 
 impl Guard {
     /// A guard that goes on counting where an earlier life stopped.
     pub fn new(usage: &[Usage]) -> Guard {
-        let day = usage.iter().map(|usage| usage.day.clone()).max().unwrap_or_default();
-        let today = || usage.iter().filter(|usage| usage.day == day);
+        let mut earlier: BTreeMap<String, Used> = BTreeMap::new();
+        let first_day = date(CLOCK_WAS_SET);
+        for usage in usage.iter().filter(|usage| usage.day >= first_day) {
+            let used = earlier.entry(usage.day.clone()).or_default();
+            used.calls = used.calls.saturating_add(usage.calls);
+            used.talk_us = used.talk_us.saturating_add(usage.talk_us);
+        }
+        let last = earlier.last_key_value();
         Guard {
             recent: VecDeque::new(),
-            calls: today().map(|usage| usage.calls).sum(),
-            talk_us: today().map(|usage| usage.talk_us).sum(),
-            day,
+            day: last.map(|(day, _)| day.clone()),
+            used: last.map(|(_, used)| *used).unwrap_or_default(),
+            begun_us: None,
+            earlier,
             helped_at: None,
-            told: BTreeMap::new(),
+            told: BTreeSet::new(),
         }
     }
 
     /// May a call begin now?
     pub fn check(&mut self, now: Now, config: &Config, called: &Called) -> Verdict {
+        self.turn_page(now);
         let refused = self.refuse(now, config, called);
         if called.emergency(&config.emergency) {
             return Verdict::Emergency {
@@ -102,8 +128,7 @@ impl Guard {
         match refused {
             None => Verdict::Allowed,
             Some(mut refused) => {
-                let day = day(now);
-                refused.first_today = self.told.insert(refused.rule, day.clone()) != Some(day);
+                refused.first_today = self.told.insert(refused.rule);
                 Verdict::Refused(refused)
             }
         }
@@ -118,7 +143,6 @@ impl Guard {
         while self.recent.front().is_some_and(|start| now.mono_us.saturating_sub(*start) >= MINUTE_US) {
             self.recent.pop_front();
         }
-        self.turn_page(now);
         // 0 is no limit.
         let reached = |most: u32, used: u64| most != 0 && used >= u64::from(most);
         let per_minute = limits.calls_per_minute;
@@ -127,7 +151,7 @@ impl Guard {
             return refused("limits.calls_per_minute", Some(per_minute.into()), text);
         }
         let per_day = limits.calls_per_day;
-        if reached(per_day, self.calls) {
+        if reached(per_day, self.used.calls) {
             return refused(
                 "limits.calls_per_day",
                 Some(per_day.into()),
@@ -135,7 +159,7 @@ impl Guard {
             );
         }
         let minutes = limits.minutes_per_day;
-        if reached(minutes, self.talk_us / MINUTE_US) {
+        if reached(minutes, self.used.talk_us / MINUTE_US) {
             return refused(
                 "limits.minutes_per_day",
                 Some(minutes.into()),
@@ -146,18 +170,23 @@ impl Guard {
     }
 
     /// A call has begun; what is to be kept of that.
-    pub fn started(&mut self, now: Now, line: &str) -> Usage {
+    pub fn started(&mut self, now: Now, line: &str) -> Option<Usage> {
         self.turn_page(now);
         self.recent.push_back(now.mono_us);
-        self.calls += 1;
-        Usage { day: self.day.clone(), line: line.to_owned(), calls: 1, talk_us: 0 }
+        self.used.calls += 1;
+        self.kept(line, Used { calls: 1, talk_us: 0 })
     }
 
     /// A call that this side began has been talked in for so long; what is to be kept of that.
-    pub fn talked(&mut self, now: Now, line: &str, talk_us: u64) -> Usage {
+    pub fn talked(&mut self, now: Now, line: &str, talk_us: u64) -> Option<Usage> {
         self.turn_page(now);
-        self.talk_us += talk_us;
-        Usage { day: self.day.clone(), line: line.to_owned(), calls: 0, talk_us }
+        self.used.talk_us += talk_us;
+        self.kept(line, Used { calls: 0, talk_us })
+    }
+
+    fn kept(&self, line: &str, used: Used) -> Option<Usage> {
+        let Used { calls, talk_us } = used;
+        Some(Usage { day: self.day.clone()?, line: line.to_owned(), calls, talk_us })
     }
 
     /// A call for help has ended.
@@ -171,10 +200,30 @@ impl Guard {
     }
 
     fn turn_page(&mut self, now: Now) {
-        let today = day(now);
-        if self.day != today {
-            (self.day, self.calls, self.talk_us) = (today, 0, 0);
+        let begun_us = *self.begun_us.get_or_insert(now.mono_us);
+        let next = if now.utc_us >= CLOCK_WAS_SET {
+            let today = date(now.utc_us);
+            let before = match &self.day {
+                Some(day) if *day == today => return,
+                // What was used while no day was known was used today.
+                None => self.used,
+                Some(_) => self.earlier.get(&today).copied().unwrap_or_default(),
+            };
+            (Some(today), before)
+        } else if now.mono_us.saturating_sub(begun_us) >= DAY_US {
+            (self.day.clone(), Used::default())
+        } else {
+            return;
+        };
+        if let Some(day) = self.day.take() {
+            self.earlier.insert(day, self.used);
         }
+        if self.earlier.len() > MOST_DAYS {
+            self.earlier.pop_first();
+        }
+        (self.day, self.used) = next;
+        self.begun_us = Some(now.mono_us);
+        self.told.clear();
     }
 }
 
@@ -190,6 +239,6 @@ pub(super) fn permits<'c>(config: &Config, called: &'c Called) -> Result<(), (&'
 }
 
 /// The date, UTC: limits begin anew at midnight there.
-pub fn day(now: Now) -> String {
-    rfc3339(now.utc_us).chars().take_while(|c| *c != 'T').collect()
+fn date(utc_us: i64) -> String {
+    rfc3339(utc_us).chars().take_while(|c| *c != 'T').collect()
 }

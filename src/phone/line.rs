@@ -179,9 +179,14 @@ impl Phone {
         // Who may send requests stands in another table and is part of every account.
         let same_trust = self.config.sip.trusted == config.sip.trusted;
         let same_lookup = self.config.lookup == config.lookup;
+        let opened_as = |config: &config::Config| (config.rtp.ports, config.rtp.dscp);
+        let same_ports = opened_as(&self.config) == opened_as(&config);
         self.config = config.clone();
         if !same_lookup {
             self.lookup_changed(now);
+        }
+        if !same_ports {
+            self.discard_ports();
         }
         for index in (0..self.lines.len()).rev() {
             let name = self.lines[index].config.name.clone();

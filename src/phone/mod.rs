@@ -33,6 +33,7 @@ mod ending;
 mod extension;
 mod features;
 mod flow;
+mod help;
 mod incoming;
 pub mod inspection;
 mod instance;
@@ -81,7 +82,7 @@ use crate::chance::Chance;
 use crate::config::{self, Config};
 use crate::events::cloud_event::rfc3339;
 use crate::events::lookup::{Answer, Failure, Question};
-use crate::events::store::{Entry, Recall, Write};
+use crate::events::store::{Entry, Recall, Usage, Write};
 use crate::events::{Cause, Event, Kind, Origin, Recorder};
 use crate::media::{self, PortId};
 use crate::now::{Now, earliest};
@@ -202,6 +203,8 @@ pub enum Output {
         /// As events name it.
         recording: String,
     },
+    /// Close this free port, and open another one as the configuration says now.
+    Discard(PortId),
     /// The orderly end is complete.
     Stopped,
 }
@@ -636,6 +639,12 @@ impl Phone {
 
     fn keep(&mut self, write: Write) {
         self.outputs.push_back(Output::Keep(write));
+    }
+
+    fn keep_usage(&mut self, usage: Option<Usage>) {
+        if let Some(usage) = usage {
+            self.keep(Write::Usage(usage));
+        }
     }
 
     fn number(&mut self) -> u64 {

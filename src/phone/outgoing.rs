@@ -1,7 +1,9 @@
 //! A call that begins here: who is meant, may it be, over which line – and the INVITE.
 
+use std::time::Duration;
+
 use super::Phone;
-use super::call::{Call, Path, Phase};
+use super::call::{Call, LONGEST_RINGING, Path, Phase};
 use super::command::{Blame, Outcome, Refusal, Reply};
 use super::dial_string::{digits, is_emergency};
 use super::limits::{Called, Verdict};
@@ -22,13 +24,15 @@ use crate::sip::name_addr::NameAddr;
 use crate::sip::sdp::{Capability, Negotiation, Security};
 use crate::sip::uri::Uri;
 
+/// A PBX that has said nothing of a call for help after this time, but that it tries (100), has lost it.
+const HELP_TRIED_FOR: Duration = Duration::from_secs(20);
 /// A longer string is no number, user or URI that anybody dials.
 const LONGEST_TARGET: usize = 256;
 
 /// What a wish to call somebody means.
 pub(super) struct Meant {
     pub line: String,
-    account: AccountId,
+    pub account: AccountId,
     pub target: Uri,
     pub called: Called,
     /// More fields of the INVITE.
@@ -112,7 +116,7 @@ impl Phone {
                 }
             };
         let usage = self.guard.started(now, &name);
-        self.keep(Write::Usage(usage));
+        self.keep_usage(usage);
         let id = place.as_ref().map_or_else(|| self.chance.token(6), |place| place.call.clone());
         self.expect_checks(port, &negotiation);
         let known = match (&verdict, &place) {
@@ -128,9 +132,12 @@ impl Phone {
             call.bridge = place.bridge;
         }
         call.facts.sip_call_id = self.agent.sip_call_id(sip).map(str::to_owned);
-        call.by = Some(account);
+        (call.by, call.origin) = (Some(account), origin);
         (call.fields, call.shown_as) = (fields, shown_as);
         call.emergency = matches!(verdict, Verdict::Emergency { .. });
+        if call.emergency {
+            call.answer_by = now.deadline(HELP_TRIED_FOR);
+        }
         let (id, facts) = (call.id.clone(), call.facts.clone());
         self.keep(Write::Call(Box::new(call.entry())));
         self.calls.push(call);
@@ -158,8 +165,12 @@ impl Phone {
             }
         };
         let line = decision.as_ref().and_then(|it| it.line.as_deref()).or(line);
-        let line = self.choose_line(line, emergency)?;
-        self.spelled(to, decision.as_ref(), line)
+        if emergency && let Some(line) = self.line_for_help(line, |_| false) {
+            let meant = self.spelled(to, decision.as_ref(), line)?;
+            // Another PBX than the one that was named with the number.
+            return Ok(if meant.called.elsewhere { self.help_over(line, &meant.target) } else { meant });
+        }
+        self.spelled(to, decision.as_ref(), self.choose_line(line)?)
     }
 
     /// Whom somebody means that is to be called by the PBX, over a line that is in a call already.
@@ -333,34 +344,22 @@ impl Phone {
         (call.sip, call.negotiation, call.phase) = (sip, negotiation, Phase::Dialing);
         call.facts.sip_call_id = sip_call_id;
         call.by = Some(by);
+        call.answer_by = now.deadline(if call.emergency { HELP_TRIED_FOR } else { LONGEST_RINGING });
         call.forks.clear();
         true
     }
 
-    /// The line that was asked for, or the first one that calls can go out over. A call for help takes any line, also one
-    /// that is not registered or full: the PBX may still let it through. A line that is not there any more is no obstacle to it.
-    fn choose_line(&self, name: Option<&str>, emergency: bool) -> Result<&Line, Refusal> {
-        let line = match name {
-            Some(name) if !emergency || self.line(name).is_some() => self.known_line(name)?,
-            _ => match self
-                .lines
-                .iter()
-                .find(|line| line.is_usable())
-                .or(self.lines.first().filter(|_| emergency))
-            {
-                Some(line) => line,
-                None => {
-                    return Err(Refusal::new(
-                        Blame::Environment,
-                        "no_line",
-                        "no line is registered",
-                        "`tipring status` shows what each line waits for",
-                    ));
-                }
-            },
+    /// The line that was asked for, or the first one that calls can go out over.
+    fn choose_line(&self, name: Option<&str>) -> Result<&Line, Refusal> {
+        let usable = || {
+            self.lines.iter().find(|line| line.is_usable()).ok_or_else(|| {
+                let hint = "`tipring status` shows what each line waits for";
+                Refusal::new(Blame::Environment, "no_line", "no line is registered", hint)
+            })
         };
+        let line = name.map_or_else(usable, |name| self.known_line(name))?;
         let busy = self.calls_on(&line.config.name);
-        if busy >= usize::from(line.config.max_calls) && !emergency {
+        if busy >= usize::from(line.config.max_calls) {
             let message = format!("line {} has {busy} calls", line.config.name);
             return Err(Refusal::new(
                 Blame::State,

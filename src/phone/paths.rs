@@ -334,6 +334,14 @@ impl Phone {
         self.ports.push_back((port, number));
     }
 
+    /// The ports that wait were opened as an earlier configuration said.
+    pub(super) fn discard_ports(&mut self) {
+        for Waiting { port, number, .. } in std::mem::take(&mut self.paths.waiting) {
+            self.give_back(port, number);
+        }
+        self.outputs.extend(self.ports.drain(..).map(|(port, _)| Output::Discard(port)));
+    }
+
     /// Checks may come before the answer does.
     pub(super) fn expect_checks(&mut self, port: PortId, negotiation: &Negotiation) {
         if let Some(ours) = negotiation.ice_credentials() {

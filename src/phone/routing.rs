@@ -103,7 +103,13 @@ pub(super) fn decide(now: &Circumstances<'_>, number: &str, line: Option<&str>) 
         e164,
         ..Decision::default()
     };
+    // Help is called over whatever line there is.
+    let for_help = |line: Option<String>| {
+        let there = line.as_deref().is_some_and(usable);
+        if there { line } else { first.map(str::to_owned).or(line) }
+    };
     if decision.emergency {
+        decision.line = for_help(decision.line);
         return decision;
     }
     decision.agent = Said::by(&config.numbers, number);
@@ -141,6 +147,9 @@ pub(super) fn decide(now: &Circumstances<'_>, number: &str, line: Option<&str>) 
         decision.refused = Some(Refused { rule: "route.via", text });
     }
     decision.emergency = is_emergency(&config.emergency, &decision.sent);
+    if decision.emergency {
+        decision.line = for_help(decision.line);
+    }
     if let Some(line) = decision.line.as_deref().and_then(|name| config.line(name))
         && !decision.emergency
     {
@@ -374,6 +383,11 @@ mod tests {
         let key = "[emergency]\nnumbers = ['112']\n[[route]]\nmatch = '^5$'\nto = '112'\nvia = 'mobile'\n";
         let decision = decide_if(&config(key), "5", None, &|_| false);
         assert_eq!((decision.emergency, decision.line.as_deref()), (true, Some("mobile")));
+        // By a line that is there, whichever was asked for or is named.
+        for (number, wish) in [("112", Some("mobile")), ("112", None), ("5", None)] {
+            let decision = decide_if(&config(key), number, wish, &|name| name == "office");
+            assert_eq!((decision.emergency, decision.line.as_deref()), (true, Some("office")), "{number}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A call between its first answer and its end: what its offers and answers mean for the media, and who hears what.
 
-use super::call::{Change, Phase};
+use super::call::{Call, Change, LONGEST_RINGING, Phase};
 use super::media_plan::{DigitsBy, plan};
 use super::{Output, Phone};
 use crate::config::Backend;
@@ -66,6 +66,7 @@ impl Phone {
         if !matches!(call.phase, Phase::Dialing | Phase::Proceeding { .. }) {
             return;
         }
+        call.answer_by = now.deadline(LONGEST_RINGING);
         let early = agreed.is_some() || call.path.plan.is_some();
         let tone_at = match call.phase {
             // Once the far end sends its own ring-back, a later 180 without a description changes nothing.
@@ -152,6 +153,9 @@ impl Phone {
         let automatic = call.answered_by.map(str::to_owned);
         self.keep(Write::Call(Box::new(entry)));
         self.tell(now, Event::of_call(&id, Kind::CallAnswered { leg, ring_us, automatic }));
+        let call = &self.calls[index];
+        let held_by_peer = call.negotiation.agreed().is_some_and(|agreed| agreed.hold.by_peer);
+        self.note_peer_hold(now, index, held_by_peer);
         if heard {
             self.tell_media(now, index);
         }
@@ -193,15 +197,8 @@ impl Phone {
         match negotiation.accept(sdp) {
             Ok(agreed) => {
                 self.agree(now, index, &agreed);
-                let call = &mut self.calls[index];
-                if let Some(change) = call.change.take() {
-                    call.note_hold(now);
-                    let (id, leg) = (call.id.clone(), call.facts.clone());
-                    let kind = match change {
-                        Change::Hold => Kind::CallHeld { leg, by: Side::Local },
-                        Change::Resume => Kind::CallResumed { leg, by: Side::Local },
-                    };
-                    self.tell(now, Event::of_call(id, kind));
+                if let Some(change) = self.calls[index].change_answered() {
+                    self.tell_change(now, index, change);
                 }
             }
             Err(refusal) => {
@@ -216,22 +213,50 @@ impl Phone {
         }
     }
 
-    /// An offer of ours was refused: everything stays as it was.
+    /// This side has put the call on hold, or has taken it back.
+    fn tell_change(&mut self, now: Now, index: usize, change: Change) {
+        let call = &mut self.calls[index];
+        call.note_hold(now);
+        let (id, leg, by) = (call.id.clone(), call.facts.clone(), Side::Local);
+        let kind = match change {
+            Change::Hold => Kind::CallHeld { leg, by },
+            Change::Resume => Kind::CallResumed { leg, by },
+        };
+        self.tell(now, Event::of_call(id, kind));
+    }
+
+    /// An offer of ours was refused: what was agreed on stays. But whoever was to wait for another call does not come back into
+    /// it uninvited: silence is sent, and nobody is heard, whatever the PBX calls that; and it can be taken back.
     fn offer_failed(&mut self, now: Now, index: usize) {
+        let one_pair_of_ears = self.has_one_pair_of_ears();
+        let is_another = |(at, call): (usize, &Call)| at != index && call.is_talked_in();
+        let talks_elsewhere = one_pair_of_ears && self.calls.iter().enumerate().any(is_another);
         let call = &mut self.calls[index];
         call.negotiation.withdraw();
-        match call.change.take() {
-            Some(Change::Hold) => call.held = false,
-            Some(Change::Resume) => call.held = true,
+        let agreed_on_hold = call.negotiation.agreed().is_some_and(|agreed| agreed.hold.by_us);
+        // A change that waits behind the refused offer goes out next.
+        let change = call.change_answered();
+        let done = match change {
+            Some(Change::Hold) => talks_elsewhere,
+            Some(Change::Resume) => !agreed_on_hold,
+            None => false,
+        };
+        match change {
+            Some(Change::Hold) => call.held = done,
+            Some(Change::Resume) => call.held = !done,
             None => {}
         }
         call.set_direction();
         call.note_hold(now);
+        if let Some(change) = change.filter(|_| done) {
+            self.tell_change(now, index, change);
+        }
     }
 
     /// An offer that had to wait can go out now.
     fn offer_again(&mut self, now: Now, index: usize) {
         let call = &mut self.calls[index];
+        call.change_waits = false;
         let offer = call.negotiation.offer(&mut self.chance);
         let sip = call.sip;
         if self.agent.offer(now, sip, offer).is_err() {
@@ -274,17 +299,21 @@ impl Phone {
         } else if changed {
             self.outputs.push_back(Output::Media(Command::Update { leg, plan }));
         }
-        let call = &mut self.calls[index];
-        let held_by_peer = agreed.hold.by_peer;
-        if call.is_active() && call.held_by_peer != held_by_peer {
-            call.held_by_peer = held_by_peer;
-            call.note_hold(now);
-            let (id, leg) = (call.id.clone(), call.facts.clone());
-            let by = Side::Remote;
-            let kind = if held_by_peer { Kind::CallHeld { leg, by } } else { Kind::CallResumed { leg, by } };
-            self.tell(now, Event::of_call(id, kind));
-        }
+        self.note_peer_hold(now, index, agreed.hold.by_peer);
         self.avoid_hairpin(now, index, agreed);
+    }
+
+    /// The far end of an answered call has put us on hold, or has taken us back.
+    fn note_peer_hold(&mut self, now: Now, index: usize, held: bool) {
+        let call = &mut self.calls[index];
+        if !call.is_active() || call.held_by_peer == held {
+            return;
+        }
+        call.held_by_peer = held;
+        call.note_hold(now);
+        let (id, leg, by) = (call.id.clone(), call.facts.clone(), Side::Remote);
+        let kind = if held { Kind::CallHeld { leg, by } } else { Kind::CallResumed { leg, by } };
+        self.tell(now, Event::of_call(id, kind));
     }
 
     pub(super) fn handle_media(&mut self, now: Now, event: media::Event) {

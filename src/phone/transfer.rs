@@ -5,7 +5,6 @@ use super::Phone;
 use super::command::{Blame, Destination, Outcome, Refusal, Reply};
 use super::outgoing::Meant;
 use crate::events;
-use crate::events::store::Write;
 use crate::events::{CallResult, Cause, Event, Kind, Leg, Origin, Party, Transfer, TransferWay};
 use crate::now::Now;
 use crate::sip::call::{self, Ended, Ending, Side};
@@ -64,7 +63,7 @@ impl Phone {
         if with.is_none() {
             // The PBX will call somebody at our expense.
             let usage = self.guard.started(now, &line);
-            self.keep(Write::Usage(usage));
+            self.keep_usage(usage);
         }
         let call = &mut self.calls[index];
         let way = if with.is_some() { TransferWay::Attended } else { TransferWay::Blind };

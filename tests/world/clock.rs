@@ -20,6 +20,11 @@ impl Clock {
         self.0
     }
 
+    /// Somebody sets it, in microseconds since 1970.
+    pub fn set(&mut self, utc_us: i64) {
+        self.0.utc_us = utc_us;
+    }
+
     /// Moves on to a moment; never back.
     pub fn advance_to(&mut self, mono_us: u64) {
         let by = mono_us.saturating_sub(self.0.mono_us);

@@ -4,11 +4,14 @@
 use tipring::audio::tones::Tone;
 use tipring::events::{CallResult, Kind, Side};
 use tipring::media::Sounder;
+use tipring::phone::Input;
 use tipring::phone::command::Command;
+use tipring::sip::message::{Message, Request};
 use tipring::sip::method::Method;
 
+use crate::network::Datagram;
 use crate::script::{MEDIA, Peer, Script, Voice, at, audio, uri};
-use crate::world::{ANSWER, HANG_UP};
+use crate::world::{ANSWER, HANG_UP, call, config};
 
 const HOLD: Command = Command::Hold { call: None };
 const RESUME: Command = Command::Resume { call: None };
@@ -459,4 +462,178 @@ fn whoever_changes_the_mind_during_a_hold_gets_what_was_wanted_last() {
     script.listen();
     script.talk(1_000, &mut [&mut voice]);
     assert!(script.voice_to(MEDIA).len() > 40);
+}
+
+#[test]
+fn who_was_to_wait_does_not_come_back_by_a_refusal_of_the_hold() {
+    let mut script = Script::new("max_calls = 2", "");
+    let first = script.answered();
+    let mut second = Peer::calling("<sip:3000@pbx.example>");
+    script.hears(second.request(Method::INVITE, a_law("198.51.100.1:30000")));
+    script.replies(180);
+    script.world.tell(0, ANSWER);
+    let mut said = [script.next_message(), script.next_message()];
+    said.sort_by_key(|message| matches!(message, Message::Response(_)));
+    let [Message::Request(hold), Message::Response(ok)] = said else { panic!("{said:?}") };
+    assert_eq!((&hold.method, ok.status), (&Method::INVITE, 200));
+    second.takes(&ok);
+    script.hears(second.numbered(Method::ACK, 101, None));
+    script.hears(first.response(&hold, 488, None));
+    script.says(Method::ACK);
+    let states = |script: &Script| script.world.calls(0).iter().map(|call| call.state).collect::<Vec<_>>();
+    assert_eq!(states(&script), ["held", "active"]);
+    let held = script.phone().all("call.held");
+    assert!(matches!(held.as_slice(), [Kind::CallHeld { by: Side::Local, .. }]), "{held:?}");
+    script.listen();
+    let mut waits = Voice::new(MEDIA, 1);
+    script.talk(2_000, &mut [&mut waits]);
+    assert!(script.heard(&waits) < 0.2, "{}", script.heard(&waits));
+    let loud = |packet: &&Datagram| packet.bytes.iter().skip(12).any(|byte| !matches!(byte, 0xd5 | 0x55));
+    assert!(!script.voice_to(MEDIA).iter().any(loud), "what is said is for the other one");
+    assert!(script.voice_to("198.51.100.1:30000").iter().any(loud));
+    // Taken back it is a call again, also where that is refused, too.
+    let one = script.world.calls(0)[0].id.clone();
+    script.world.tell(0, Command::Resume { call: Some(one) });
+    for asked in [script.says(Method::INVITE), script.says(Method::INVITE)] {
+        let resumes = asked.head.call_id == first.call_id;
+        let (peer, status, sdp) = if resumes {
+            (&first, 488, None)
+        } else {
+            (&second, 200, Some(audio("198.51.100.1:30000", "RTP/AVP 8", &["a=recvonly"])))
+        };
+        script.hears(peer.response(&asked, status, sdp));
+        script.says(Method::ACK);
+    }
+    script.is_silent();
+    assert_eq!(states(&script), ["active", "held"]);
+    waits.said.clear();
+    assert_eq!(script.phone().all("call.resumed").len(), 1);
+    script.listen();
+    script.talk(2_000, &mut [&mut waits]);
+    assert!(script.heard(&waits) > 0.7, "{}", script.heard(&waits));
+    assert!(script.voice_to(MEDIA).iter().any(loud));
+}
+
+#[test]
+fn calls_after_a_reload_have_ports_as_it_says_and_calls_before_it_keep_theirs() {
+    let mut script = Script::new("max_calls = 2", "");
+    let before = script.phone().open_ports();
+    let mut peer = script.answered();
+    let new = config("1001", "register = false\nmax_calls = 2", "[rtp]\nports = \"20000-20999\"\n");
+    let new = Input::Configured { file: "world.toml".into(), config: Box::new(new), warnings: 0 };
+    script.world.input(0, new);
+    script.millis(100);
+    let mut voice = Voice::new(MEDIA, 1);
+    script.listen();
+    script.talk(2_000, &mut [&mut voice]);
+    assert!(script.heard(&voice) > 0.7, "{}", script.heard(&voice));
+    let answer = script.reinvites(&mut peer, a_law(MEDIA), None);
+    script.sip.clear();
+    script.world.tell(0, call("3000"));
+    let said = [script.next_message(), script.next_message()];
+    let is_new = |request: &Request| request.head.to.tag().is_none();
+    let invite = said.into_iter().find_map(|message| match message {
+        Message::Request(request) => Some(request).filter(is_new),
+        Message::Response(_) => None,
+    });
+    let invite = invite.expect("an INVITE");
+    let port = |sdp: &[u8]| -> u16 {
+        let sdp = String::from_utf8_lossy(sdp);
+        let media = sdp.lines().find_map(|line| line.strip_prefix("m=audio ")).expect("audio");
+        media.split(' ').next().and_then(|port| port.parse().ok()).expect("a port")
+    };
+    assert!(!before.contains(&port(&invite.body)), "{}", port(&invite.body));
+    assert!(before.contains(&port(answer.as_bytes())));
+    let left = script.phone().open_ports().into_iter().filter(|port| before.contains(port)).count();
+    assert_eq!(left, 1, "only the call's");
+}
+
+#[test]
+fn a_pbx_that_vanishes_while_it_rings_there_is_given_up() {
+    let mut script = Script::new("", "");
+    let (invite, peer) = script.calls();
+    script.hears(peer.response(&invite, 180, None));
+    // One that goes on saying so is believed.
+    script.seconds(200);
+    script.hears(peer.response(&invite, 180, None));
+    script.seconds(200);
+    assert_eq!(script.world.calls(0)[0].state, "ringing");
+    script.is_silent();
+    script.seconds(110);
+    script.says(Method::CANCEL);
+    script.seconds(40);
+    assert!(script.world.calls(0).is_empty());
+    assert_eq!(outcome(&script), (CallResult::NoAnswer, false));
+    // Early media of a queue is heard for as long as there is some.
+    script.sip.clear();
+    let (invite, peer) = script.calls();
+    script.port = 10_004;
+    script.hears(peer.response(&invite, 183, a_law(MEDIA)));
+    let mut queue = Voice::new(MEDIA, 1);
+    script.talk(400_000, &mut [&mut queue]);
+    assert_eq!(script.world.calls(0)[0].state, "early");
+    script.is_silent();
+}
+
+#[test]
+fn a_call_that_is_on_hold_from_its_answer_on_is_not_ended_for_its_silence() {
+    for held in [
+        audio("0.0.0.0:20000", "RTP/AVP 8", &[]),
+        audio(MEDIA, "RTP/AVP 8", &["a=sendonly"]),
+        audio(MEDIA, "RTP/AVP 8", &["a=inactive"]),
+    ] {
+        for calls in [false, true] {
+            let mut script = Script::new("", "");
+            let mut peer = if calls {
+                let mut peer = Peer::calling("<sip:2000@pbx.example>");
+                script.hears(peer.request(Method::INVITE, Some(held.clone())));
+                script.replies(180);
+                script.world.tell(0, ANSWER);
+                let ok = script.replies(200);
+                peer.takes(&ok);
+                script.hears(peer.numbered(Method::ACK, 101, None));
+                peer
+            } else {
+                let (invite, peer) = script.calls();
+                script.hears(peer.response(&invite, 200, Some(held.clone())));
+                script.says(Method::ACK);
+                peer
+            };
+            script.seconds(100);
+            assert_eq!(script.world.calls(0)[0].state, "active", "{held}");
+            let told = script.phone().all("call.held");
+            assert!(matches!(told.as_slice(), [Kind::CallHeld { by: Side::Remote, .. }]), "{told:?}");
+            script.sip.clear();
+            script.reinvites(&mut peer, a_law(MEDIA), None);
+            assert_eq!(script.phone().all("call.resumed").len(), 1);
+            script.world.tell(0, HANG_UP);
+            let bye = script.says(Method::BYE);
+            script.hears(peer.response(&bye, 200, None));
+            script.seconds(1);
+            let ended = script.phone().all("call.ended");
+            let [Kind::CallEnded { hold_us, .. }] = ended.as_slice() else { panic!("{ended:?}") };
+            assert!((99_000_000..102_000_000).contains(hold_us), "{hold_us}");
+        }
+    }
+}
+
+#[test]
+fn a_hold_that_waits_behind_a_refused_offer_is_not_refused_with_it() {
+    let mut script = Script::new("", "");
+    let peer = script.answered();
+    script.world.tell(0, HOLD);
+    let hold = script.says(Method::INVITE);
+    script.hears(peer.response(&hold, 200, Some(audio(MEDIA, "RTP/AVP 8", &["a=recvonly"]))));
+    script.says(Method::ACK);
+    script.world.tell(0, RESUME);
+    let resume = script.says(Method::INVITE);
+    script.world.tell(0, HOLD);
+    script.hears(peer.response(&resume, 500, None));
+    script.says(Method::ACK);
+    assert_eq!(script.world.calls(0)[0].state, "held", "what was wanted last");
+    let again = script.awaits(Method::INVITE, 5_000);
+    assert!(String::from_utf8_lossy(&again.body).contains("a=sendonly"));
+    script.hears(peer.response(&again, 200, Some(audio(MEDIA, "RTP/AVP 8", &["a=recvonly"]))));
+    script.says(Method::ACK);
+    assert_eq!(script.world.calls(0)[0].state, "held");
 }

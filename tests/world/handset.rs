@@ -193,6 +193,11 @@ impl Handset {
         self.also.iter().find(is_near).copied().unwrap_or(self.address)
     }
 
+    /// The numbers of the ports that are open.
+    pub fn open_ports(&self) -> Vec<u16> {
+        self.ports.values().copied().collect()
+    }
+
     fn open_port(&mut self, now: Now) {
         let (id, number) = (self.next_port, 10_000 + 2 * self.next_port as u16);
         self.next_port += 1;
@@ -369,6 +374,11 @@ impl Handset {
                 self.phone.handle(self.own_time(now), Input::Recalled { id: recall.id, calls });
             }
             Output::Recording { .. } => {}
+            Output::Discard(port) => {
+                let number = self.ports.remove(&port.0).expect("a port that is open");
+                self.numbers.remove(&number);
+                self.open_port(now);
+            }
             Output::Stopped => self.stopped = true,
         }
     }

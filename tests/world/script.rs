@@ -165,6 +165,12 @@ impl Script {
         assert!(next.is_none(), "silence expected, not {}", text(next));
     }
 
+    /// The next thing the phone says, whatever it is (100 aside).
+    #[track_caller]
+    pub fn next_message(&mut self) -> Message {
+        self.next().expect("a message")
+    }
+
     fn next(&mut self) -> Option<Message> {
         if self.sip.is_empty() {
             self.millis(20);

@@ -133,6 +133,11 @@ impl World {
         }
     }
 
+    /// Somebody sets the clock of the whole world, in microseconds since 1970.
+    pub fn set_clock(&mut self, utc_us: i64) {
+        self.clock.set(utc_us);
+    }
+
     pub fn now(&self) -> Now {
         self.clock.now()
     }

@@ -6,9 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{Store, StoreError, journal, natural, upstream, whole};
 use crate::events::number::Number;
+use crate::now::CLOCK_WAS_SET;
 
-/// 2020-01-01T00:00:00Z. A clock before this was never set: its times say nothing about age.
-const CLOCK_WAS_SET: i64 = 1_577_836_800_000_000;
 /// Pages that are given back to the disk at a time.
 const PAGES_AT_ONCE: u32 = 1000;
 
@@ -45,10 +44,10 @@ pub struct Erased {
     pub calls: u64,
     /// Events.
     pub events: u64,
-    /// Recordings that belonged to them: their files are the caller's to delete.
+    /// The recordings that those legs named: their files are the caller's to delete.
+    pub recordings: Vec<String>,
     /// The calls. One that was recorded several times has more recordings than its legs name.
     pub ids: Vec<String>,
-    pub recordings: Vec<String>,
 }
 
 impl Store {
@@ -140,8 +139,8 @@ impl Store {
             }
         }
         transaction.commit()?;
-        erased.ids = calls;
         self.give_back(u32::MAX)?;
+        erased.ids = calls;
         Ok(erased)
     }
 
