@@ -260,7 +260,7 @@ impl SipNetwork {
         let socket = socket2::SockRef::from(&self.udp);
         let sent = socket.send_to(bytes, &to.into()).or_else(|_| socket.send_to(bytes, &to.into()));
         if let Err(error) = sent
-            && error.kind() != io::ErrorKind::WouldBlock
+            && !is_for_a_moment(&error)
         {
             self.report(Reported::Unsent { remote, why: error.to_string() });
         }
@@ -335,6 +335,13 @@ impl SipNetwork {
             });
         }
     }
+}
+
+/// Whether a datagram could not leave just now, which says nothing about its peer: no room in a queue or in memory, or a
+/// filter whose table is full. Its repetition may go.
+fn is_for_a_moment(error: &io::Error) -> bool {
+    use nix::libc::{EAGAIN, EINTR, ENOBUFS, ENOMEM, EPERM};
+    matches!(error.raw_os_error(), Some(EAGAIN | ENOBUFS | ENOMEM | EPERM | EINTR))
 }
 
 /// Whether a retransmission may arrive where this datagram did not: the way was too narrow, for which the kernel will cut it
@@ -541,6 +548,22 @@ mod tests {
             ("host unreachable", error(SO_EE_ORIGIN_ICMP, 3, 1, EHOSTUNREACH), true),
         ] {
             assert_eq!(passes(&error), !ends, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_datagram_that_had_no_room_for_a_moment_is_left_to_its_repetition() {
+        for (errno, lost) in [
+            (nix::errno::Errno::EAGAIN, true),
+            (nix::errno::Errno::ENOBUFS, true),
+            (nix::errno::Errno::ENOMEM, true),
+            (nix::errno::Errno::EPERM, true),
+            (nix::errno::Errno::EINTR, true),
+            (nix::errno::Errno::ENETUNREACH, false),
+            (nix::errno::Errno::EHOSTUNREACH, false),
+            (nix::errno::Errno::ECONNREFUSED, false),
+        ] {
+            assert_eq!(is_for_a_moment(&io::Error::from(errno)), lost, "{errno}");
         }
     }
 

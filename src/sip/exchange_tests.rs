@@ -9,42 +9,9 @@ use crate::sip::network::{LookupError, Question};
 use crate::sip::registration::RegistrationState;
 use crate::sip::ua_event::Event;
 use crate::sip::uri::Uri;
-use crate::sip::user_agent::test_peer::{Peer, SentRequest, a, address, challenge, line, sip, srv};
-
-/// A line whose domain has two servers: main on 198.51.100.1, spare on 198.51.100.2.
-fn two_servers() -> Peer {
-    let mut peer = Peer::new();
-    let records = srv(&[(20, 0, 5060, "spare.example"), (10, 0, 5060, "main.example")]);
-    peer.names.insert(Question::Srv("_sip._udp.pbx.example".into()), records);
-    peer.names.insert(Question::A("main.example".into()), a("198.51.100.1"));
-    peer.names.insert(Question::A("spare.example".into()), a("198.51.100.2"));
-    let mut account = line();
-    account.registrar = None;
-    peer.add(account);
-    peer
-}
-
-fn call(peer: &mut Peer, target: &str, bytes: usize) -> CallId {
-    let target = Uri::parse(target).unwrap();
-    let offer = format!("v=0\r\ns={}\r\n", "x".repeat(bytes));
-    let options = crate::sip::call::InviteOptions { offer: Some(offer.into_bytes()), ..Default::default() };
-    let id = peer.ua.invite(peer.now, AccountId(1), target, options).unwrap();
-    peer.drain();
-    id
-}
-
-fn register(peer: &mut Peer, remote: &str) {
-    let register = peer.request("REGISTER");
-    assert_eq!(register.remote, address(remote));
-    peer.reply(&register, 200, &[("Expires", "600")]);
-    assert!(matches!(peer.state(), RegistrationState::Registered { .. }));
-}
-
-fn ended(peer: &Peer) -> bool {
-    let is_end =
-        |event: &Event| matches!(event, Event::Call { event: crate::sip::call::CallEvent::Ended(_), .. });
-    peer.events.iter().any(is_end)
-}
+use crate::sip::user_agent::test_peer::{
+    Peer, SentRequest, a, address, call, challenge, ended, line, register, sip, srv, two_servers,
+};
 
 #[test]
 fn a_silent_server_is_left_for_the_next_and_come_back_to() {
@@ -112,10 +79,33 @@ fn a_connection_that_swallows_a_register_is_left_and_a_slow_registrar_gets_more_
 fn an_icmp_error_fails_over_at_once() {
     let mut peer = two_servers();
     peer.request("REGISTER");
-    let remote = address("198.51.100.1:5060");
-    peer.ua.handle(peer.now, crate::sip::network::Input::Unsent { remote, why: "refused".into() });
-    peer.drain();
+    peer.unsent("198.51.100.1:5060");
     register(&mut peer, "198.51.100.2:5060");
+}
+
+#[test]
+fn an_icmp_error_ends_nothing_that_has_been_answered() {
+    let (mut peer, id) = Peer::registered();
+    call(&mut peer, "sip:1002@pbx.example", 10);
+    let invite = peer.request("INVITE");
+    peer.reply(&invite, 180, &[]);
+    let uri = Uri::parse("sip:pbx.example").unwrap();
+    let from = NameAddr::new(uri.clone()).with_tag("t");
+    let message = Request::new(Method::MESSAGE, uri.clone(), from, NameAddr::new(uri), "c", 1);
+    peer.ua.send_request(peer.now, id, message);
+    peer.drain();
+    let message = peer.request("MESSAGE");
+    peer.reply(&message, 100, &[]);
+    peer.unsent("198.51.100.1:5060");
+    peer.nothing_sent();
+    assert!(!ended(&peer));
+    // What is not heard of again is repeated as before.
+    peer.seconds(4.1);
+    peer.request("MESSAGE");
+    peer.take(&invite);
+    peer.request("ACK");
+    peer.nothing_sent();
+    assert!(!ended(&peer));
 }
 
 #[test]

@@ -8,8 +8,9 @@ use std::time::Duration;
 use crate::chance::Chance;
 use crate::now::Now;
 use crate::sip::account::{Account, Credentials, Settings};
+use crate::sip::call::{CallEvent, InviteOptions};
 use crate::sip::framer::{Frame, Framer};
-use crate::sip::handle::AccountId;
+use crate::sip::handle::{AccountId, CallId};
 use crate::sip::message::{Message, Request, Response};
 use crate::sip::network::{Input, LookupError, Output, Question, Record, RecordData, Transport};
 use crate::sip::reader::read_datagram;
@@ -299,6 +300,25 @@ impl Peer {
         self.deliver(to.transport, to.remote, to.connection, &response.write());
     }
 
+    /// Takes a call as its receiver.
+    pub fn take(&mut self, invite: &SentRequest) {
+        let mut response = Response::to(&invite.request, 200);
+        response.head.to.set_tag("peer");
+        response.fields.push("Contact", "<sip:1002@198.51.100.1>");
+        response.fields.push("Content-Type", "application/sdp");
+        response.body = b"v=0\r\no=- 1 1 IN IP4 198.51.100.1\r\ns=-\r\nc=IN IP4 198.51.100.1\r\nt=0 0\r\n\
+            m=audio 4000 RTP/AVP 0\r\n"
+            .to_vec();
+        self.deliver(invite.transport, invite.remote, invite.connection, &response.write());
+    }
+
+    /// Datagrams do not reach a peer.
+    pub fn unsent(&mut self, remote: &str) {
+        let remote = address(remote);
+        self.ua.handle(self.now, Input::Unsent { remote, why: "no way there".into() });
+        self.drain();
+    }
+
     fn deliver(&mut self, transport: Transport, remote: SocketAddr, connection: Option<u64>, bytes: &[u8]) {
         match connection {
             None => {
@@ -370,4 +390,40 @@ impl SentRequest {
 pub fn challenge(nonce: &str, stale: bool) -> String {
     let stale = if stale { ", stale=true" } else { "" };
     format!("Digest realm=\"pbx\", nonce=\"{nonce}\", algorithm=MD5, qop=\"auth\"{stale}")
+}
+
+/// A line whose domain has two servers: main on 198.51.100.1, spare on 198.51.100.2.
+pub fn two_servers() -> Peer {
+    let mut peer = Peer::new();
+    let records = srv(&[(20, 0, 5060, "spare.example"), (10, 0, 5060, "main.example")]);
+    peer.names.insert(Question::Srv("_sip._udp.pbx.example".into()), records);
+    peer.names.insert(Question::A("main.example".into()), a("198.51.100.1"));
+    peer.names.insert(Question::A("spare.example".into()), a("198.51.100.2"));
+    let mut account = line();
+    account.registrar = None;
+    peer.add(account);
+    peer
+}
+
+/// The first line calls somebody, with an offer of this length.
+pub fn call(peer: &mut Peer, target: &str, bytes: usize) -> CallId {
+    let target = Uri::parse(target).unwrap();
+    let offer = format!("v=0\r\ns={}\r\n", "x".repeat(bytes));
+    let options = InviteOptions { offer: Some(offer.into_bytes()), ..Default::default() };
+    let id = peer.ua.invite(peer.now, AccountId(1), target, options).unwrap();
+    peer.drain();
+    id
+}
+
+/// The REGISTER that was sent to this address is accepted.
+pub fn register(peer: &mut Peer, remote: &str) {
+    let register = peer.request("REGISTER");
+    assert_eq!(register.remote, address(remote));
+    peer.reply(&register, 200, &[("Expires", "600")]);
+    assert!(matches!(peer.state(), RegistrationState::Registered { .. }));
+}
+
+/// Whether a call has ended.
+pub fn ended(peer: &Peer) -> bool {
+    peer.events.iter().any(|event| matches!(event, Event::Call { event: CallEvent::Ended(_), .. }))
 }

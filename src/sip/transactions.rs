@@ -259,12 +259,14 @@ impl Transactions {
         self.timers.set(Key::Server(id), server.machine.poll_timeout());
     }
 
-    /// The peer of a flow can't be reached: requests that wait for its answer have failed (RFC 3261 §17.1.4).
+    /// The peer of a flow can't be reached: requests that wait for its answer have failed (RFC 3261 §17.1.4). A datagram
+    /// that is lost ends nothing that the peer has answered provisionally: an INVITE rings there, others are repeated.
     pub fn handle_unreachable(&mut self, why: &str, is_there: impl Fn(&Flow) -> bool) {
+        let goes_on = |client: &Client| client.flow.connection.is_none() && client.machine.is_answered();
         let lost: Vec<String> = self
             .clients
             .iter()
-            .filter(|(_, client)| !client.machine.is_final() && is_there(&client.flow))
+            .filter(|(_, client)| !client.machine.is_final() && !goes_on(client) && is_there(&client.flow))
             .map(|(key, _)| key.clone())
             .collect();
         for key in lost {
