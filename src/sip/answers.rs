@@ -35,6 +35,7 @@ impl Wire {
             return;
         }
         exchange.answered = true;
+        exchange.rang |= (101..200).contains(&response.status);
         if let Phase::Accepted { .. } = exchange.phase {
             self.deliver(id, response);
             return;
@@ -60,12 +61,7 @@ impl Wire {
             }
             200..300 => self.succeeded(now, id, flow, target, response),
             401 | 407 if !is_look => self.challenged(now, id, flow, response),
-            503 if self.may_fail_over(id) => {
-                let wish = response.fields.typed::<RetryAfter>().ok().flatten();
-                let wish = wish.map(|wish| Duration::from_secs(u64::from(wish.seconds.min(3600))));
-                self.locator.mark_failed(now, target.transport, target.remote, wish);
-                self.try_next(now, id);
-            }
+            503 => self.unavailable(now, id, &target, response),
             status => {
                 let account = self.exchanges.get(&id).map(|exchange| exchange.account);
                 self.finish(id);
@@ -79,10 +75,26 @@ impl Wire {
         }
     }
 
-    fn may_fail_over(&self, id: RequestId) -> bool {
-        self.exchanges
-            .get(&id)
-            .is_some_and(|exchange| exchange.cancel.is_none() && !exchange.targets.is_empty())
+    /// The server can't serve: another one may, but not the same one over another transport. Whoever has heard it ring is
+    /// not rung for a second time.
+    fn unavailable(&mut self, now: Now, id: RequestId, target: &Target, response: Response) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        let is_another =
+            |one: &Target| one.remote.ip() != target.remote.ip() || one.transport == target.transport;
+        exchange.targets.retain(&is_another);
+        exchange.racing.retain(|(_, one)| is_another(one));
+        let rang = exchange.rang && exchange.is_invite();
+        if exchange.cancel.is_some() || rang || exchange.targets.is_empty() {
+            self.finish(id);
+            self.deliver_final(id, response);
+            return;
+        }
+        let wish = response.fields.typed::<RetryAfter>().ok().flatten();
+        let wish = wish.map(|wish| Duration::from_secs(u64::from(wish.seconds.min(3600))));
+        self.locator.mark_failed(now, target.transport, target.remote, wish);
+        self.try_next(now, id);
     }
 
     fn succeeded(&mut self, now: Now, id: RequestId, flow: &Flow, target: Target, response: Response) {
@@ -228,3 +240,7 @@ impl Wire {
         self.exchanges.remove(&id);
     }
 }
+
+#[cfg(test)]
+#[path = "answers_tests.rs"]
+mod tests;

@@ -67,6 +67,8 @@ pub(crate) struct Exchange {
     pub cancel: Option<Cancel>,
     /// A response to the attempt in flight has come.
     pub answered: bool,
+    /// Somebody has heard it ring, or is being looked for (101 to 199).
+    pub rang: bool,
     pub deadline: Option<u64>,
     pub last_failure: Option<Failure>,
     /// The ACK of a 2xx goes this way if it leads to the right server.
@@ -165,6 +167,7 @@ impl Wire {
             attempts: Attempts::default(),
             cancel: None,
             answered: false,
+            rang: false,
             deadline: None,
             last_failure: None,
             preferred,

@@ -1,0 +1,55 @@
+//! Answers that lead elsewhere: another server, another round with credentials, or no further.
+
+use crate::sip::account::Account;
+use crate::sip::network::{Question, Transport};
+use crate::sip::registration::RegistrationState;
+use crate::sip::user_agent::test_peer::{Peer, address, call, ended, line, register, sip, srv, two_servers};
+
+#[test]
+fn a_call_that_has_rung_is_not_taken_to_another_server() {
+    for (heard, elsewhere) in [(100, true), (180, false), (183, false)] {
+        let mut peer = two_servers();
+        register(&mut peer, "198.51.100.1:5060");
+        call(&mut peer, "sip:1002@pbx.example", 10);
+        let invite = peer.request("INVITE");
+        peer.reply(&invite, heard, &[]);
+        peer.reply(&invite, 503, &[]);
+        peer.request("ACK");
+        if elsewhere {
+            assert_eq!(peer.request("INVITE").remote, address("198.51.100.2:5060"));
+        }
+        peer.nothing_sent();
+        assert_eq!(ended(&peer), !elsewhere, "{heard}");
+    }
+}
+
+#[test]
+fn unavailable_is_believed_for_all_transports_of_a_server() {
+    let mut peer = Peer::new();
+    let registrar = Some(sip("sip:198.51.100.1"));
+    peer.add(Account { registrar, transports: vec![Transport::Tcp, Transport::Udp], ..line() });
+    let first = peer.request("REGISTER");
+    assert_eq!(first.transport, Transport::Tcp);
+    peer.reply(&first, 200, &[("Expires", "600")]);
+    call(&mut peer, "sip:1002@pbx.example", 10);
+    let invite = peer.request("INVITE");
+    peer.reply(&invite, 503, &[]);
+    peer.request("ACK");
+    peer.nothing_sent();
+    assert!(ended(&peer));
+    let refresh = peer.await_request("REGISTER");
+    peer.reply(&refresh, 503, &[("Retry-After", "300")]);
+    peer.nothing_sent();
+    assert!(matches!(peer.state(), RegistrationState::Failing { status: Some(503), .. }));
+
+    // Another port of the same machine is another server.
+    let mut peer = two_servers();
+    let records = srv(&[(20, 0, 5070, "main.example"), (10, 0, 5060, "main.example")]);
+    peer.names.insert(Question::Srv("_sip._udp.twins.example".into()), records);
+    peer.sent.clear();
+    call(&mut peer, "sip:1002@twins.example", 10);
+    let invite = peer.request("INVITE");
+    peer.reply(&invite, 503, &[]);
+    peer.request("ACK");
+    assert_eq!(peer.request("INVITE").remote, address("198.51.100.1:5070"));
+}
