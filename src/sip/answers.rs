@@ -94,6 +94,7 @@ impl Wire {
         let wish = response.fields.typed::<RetryAfter>().ok().flatten();
         let wish = wish.map(|wish| Duration::from_secs(u64::from(wish.seconds.min(3600))));
         self.locator.mark_failed(now, target.transport, target.remote, wish);
+        exchange.unavailable = Some(Box::new(response));
         self.try_next(now, id);
     }
 

@@ -53,3 +53,23 @@ fn unavailable_is_believed_for_all_transports_of_a_server() {
     peer.request("ACK");
     assert_eq!(peer.request("INVITE").remote, address("198.51.100.1:5070"));
 }
+
+#[test]
+fn unavailable_is_told_when_no_other_server_is_reached() {
+    for silent in [false, true] {
+        let mut peer = two_servers();
+        let first = peer.request("REGISTER");
+        peer.reply(&first, 503, &[("Retry-After", "600")]);
+        assert_eq!(peer.request("REGISTER").remote, address("198.51.100.2:5060"));
+        if silent {
+            peer.seconds(33.0);
+        } else {
+            peer.unsent("198.51.100.2:5060");
+        }
+        let state = peer.state();
+        let RegistrationState::Failing { status: Some(503), retry_at, .. } = state else {
+            panic!("{state:?}");
+        };
+        assert!(retry_at >= peer.now.mono_us + 600_000_000, "as the registrar wishes");
+    }
+}

@@ -13,7 +13,7 @@ use crate::sip::dialog::Sequence;
 use crate::sip::handle::{AccountId, CallId, RequestId};
 use crate::sip::host::{Host, HostPort};
 use crate::sip::locate::{Destination, Located, Target};
-use crate::sip::message::Request;
+use crate::sip::message::{Request, Response};
 use crate::sip::method::Method;
 use crate::sip::network::Transport;
 use crate::sip::next_hop::{complete, next_hop, preload_routes};
@@ -71,6 +71,8 @@ pub(crate) struct Exchange {
     pub rang: bool,
     pub deadline: Option<u64>,
     pub last_failure: Option<Failure>,
+    /// The last 503, which says more than that another server is not reached: that, and when to come back.
+    pub unavailable: Option<Box<Response>>,
     /// The ACK of a 2xx goes this way if it leads to the right server.
     pub preferred: Option<Flow>,
 }
@@ -170,6 +172,7 @@ impl Wire {
             rang: false,
             deadline: None,
             last_failure: None,
+            unavailable: None,
             preferred,
         };
         let full = self.exchanges.len() >= self.settings.limits.requests;
@@ -285,6 +288,11 @@ impl Wire {
             exchange.targets.push(target);
         }
         if exchange.targets.is_empty() {
+            if let Some(response) = exchange.unavailable.take() {
+                self.finish(id);
+                self.deliver_final(id, *response);
+                return;
+            }
             let failure = exchange.last_failure.take().unwrap_or(Failure::Timeout);
             self.fail(id, failure);
             return;
