@@ -3,7 +3,9 @@
 use crate::sip::account::Account;
 use crate::sip::network::{Question, Transport};
 use crate::sip::registration::RegistrationState;
-use crate::sip::user_agent::test_peer::{Peer, address, call, ended, line, register, sip, srv, two_servers};
+use crate::sip::user_agent::test_peer::{
+    Peer, address, call, challenge, ended, line, register, sip, srv, two_servers,
+};
 
 #[test]
 fn a_call_that_has_rung_is_not_taken_to_another_server() {
@@ -72,4 +74,35 @@ fn unavailable_is_told_when_no_other_server_is_reached() {
         };
         assert!(retry_at >= peer.now.mono_us + 600_000_000, "as the registrar wishes");
     }
+}
+
+#[test]
+fn refused_calls_leave_the_registration_alone() {
+    let mut peer = Peer::new();
+    peer.add(line());
+    let first = peer.request("REGISTER");
+    peer.reply(&first, 401, &[("WWW-Authenticate", &challenge("a", false))]);
+    let second = peer.request("REGISTER");
+    peer.reply(&second, 200, &[("Expires", "60")]);
+    for answered in [true, true, false] {
+        call(&mut peer, "sip:1002@pbx.example", 10);
+        let invite = peer.request("INVITE");
+        peer.reply(&invite, 401, &[("WWW-Authenticate", &challenge("b", false))]);
+        peer.request("ACK");
+        if answered {
+            let invite = peer.request("INVITE");
+            peer.reply(&invite, 401, &[("WWW-Authenticate", &challenge("c", false))]);
+            peer.request("ACK");
+        }
+        peer.nothing_sent();
+    }
+    let refresh = peer.await_request("REGISTER");
+    peer.reply(&refresh, 401, &[("WWW-Authenticate", &challenge("d", false))]);
+    let refresh = peer.request("REGISTER");
+    assert!(refresh.text("Authorization").is_some());
+    peer.reply(&refresh, 200, &[("Expires", "60")]);
+    assert!(matches!(peer.state(), RegistrationState::Registered { .. }));
+    // The calls are refused no less for that.
+    call(&mut peer, "sip:1002@pbx.example", 10);
+    assert_eq!(peer.request("INVITE").text("Authorization"), None);
 }

@@ -16,10 +16,19 @@ use crate::sip::message::{Request, Response};
 #[derive(Debug, Default)]
 pub(crate) struct Authenticator {
     sessions: Vec<Session>,
-    refused: u32,
-    suspended: Option<u64>,
+    /// Of REGISTER, and of all other requests: a registrar that is content with the password is none the less if calls
+    /// are refused.
+    registering: Refusals,
+    calling: Refusals,
     /// Whether the server's last proof was wrong.
     doubted: bool,
+}
+
+/// How often in a row an answer of ours was refused, and until when there is none therefore.
+#[derive(Debug, Default)]
+struct Refusals {
+    count: u32,
+    suspended: Option<u64>,
 }
 
 /// A nonce in use.
@@ -39,6 +48,8 @@ pub(crate) struct Attempts {
     /// The credentials that the attempt in flight carries.
     carried: Vec<Carried>,
     rounds: u8,
+    /// Whether it is a REGISTER.
+    registers: bool,
     /// How often TCP was tried for the size of the request.
     pub large: u8,
 }
@@ -151,6 +162,26 @@ const MAX_REFUSED: u32 = 2;
 /// fail2ban locks out a whole office for a device that does not stop.
 const SUSPENDED: Duration = Duration::from_secs(600);
 
+impl Attempts {
+    /// Nothing yet. `registers`: the request is a REGISTER.
+    pub fn new(registers: bool) -> Attempts {
+        Attempts { registers, ..Attempts::default() }
+    }
+}
+
+impl Refusals {
+    fn is_suspended(&self, now: Now) -> bool {
+        self.suspended.is_some_and(|until| until > now.mono_us)
+    }
+
+    fn add(&mut self, now: Now) {
+        self.count += 1;
+        if self.count >= MAX_REFUSED {
+            *self = Refusals { count: 0, suspended: Some(now.deadline(SUSPENDED)) };
+        }
+    }
+}
+
 impl Carried {
     fn proof(&self, credentials: &Credentials, uri: &str, info: &AuthenticationInfo, body: &[u8]) -> Proof {
         let question = Question {
@@ -183,7 +214,7 @@ impl Authenticator {
         chance: &mut Chance,
     ) {
         attempts.carried.clear();
-        if self.suspended.is_some_and(|until| until > now.mono_us) {
+        if self.is_suspended(now, attempts) {
             return;
         }
         let uri = request.uri.to_string();
@@ -241,7 +272,7 @@ impl Authenticator {
         if offers.is_empty() {
             return Verdict::Refuse(Unauthorized::ForeignRealm { realm });
         }
-        if self.suspended.is_some_and(|until| until > now.mono_us) {
+        if self.is_suspended(now, attempts) {
             return Verdict::Refuse(Unauthorized::Suspended { realm });
         }
         attempts.rounds += 1;
@@ -267,7 +298,7 @@ impl Authenticator {
             let answered = attempts.answered.contains(&key);
             // A nonce met in this very request has been answered: refused, unless it is only stale (§22.4).
             if (answered && !challenge.stale) || attempts.rounds > MAX_ROUNDS {
-                return self.refuse(now, proxy, &challenge);
+                return self.refuse(now, attempts.registers, proxy, &challenge);
             }
             if !answered {
                 attempts.answered.push(key);
@@ -277,13 +308,18 @@ impl Authenticator {
         Verdict::Again
     }
 
-    fn refuse(&mut self, now: Now, proxy: bool, challenge: &DigestChallenge) -> Verdict {
+    /// A password that the registrar refuses is not tried by calls either.
+    fn is_suspended(&self, now: Now, attempts: &Attempts) -> bool {
+        self.registering.is_suspended(now) || (!attempts.registers && self.calling.is_suspended(now))
+    }
+
+    fn refusals(&mut self, registers: bool) -> &mut Refusals {
+        if registers { &mut self.registering } else { &mut self.calling }
+    }
+
+    fn refuse(&mut self, now: Now, registers: bool, proxy: bool, challenge: &DigestChallenge) -> Verdict {
         self.sessions.retain(|session| session.proxy != proxy || session.challenge.realm != challenge.realm);
-        self.refused += 1;
-        if self.refused >= MAX_REFUSED {
-            self.suspended = Some(now.deadline(SUSPENDED));
-            self.refused = 0;
-        }
+        self.refusals(registers).add(now);
         Verdict::Refuse(Unauthorized::Refused { realm: challenge.realm_text() })
     }
 
@@ -307,8 +343,7 @@ impl Authenticator {
         if attempts.carried.is_empty() {
             return None;
         }
-        self.refused = 0;
-        self.suspended = None;
+        *self.refusals(attempts.registers) = Refusals::default();
         let mut verdict = Proof::None;
         for (proxy, field) in [(false, "Authentication-Info"), (true, "Proxy-Authentication-Info")] {
             let Some(info) = response.fields.get(field).map(AuthenticationInfo::parse) else {
@@ -345,7 +380,7 @@ impl Authenticator {
 
     /// Somebody has looked at the settings: old refusals no longer count.
     pub fn forgive(&mut self) {
-        self.refused = 0;
-        self.suspended = None;
+        self.registering = Refusals::default();
+        self.calling = Refusals::default();
     }
 }

@@ -166,7 +166,7 @@ impl Wire {
             targets,
             racing: Vec::new(),
             phase: Phase::Locating,
-            attempts: Attempts::default(),
+            attempts: Attempts::new(owner == Owner::Registration),
             cancel: None,
             answered: false,
             rang: false,
