@@ -35,6 +35,7 @@ impl Wire {
             return;
         }
         exchange.answered = true;
+        exchange.heard_on = flow.connection;
         exchange.rang |= (101..200).contains(&response.status);
         if let Phase::Accepted { .. } = exchange.phase {
             self.deliver(id, response);

@@ -106,3 +106,17 @@ fn refused_calls_leave_the_registration_alone() {
     call(&mut peer, "sip:1002@pbx.example", 10);
     assert_eq!(peer.request("INVITE").text("Authorization"), None);
 }
+
+#[test]
+fn a_registrar_that_has_asked_for_the_password_gets_the_time_that_it_needs() {
+    let mut peer = Peer::new();
+    peer.add(Account { transports: vec![Transport::Tcp], ..line() });
+    let first = peer.request("REGISTER");
+    peer.reply(&first, 401, &[("WWW-Authenticate", &challenge("a", false))]);
+    let second = peer.request("REGISTER");
+    assert_eq!(second.connection, first.connection);
+    peer.seconds(20.0);
+    assert!(peer.closed.is_empty());
+    peer.reply(&second, 200, &[("Expires", "600")]);
+    assert!(matches!(peer.state(), RegistrationState::Registered { .. }));
+}

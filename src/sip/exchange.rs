@@ -69,6 +69,8 @@ pub(crate) struct Exchange {
     pub answered: bool,
     /// Somebody has heard it ring, or is being looked for (101 to 199).
     pub rang: bool,
+    /// The connection that an answer came on last.
+    pub heard_on: Option<u64>,
     pub deadline: Option<u64>,
     pub last_failure: Option<Failure>,
     /// The last 503, which says more than that another server is not reached: that, and when to come back.
@@ -170,6 +172,7 @@ impl Wire {
             cancel: None,
             answered: false,
             rang: false,
+            heard_on: None,
             deadline: None,
             last_failure: None,
             unavailable: None,
@@ -426,9 +429,11 @@ impl Wire {
             && line.choice.hurries(flow.transport);
         let silence = if is_untried { SILENCE_UNTRIED } else { SILENCE };
         let elsewhere = (!exchange.targets.is_empty()).then_some(silence);
-        // A PBX that boots takes connections before it reads them, and what it swallows it never answers.
+        // A PBX that boots takes connections before it reads them, and what it swallows it never answers. One that has asked
+        // for the password does read, and may take its time.
         let is_new = exchange.owner == Owner::Registration
             && flow.connection.is_some()
+            && flow.connection != exchange.heard_on
             && line.flow.as_ref().is_none_or(|own| own.connection != flow.connection);
         let anew = is_new.then(|| unheard(line.unheard).mul_f64(0.9 + 0.1 * self.chance.unit()));
         let wait = elsewhere.into_iter().chain(anew).min();
