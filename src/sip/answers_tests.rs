@@ -4,8 +4,13 @@ use crate::sip::account::Account;
 use crate::sip::network::{Question, Transport};
 use crate::sip::registration::RegistrationState;
 use crate::sip::user_agent::test_peer::{
-    Peer, address, call, challenge, ended, line, register, sip, srv, two_servers,
+    Peer, a, address, call, challenge, ended, line, register, sip, srv, two_servers,
 };
+
+const OPTIONS: &str = "OPTIONS sip:1001@192.0.2.10 SIP/2.0\n\
+     Via: SIP/2.0/UDP 198.51.100.20:5060;branch={branch};rport\nMax-Forwards: 70\n\
+     From: <sip:proxy@pbx.example>;tag=them\nTo: <sip:1001@pbx.example>\nCall-ID: {branch}\n\
+     CSeq: 1 OPTIONS\nContent-Length: 0\n\n";
 
 #[test]
 fn a_call_that_has_rung_is_not_taken_to_another_server() {
@@ -119,4 +124,31 @@ fn a_registrar_that_has_asked_for_the_password_gets_the_time_that_it_needs() {
     assert!(peer.closed.is_empty());
     peer.reply(&second, 200, &[("Expires", "600")]);
     assert!(matches!(peer.state(), RegistrationState::Registered { .. }));
+}
+
+#[test]
+fn a_proxy_that_the_registrar_names_belongs_to_the_line() {
+    for route in ["<sip:198.51.100.20;lr>", "<sip:edge.example;lr>"] {
+        let mut peer = Peer::new();
+        peer.names.insert(Question::A("edge.example".into()), a("198.51.100.20"));
+        peer.add(line());
+        let first = peer.request("REGISTER");
+        peer.reply(&first, 200, &[("Expires", "600"), ("Service-Route", route)]);
+        call(&mut peer, "sip:1002@pbx.example", 10);
+        let invite = peer.request("INVITE");
+        assert_eq!(invite.remote, address("198.51.100.20:5060"));
+        peer.reply(&invite, 407, &[("Proxy-Authenticate", &challenge("a", false))]);
+        peer.request("ACK");
+        let invite = peer.request("INVITE");
+        assert!(invite.text("Proxy-Authorization").is_some(), "{route}");
+        peer.reply(&invite, 486, &[]);
+        peer.request("ACK");
+        peer.datagram("198.51.100.20:5060", OPTIONS);
+        peer.response(200);
+        // Once it is not named any more it is a stranger.
+        let refresh = peer.await_request("REGISTER");
+        peer.reply(&refresh, 200, &[("Expires", "600")]);
+        peer.datagram("198.51.100.20:5060", OPTIONS);
+        peer.nothing_sent();
+    }
 }

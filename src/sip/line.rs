@@ -85,20 +85,28 @@ impl Line {
     /// Whether requests from this address (on this connection, if it is one of ours) count for this line.
     pub fn trusts(&self, locator: &Locator, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        let is_server = self.flow.as_ref().is_some_and(|flow| flow.remote.ip().to_canonical() == address)
-            || locator.known(&self.destination()).iter().any(|server| server.to_canonical() == address);
         let in_networks = match &self.account.trust {
             Trust::Registered => false,
             Trust::Networks(networks) => networks.iter().any(|network| network.contains(address)),
         };
-        is_server || in_networks
+        in_networks || self.is_server_at(locator, address)
     }
 
     /// Whether this server may see an answer to its challenge: it is one of the line's own, by address.
     pub fn is_server(&self, locator: &Locator, flow: &Flow) -> bool {
-        let address = flow.remote.ip().to_canonical();
-        self.flow.as_ref().is_some_and(|own| own.remote.ip().to_canonical() == address)
-            || locator.known(&self.destination()).iter().any(|server| server.to_canonical() == address)
+        self.is_server_at(locator, flow.remote.ip().to_canonical())
+    }
+
+    /// Whether one of the line's servers has this canonical address: that of the registered flow, those that its names lead
+    /// to, and the proxy through which the registrar has us send (RFC 3608).
+    fn is_server_at(&self, locator: &Locator, address: IpAddr) -> bool {
+        let leads_there = |destination: &Destination| {
+            locator.known(destination).iter().any(|server| server.to_canonical() == address)
+        };
+        let route = self.registration.service_route().first().and_then(|route| route.uri.as_sip());
+        self.flow.as_ref().is_some_and(|flow| flow.remote.ip().to_canonical() == address)
+            || leads_there(&self.destination())
+            || route.is_some_and(|route| leads_there(&self.account.destination_of(route)))
     }
 
     /// Our Contact inside a dialog with whoever is at the end of a flow.
