@@ -136,11 +136,9 @@ impl UserAgent {
             .to_tag()
             .and_then(|tag| self.dialogs.get(&(request.head.call_id.clone(), tag.to_owned())).copied());
         let mut lines = self.wire.lines_trusting(flow.remote.ip());
-        if let Some(line) =
-            flow.connection.and_then(|connection| self.wire.connections.account_of(connection))
-        {
-            lines.push(line);
-        }
+        let opener = flow.connection.and_then(|connection| self.wire.connections.account_of(connection));
+        // It may outlive its line.
+        lines.extend(opener.filter(|line| self.wire.lines.contains_key(line)));
         // Our tag in a dialog is a secret that only the peer of the dialog knows.
         let subscriber = || self.wire.subscriber(&request.head);
         if lines.is_empty() && call.is_none() && subscriber().is_none() {

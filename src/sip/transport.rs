@@ -193,6 +193,13 @@ impl Connections {
             .collect()
     }
 
+    /// Has what was opened for one line count as another's.
+    pub fn hand_over(&mut self, from: AccountId, to: AccountId) {
+        for there in self.connections.values_mut().filter(|there| there.account == Some(from)) {
+            there.account = Some(to);
+        }
+    }
+
     /// Holds a connection open for a line, or no longer.
     pub fn keep(&mut self, now: Now, connection: u64, kept: bool) {
         if let Some(there) = self.connections.get_mut(&connection)

@@ -112,6 +112,7 @@ impl UserAgent {
             let leaving = AccountId(self.next_account);
             self.next_account += 1;
             self.wire.lines.insert(leaving, old);
+            self.wire.hand_over(id, leaving);
             self.remove_account(now, leaving);
             self.insert(now, id, account);
         }
@@ -495,10 +496,16 @@ impl UserAgent {
             self.wire.return_to_better(now, |account| calls.values().any(|call| call.account() == account));
         }
         let calls = &self.calls;
+        let mut released = Vec::new();
         self.wire.lines.retain(|id, line| {
             let done = line.leaving && !line.registration.may_be_bound() && !line.subscription.may_stand();
-            !done || calls.values().any(|call| call.account() == *id)
+            let stays = !done || calls.values().any(|call| call.account() == *id);
+            released.extend(line.flow.as_ref().filter(|_| !stays).and_then(|flow| flow.connection));
+            stays
         });
+        for connection in released {
+            self.wire.release(now, connection);
+        }
         if let Some(deadline) = self.stopping {
             let quiet = self.calls.is_empty()
                 && !self
@@ -577,6 +584,10 @@ pub(crate) mod test_peer;
 #[cfg(test)]
 #[path = "user_agent_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "reload_tests.rs"]
+mod reload_tests;
 
 #[cfg(test)]
 #[path = "torture_tests.rs"]

@@ -576,6 +576,26 @@ impl Wire {
         self.settle(now);
     }
 
+    /// What a line has under way for itself, and its connections, become those of another one; what belongs to its calls
+    /// does not.
+    pub(crate) fn hand_over(&mut self, from: AccountId, to: AccountId) {
+        let its_own =
+            |owner: Owner| matches!(owner, Owner::Registration | Owner::Subscription | Owner::Transport);
+        for exchange in self.exchanges.values_mut() {
+            if exchange.account == from && its_own(exchange.owner) {
+                exchange.account = to;
+            }
+        }
+        self.connections.hand_over(from, to);
+    }
+
+    /// A line no longer holds this connection open; others may.
+    pub(crate) fn release(&mut self, now: Now, connection: u64) {
+        if !self.lines.values().any(|line| line.is_registered_over(connection)) {
+            self.connections.keep(now, connection, false);
+        }
+    }
+
     /// The lines that requests from this address may be for.
     pub(crate) fn lines_trusting(&self, address: IpAddr) -> Vec<AccountId> {
         let trusting = self.lines.iter().filter(|(_, line)| line.trusts(&self.locator, address));
