@@ -194,6 +194,11 @@ impl Registration {
         self.public = Some(seen);
     }
 
+    /// What is asked for from the next REGISTER on.
+    pub fn set_expires(&mut self, expires: Duration) {
+        self.expires = seconds(expires);
+    }
+
     /// Our Contact URI as the registrar has it.
     pub fn binding(&self) -> Option<&Uri> {
         self.bound.as_ref().map(|contact| &contact.uri)

@@ -78,3 +78,14 @@ fn the_connection_of_a_line_that_is_taken_away_does_not_stay() {
     peer.seconds(601.0);
     assert_eq!(peer.closed, [connection]);
 }
+
+#[test]
+fn another_interval_holds_from_the_next_register() {
+    let (mut peer, id) = Peer::registered();
+    let account = Account { expires: Duration::from_secs(120), ..line() };
+    peer.ua.replace_account(peer.now, id, account);
+    peer.drain();
+    let register = peer.request("REGISTER");
+    assert_eq!(register.text("Expires").as_deref(), Some("120"));
+    assert!(register.contact().ends_with(";expires=120"), "{}", register.contact());
+}

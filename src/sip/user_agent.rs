@@ -97,6 +97,9 @@ impl UserAgent {
             let register = account.register && (!account.standby || line.registration.is_wanted());
             let subscribe = account.subscribe_mwi;
             line.choice.reconfigure(&account);
+            if line.account.expires != account.expires {
+                line.registration.set_expires(account.expires);
+            }
             line.account = account;
             line.authenticator = Default::default();
             if !subscribe {
