@@ -66,6 +66,8 @@ struct Connection {
     remote: SocketAddr,
     server_name: String,
     account: Option<AccountId>,
+    /// The lines whose requests went this way.
+    users: Vec<AccountId>,
     state: State,
     framer: Framer,
     /// Held open for a line: never closed for idleness.
@@ -112,6 +114,9 @@ impl Connections {
         account: Option<AccountId>,
     ) -> u64 {
         if let Some(connection) = self.find(transport, remote, server_name, account) {
+            if let Some(there) = self.connections.get_mut(&connection) {
+                there.users.extend(account.filter(|account| !there.users.contains(account)));
+            }
             return connection;
         }
         let connection = self.next;
@@ -125,6 +130,7 @@ impl Connections {
                 remote,
                 server_name: server_name.to_owned(),
                 account,
+                users: account.into_iter().collect(),
                 state,
                 framer: framer(transport),
                 kept: false,
@@ -297,6 +303,7 @@ impl Connections {
                 remote,
                 server_name: String::new(),
                 account: None,
+                users: Vec::new(),
                 state: State::Open { spoke: false },
                 framer: framer(transport),
                 kept: false,
@@ -360,15 +367,27 @@ impl Connections {
         self.timers.next()
     }
 
-    /// A deadline has come: the connection that was closed for it, and why. Call it until it answers `None`.
-    pub fn handle_timeout(&mut self, now: Now) -> Option<(u64, &'static str)> {
-        let connection = self.timers.pop(now.mono_us)?;
-        let why = match self.connections.get(&connection)?.state {
-            State::Connecting { .. } => "the server does not answer connection requests",
-            State::Open { spoke: false } => "nothing was said",
-            State::Open { spoke: true } => "idle",
-        };
-        Some((connection, why))
+    /// A deadline has come: the connection that was closed for it, and why. Call it until it answers `None`. One by which a
+    /// line sent that `is_calling` stays: it may be the only way to us that the far end of a call knows.
+    pub fn handle_timeout(
+        &mut self,
+        now: Now,
+        is_calling: impl Fn(AccountId) -> bool,
+    ) -> Option<(u64, &'static str)> {
+        while let Some(connection) = self.timers.pop(now.mono_us) {
+            let Some(there) = self.connections.get(&connection) else { continue };
+            let why = match there.state {
+                State::Connecting { .. } => "the server does not answer connection requests",
+                State::Open { spoke: false } => "nothing was said",
+                State::Open { spoke: true } if there.users.iter().any(|user| is_calling(*user)) => {
+                    self.timers.set(connection, Some(now.deadline(IDLE)));
+                    continue;
+                }
+                State::Open { spoke: true } => "idle",
+            };
+            return Some((connection, why));
+        }
+        None
     }
 
     /// How many connections there are.

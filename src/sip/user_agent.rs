@@ -449,7 +449,8 @@ impl UserAgent {
 
     /// Deadlines may have come.
     pub fn handle_timeout(&mut self, now: Now) {
-        self.wire.handle_timeout(now);
+        let calls = &self.calls;
+        self.wire.handle_timeout(now, |account| calls.values().any(|call| call.account() == account));
         let due =
             self.calls.iter().filter(|(_, call)| call.poll_timeout().is_some_and(|at| at <= now.mono_us));
         let due: Vec<CallId> = due.map(|(id, _)| *id).collect();

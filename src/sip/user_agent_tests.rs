@@ -6,7 +6,7 @@ use crate::sip::call::CallEvent;
 use crate::sip::method::Method;
 use crate::sip::network::FIRST_ACCEPTED;
 use crate::sip::trust::{Network, Trust};
-use crate::sip::user_agent::test_peer::{Peer, address, line, sip};
+use crate::sip::user_agent::test_peer::{Peer, address, call, line, sip};
 
 const PBX: &str = "198.51.100.1:5060";
 const STRANGER: &str = "203.0.113.66:5060";
@@ -551,6 +551,28 @@ fn another_address_of_ours_means_another_connection_and_binding() {
     let contacts = ["<sip:1001@192.0.2.77:5060>;expires=3600", "<sip:1001@192.0.2.10:5060>;expires=0"];
     assert_eq!(again.contacts(), contacts);
     assert_eq!(peer.ua.local_address(id), Some("192.0.2.77".parse().unwrap()));
+}
+
+#[test]
+fn a_connection_that_a_call_may_need_is_not_closed_for_silence() {
+    let mut peer = Peer::new();
+    peer.add(Account { transports: vec![Transport::Tcp], register: false, ..line() });
+    call(&mut peer, "sip:1002@pbx.example", 10);
+    let invite = peer.request("INVITE");
+    peer.take(&invite);
+    let ack = peer.request("ACK");
+    peer.seconds(1900.0);
+    assert!(peer.closed.is_empty());
+    let connection = invite.connection.unwrap();
+    let bye = say("BYE", "sip:1001@192.0.2.10", "")
+        .replace("UDP", "TCP")
+        .replace("<sip:1002@pbx.example>;tag=them", &ack.request.head.to.to_string())
+        .replace("To: <sip:1001@pbx.example>", &format!("To: {}", ack.request.head.from))
+        .replace("c1", &ack.request.head.call_id);
+    peer.stream(connection, &bye);
+    peer.response(200);
+    peer.seconds(601.0);
+    assert_eq!(peer.closed, [connection]);
 }
 
 #[test]

@@ -620,12 +620,12 @@ impl Wire {
         earliest(earliest(registrations, layers), requests)
     }
 
-    pub(crate) fn handle_timeout(&mut self, now: Now) {
+    pub(crate) fn handle_timeout(&mut self, now: Now, is_calling: impl Fn(AccountId) -> bool) {
         self.transactions.handle_timeout(now);
         self.settle(now);
         self.handle_exchange_timeouts(now);
         self.locator.handle_timeout(now);
-        while let Some((connection, why)) = self.connections.handle_timeout(now) {
+        while let Some((connection, why)) = self.connections.handle_timeout(now, &is_calling) {
             self.outputs.push_back(Output::Close { connection });
             self.handle_closed(now, connection, why);
         }
