@@ -118,6 +118,7 @@ impl Wire {
             if exchange.owner == Owner::Registration {
                 let returned = line.choice.handle_registered(now, flow.transport, &mut self.chance);
                 line.target = Some(target);
+                line.registered_at = Some(now);
                 let old = line.flow.replace(flow.clone()).and_then(|old| old.connection);
                 let old = old.filter(|old| Some(*old) != flow.connection);
                 if let Some(connection) = flow.connection {

@@ -235,6 +235,25 @@ impl Wire {
         }
     }
 
+    /// The way of a registered line may be another one. A datagram takes it by itself, and a REGISTER tells what came of that.
+    /// A connection that comes from another address than we have now is made anew ([`Wire::handle_local_address`]); the
+    /// others, by which somebody may be ringing, most likely live, and are asked: what is not acknowledged ends them.
+    pub(crate) fn doubt(&mut self, now: Now, account: AccountId, flow: &Flow) {
+        let mut connections = self.connections.of_account(account);
+        connections.extend(flow.connection);
+        crate::order::sort_by_key(&mut connections, |connection| *connection);
+        connections.dedup();
+        for connection in connections {
+            self.connections.ping(connection);
+        }
+        match flow.connection {
+            Some(_) => {
+                self.local_towards(now, flow.remote);
+            }
+            None => self.restart(now, account),
+        }
+    }
+
     /// A new flow for a line, whatever its REGISTER is at.
     pub(crate) fn renew(&mut self, now: Now, account: AccountId) {
         let Some(line) = self.lines.get_mut(&account) else { return };

@@ -1,8 +1,10 @@
 //! One account at work: its settings, its registration, its credentials in use and the way to its server.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use crate::chance::Chance;
+use crate::now::Now;
 use crate::sip::account::Account;
 use crate::sip::authentication::Authenticator;
 use crate::sip::host::Host;
@@ -10,12 +12,15 @@ use crate::sip::keep_alive::Probe;
 use crate::sip::locate::{Destination, Locator, Target};
 use crate::sip::name_addr::NameAddr;
 use crate::sip::network::Transport;
-use crate::sip::registration::Registration;
+use crate::sip::registration::{Registration, RegistrationState};
 use crate::sip::subscription::Subscription;
 use crate::sip::transport::Flow;
 use crate::sip::transport_choice::TransportChoice;
 use crate::sip::trust::Trust;
 use crate::sip::uri::{SipUri, Uri};
+
+/// Clocks that differ by less have not been read at the same moment, or are being set gently.
+const SLEEP: Duration = Duration::from_secs(5);
 
 /// The state of one account.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ pub(crate) struct Line {
     pub subscription: Subscription,
     /// The way by which the registrar last answered 200.
     pub flow: Option<Flow>,
+    /// When that was.
+    pub registered_at: Option<Now>,
     /// Where the registrar saw us then, if it told.
     pub seen: Option<SocketAddr>,
     /// The OPTIONS of a keep-alive that waits for an answer.
@@ -57,6 +64,7 @@ impl Line {
             authenticator: Authenticator::default(),
             subscription: Subscription::new(chance),
             flow: None,
+            registered_at: None,
             seen: None,
             probe: None,
             target: None,
@@ -75,6 +83,20 @@ impl Line {
             Some(uri) if self.account.outbound_proxy.is_none() => self.account.destination_of(uri),
             _ => self.account.destination(),
         }
+    }
+
+    /// Whether the registrar has its binding.
+    pub fn is_registered(&self) -> bool {
+        matches!(self.registration.state(), RegistrationState::Registered { .. })
+    }
+
+    /// Whether the machine has slept since then, by the clock that went on meanwhile: the binding is older than it seems, and
+    /// connections have died of age. A clock that was set looks the same, and a REGISTER too many does no harm.
+    pub fn has_slept(&self, now: Now) -> bool {
+        self.registered_at.is_some_and(|then| {
+            let awake = then.plus(now.since(then.mono_us)).utc_us;
+            u128::from(now.utc_us.abs_diff(awake)) >= SLEEP.as_micros()
+        })
     }
 
     /// Whether it is registered over this connection.

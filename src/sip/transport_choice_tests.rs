@@ -215,6 +215,7 @@ fn each_way_back_that_leads_to_nothing_doubles_the_rest() {
     assert!((40..80).contains(&gaps[0]) && (85..160).contains(&gaps[1]), "{gaps:?}");
     assert!(gaps[6] > 1300 && gaps[6] <= 2260, "{gaps:?}");
     // Another network is another chance.
+    peer.local = "192.0.2.77";
     peer.ua.network_changed(peer.now);
     peer.drain();
     peer.connect();

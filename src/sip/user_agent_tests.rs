@@ -554,6 +554,44 @@ fn another_address_of_ours_means_another_connection_and_binding() {
 }
 
 #[test]
+fn a_connection_outlives_other_networks_that_leave_our_address_as_it_was() {
+    for (transport, bytes) in [(Transport::Tcp, 10), (Transport::Udp, 1200)] {
+        let mut peer = Peer::new();
+        peer.add(Account { transports: vec![transport], ..line() });
+        let register = peer.request("REGISTER");
+        peer.reply(&register, 200, &[("Expires", "3600")]);
+        call(&mut peer, "sip:1002@pbx.example", bytes);
+        let invite = peer.request("INVITE");
+        assert_eq!(invite.transport, Transport::Tcp);
+        peer.reply(&invite, 180, &[]);
+        peer.ua.network_changed(peer.now);
+        peer.drain();
+        assert!(peer.closed.is_empty(), "{transport}");
+        assert_eq!(peer.pinged, [invite.connection.unwrap()], "if it is dead after all, that shows");
+        // A datagram may have another way, and costs little.
+        assert_eq!(peer.sent.len(), usize::from(transport == Transport::Udp));
+        peer.sent.clear();
+        peer.take(&invite);
+        peer.request("ACK");
+        assert_eq!(count_ended(&peer), 0);
+    }
+}
+
+#[test]
+fn a_connection_does_not_outlive_a_sleep() {
+    let mut peer = Peer::new();
+    peer.add(Account { transports: vec![Transport::Tcp], ..line() });
+    let register = peer.request("REGISTER");
+    peer.reply(&register, 200, &[("Expires", "3600")]);
+    peer.seconds(60.0);
+    peer.now.utc_us += 3_600_000_000;
+    peer.ua.network_changed(peer.now);
+    peer.drain();
+    assert_eq!(peer.closed, [register.connection.unwrap()]);
+    assert_ne!(peer.request("REGISTER").connection, register.connection);
+}
+
+#[test]
 fn a_connection_that_a_call_may_need_is_not_closed_for_silence() {
     let mut peer = Peer::new();
     peer.add(Account { transports: vec![Transport::Tcp], register: false, ..line() });

@@ -365,11 +365,14 @@ impl Wire {
         self.locator.forget_failures();
         let accounts: Vec<AccountId> = self.lines.keys().copied().collect();
         for account in accounts {
-            if let Some(line) = self.lines.get_mut(&account) {
-                line.choice.handle_network_changed(now);
-            }
+            let Some(line) = self.lines.get_mut(&account) else { continue };
+            line.choice.handle_network_changed(now);
+            let flow = line.flow.clone().filter(|_| line.is_registered() && !line.has_slept(now));
             self.survey(now, account);
-            self.renew(now, account);
+            match flow {
+                Some(flow) => self.doubt(now, account, &flow),
+                None => self.renew(now, account),
+            }
         }
         self.settle(now);
     }
