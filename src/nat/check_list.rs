@@ -87,6 +87,14 @@ impl Pair {
         matches!(self.progress, Progress::Waiting | Progress::Checking { .. })
     }
 
+    /// The transaction of the check that is under way, if it nominates as this says.
+    pub(super) fn under_way(&self, as_this: bool) -> Option<TransactionId> {
+        match self.progress {
+            Progress::Checking { id, nominates, .. } if nominates == as_this => Some(id),
+            _ => None,
+        }
+    }
+
     /// A check of this transaction leaves now.
     pub(super) fn begin(&mut self, now_us: u64, id: TransactionId, nominates: bool) {
         let next_us = now_us + wait_us(1);

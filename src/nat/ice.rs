@@ -593,12 +593,13 @@ impl Agent {
             return;
         }
         let Some(route) = triggered.or_else(|| self.list.next_waiting()) else { return };
-        let id = TransactionId::draw(&mut self.chance);
         let nominates = self.controlling && self.nominating == Some(route);
-        if let Some(pair) = self.list.get_mut(route) {
-            pair.begin(now.mono_us, id, nominates);
-            self.next_check_us = now.deadline(PACE);
-            self.check(route, id, nominates);
-        }
+        let Some(pair) = self.list.get_mut(route) else { return };
+        // The answer to the check before may be on its way, and is awaited still (RFC 8445 §7.3.1.4): under the same id it
+        // is known whichever of the two it answers.
+        let id = pair.under_way(nominates).unwrap_or_else(|| TransactionId::draw(&mut self.chance));
+        pair.begin(now.mono_us, id, nominates);
+        self.next_check_us = now.deadline(PACE);
+        self.check(route, id, nominates);
     }
 }

@@ -201,6 +201,29 @@ fn in_the_open_packets_flow_after_one_round_trip() {
     }
 }
 
+/// A check of the far end that comes while ours is under way is no reason to forget ours: its answer is on the way.
+#[test]
+fn two_agents_find_each_other_however_far_apart_they_are_and_whoever_begins() {
+    for delay in [20, 45, 50, 55, 75, 100, 150, 300, 500, 750] {
+        for late in [0, 1, 30, 60, 110, delay, 2 * delay] {
+            let mut pair = in_the_open();
+            pair.delay = delay;
+            let (a, b) = (pair.sides[0].as_peer(), pair.sides[1].as_peer());
+            pair.sides[1].agent.start(at(0), a);
+            pair.run(late);
+            pair.sides[0].agent.start(at(pair.now), b);
+            pair.run(2 * delay + 50);
+            assert!(pair.routes().iter().all(Option::is_some), "{delay} ms, {late} ms late: no route");
+            pair.run(4_000);
+            let told = pair.sides.each_ref().map(|side| (side.events.len(), side.sent));
+            assert!(
+                told.iter().all(|(events, sent)| *events == 1 && *sent < 60),
+                "{delay} ms, {late} ms: {told:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn behind_two_symmetric_nats_the_relay_carries_within_300_ms() {
     let mut pair = behind_symmetric_nats();
