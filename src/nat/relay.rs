@@ -113,6 +113,8 @@ pub struct Relay {
     attempts: Vec<Attempt>,
     retry_us: Option<u64>,
     retry: Duration,
+    /// When another one takes the place of the one whose server is silent.
+    take_over_us: Option<u64>,
     failure: Option<Failure>,
     /// What allocations of before did not believe.
     forged: u64,
@@ -134,6 +136,7 @@ impl Relay {
             attempts: Vec::new(),
             retry_us: None,
             retry: FIRST_RETRY,
+            take_over_us: None,
             failure: None,
             forged: 0,
             keep: None,
@@ -147,6 +150,12 @@ impl Relay {
 
     fn chosen(&self) -> Option<&Attempt> {
         self.attempts.iter().find(|attempt| attempt.chosen_us.is_some())
+    }
+
+    /// Whether there is no allocation, or one whose server does not answer.
+    fn is_wanting(&self) -> bool {
+        let silent = |chosen: &Attempt| chosen.allocation.as_ref().is_some_and(Allocation::is_silent);
+        self.chosen().is_none_or(silent)
     }
 
     /// The allocation that is used, and where its server is.
@@ -220,7 +229,7 @@ impl Relay {
 
     fn start_next(&mut self, now: Now) {
         self.next_us = None;
-        let under_way = |server: &Server| self.attempts.iter().any(|attempt| attempt.server == *server);
+        let under_way = |server: &Server| self.attempts.iter().any(|attempt| attempt.server.is_at(server));
         while self.servers.get(self.next).is_some_and(under_way) {
             self.next += 1;
         }
@@ -352,10 +361,42 @@ impl Relay {
     }
 
     fn allocated(&mut self, now: Now, at: usize) {
-        if self.chosen().is_some() {
+        if !self.is_wanting() {
             // It was overtaken.
             return self.give_back(now, at);
         }
+        match self.allocation() {
+            None => self.choose(now, at),
+            // An outage that ends is heard by all of them: what carries a call comes before what is new.
+            Some((silent, _)) => {
+                silent.insist(now);
+                self.next_us = None;
+                self.take_over_us.get_or_insert(now.deadline(HEAD_START));
+            }
+        }
+    }
+
+    /// One that was granted beside the one that is used.
+    fn spare(&self) -> Option<usize> {
+        let granted =
+            |attempt: &Attempt| attempt.allocation.as_ref().is_some_and(|it| it.relayed().is_some());
+        self.attempts.iter().position(|attempt| attempt.chosen_us.is_none() && granted(attempt))
+    }
+
+    /// The server that was silent has had its time.
+    fn take_over(&mut self, now: Now) {
+        self.take_over_us = None;
+        if self.is_wanting() && self.spare().is_some() {
+            let silent = self.attempts.iter().position(|attempt| attempt.chosen_us.is_some());
+            silent.into_iter().for_each(|at| self.give_back(now, at));
+            self.spare().into_iter().for_each(|at| self.choose(now, at));
+        }
+        while let Some(at) = self.spare() {
+            self.give_back(now, at);
+        }
+    }
+
+    fn choose(&mut self, now: Now, at: usize) {
         if let Some(attempt) = self.attempts.get_mut(at) {
             attempt.chosen_us = Some(now.mono_us);
         }
@@ -385,6 +426,9 @@ impl Relay {
 
     fn failed(&mut self, now: Now, at: usize, failure: Failure) {
         let Some(attempt) = self.remove(at) else { return };
+        if attempt.chosen_us.is_some() && self.spare().is_some() {
+            return self.take_over(now);
+        }
         if let Some(since_us) = attempt.chosen_us
             && now.since(since_us) >= SETTLED
         {
@@ -402,12 +446,12 @@ impl Relay {
         if failure != Failure::NoAnswer || self.failure.is_none() {
             self.failure = Some(failure);
         }
-        if self.chosen().is_some() {
+        if !self.is_wanting() {
             return;
         }
         if self.next < self.servers.len() && attempt.chosen_us.is_none() {
             self.start_next(now);
-        } else if self.attempts.is_empty() {
+        } else if self.attempts.iter().all(|attempt| attempt.chosen_us.is_some()) {
             self.retry_us = Some(now.deadline(self.retry));
             self.retry = (self.retry * 2).min(LONGEST_RETRY);
         }
@@ -418,7 +462,7 @@ impl Relay {
         while !self.attempts.is_empty() {
             self.give_back(now, 0);
         }
-        (self.next_us, self.retry_us) = (None, None);
+        (self.next_us, self.retry_us, self.take_over_us) = (None, None, None);
     }
 
     /// The next message, and whither.
@@ -437,12 +481,16 @@ impl Relay {
     /// When [`Relay::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<u64> {
         let attempts = self.attempts.iter().map(Attempt::poll_timeout);
-        attempts.fold(earliest(self.next_us, self.retry_us), earliest)
+        let own = [self.next_us, self.retry_us, self.take_over_us];
+        attempts.chain(own).fold(None, earliest)
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now) {
         let is_due = |due: Option<u64>| due.is_some_and(|due| due <= now.mono_us);
+        if !self.is_wanting() {
+            (self.next_us, self.retry_us) = (None, None);
+        }
         if is_due(self.retry_us) {
             self.begin(now);
         }
@@ -459,5 +507,12 @@ impl Relay {
             self.failed(now, at, Failure::NoAnswer);
         }
         self.listen(now);
+        if is_due(self.take_over_us) {
+            self.take_over(now);
+        }
+        let searched = self.attempts.len() > 1 || self.next_us.or(self.retry_us).is_some();
+        if self.chosen().is_some() && self.is_wanting() && !searched {
+            self.begin(now);
+        }
     }
 }

@@ -37,6 +37,8 @@ enum Manner {
     Refuses(u16),
     SendsOn(u8),
     Silent,
+    /// It has an allocation of ours since before, and until a second after it was given back.
+    Holds,
 }
 
 /// The world around the relay: what the servers do, and what streams they have.
@@ -48,6 +50,10 @@ struct Around {
     ordered: Vec<(u8, u64)>,
     /// How many octets a stream brings at once.
     piece: usize,
+    /// What was asked for with proof, and of whom.
+    asked: Vec<(u8, Method, Option<u32>)>,
+    /// Until when it is that a server holds what it has.
+    held_until_us: u64,
     now: Now,
 }
 
@@ -57,14 +63,30 @@ fn last(address: SocketAddr) -> u8 {
 
 impl Around {
     fn new(manner: fn(u8) -> Manner) -> Around {
-        let relay = Relay::new(at(0), servers(), Chance::from_number(1));
-        let (open, ordered) = (Vec::new(), Vec::new());
-        Around { relay, manner, open, ordered, piece: 1, now: at(0) }
+        Around::at(servers(), manner)
     }
 
-    fn answer(&self, to: SocketAddr, request: &[u8]) -> Option<Vec<u8>> {
+    fn at(servers: Vec<Server>, manner: fn(u8) -> Manner) -> Around {
+        let relay = Relay::new(at(0), servers, Chance::from_number(1));
+        let (open, ordered, asked) = (Vec::new(), Vec::new(), Vec::new());
+        Around { relay, manner, open, ordered, piece: 1, asked, held_until_us: u64::MAX, now: at(0) }
+    }
+
+    /// How often this server was asked for an allocation, and how often to end one.
+    fn asked_of(&self, server: u8) -> [usize; 2] {
+        let of = |method, ends: bool| {
+            let asked = self.asked.iter().filter(|(last, ..)| *last == server);
+            asked.filter(|(_, asked, life)| *asked == method && (*life == Some(0)) == ends).count()
+        };
+        [of(Method::Allocate, false), of(Method::Refresh, true)]
+    }
+
+    fn answer(&mut self, to: SocketAddr, request: &[u8]) -> Option<Vec<u8>> {
         let asked = TurnMessage::read(request).filter(|asked| asked.class == Class::Request)?;
         let manner = (self.manner)(last(to));
+        if asked.nonce.is_some() {
+            self.asked.push((last(to), asked.method, asked.lifetime_s));
+        }
         let key = Key::long_term("user", "realm", "secret").unwrap();
         let mut answer = TurnMessage::new(Class::Error, asked.method, asked.id);
         let mut refuse = |code: u16| {
@@ -76,13 +98,19 @@ impl Around {
             Manner::Silent => return None,
             _ if asked.nonce.is_none() => return Some(refuse(401)),
             Manner::Refuses(code) => return Some(refuse(code)),
+            Manner::Holds if asked.method == Method::Allocate && self.now.mono_us < self.held_until_us => {
+                return Some(refuse(437));
+            }
             Manner::SendsOn(last) => {
                 answer.alternate_server = Some(SocketAddr::from(([192, 0, 2, last], 3478)));
                 answer.refusal = Some(Refusal { code: 300, reason: "elsewhere".into() });
             }
-            Manner::Grants => {
+            Manner::Grants | Manner::Holds => {
+                if asked.lifetime_s == Some(0) {
+                    self.held_until_us = self.now.mono_us + 1_000_000;
+                }
                 answer.class = Class::Success;
-                answer.lifetime_s = Some(600);
+                answer.lifetime_s = asked.lifetime_s.or(Some(600));
                 answer.relayed = (asked.method == Method::Allocate).then(|| address(RELAYED));
             }
         }
@@ -175,12 +203,14 @@ fn each_refusal_is_followed_by_the_next_server_and_told_when_none_is_left() {
             486 => |_| Manner::Refuses(486),
             _ => |_| Manner::Refuses(508),
         };
-        around.until(100);
+        // An allocation that a server says it has already is asked to be ended a few times.
+        let all_failed = if code == 437 { 8_000 } else { 100 };
+        around.until(all_failed);
         let Some(Failure::Refused(refusal)) = around.relay.failure() else { panic!("{code}") };
         assert_eq!(refusal.code, code);
         assert!(around.relay.is_settled() && around.open.is_empty(), "{code}");
         around.manner = |last| if last == 3 { Manner::Grants } else { Manner::Refuses(508) };
-        around.until(6_000);
+        around.until(all_failed + 6_000);
         assert_eq!(around.relay.relayed(), Some(address(RELAYED)), "{code}: tried again");
         assert_eq!(around.open, [(around.open[0].0, address("192.0.2.3:3478"))]);
     }
@@ -310,4 +340,60 @@ fn what_is_released_leaves_nothing_behind() {
     assert_eq!(TurnMessage::read(&last).unwrap().lifetime_s, Some(0));
     around.serve();
     assert_eq!((around.open.len(), around.relay.poll_timeout()), (0, None));
+}
+
+/// In an outage nobody answers; afterwards the server has what it had.
+#[test]
+fn an_allocation_outlives_an_outage_with_one_server_and_with_several() {
+    for servers in [vec![server(1, Carriage::Udp)], servers()] {
+        for outage in [9_000, 15_000, 31_000, 120_000] {
+            let mut around = Around::at(servers.clone(), |_| Manner::Grants);
+            around.until(6_000);
+            around.relay.allocation().unwrap().0.bind(around.now, address(PEER));
+            around.serve();
+            around.manner = |_| Manner::Silent;
+            around.relay.hurry(around.now);
+            around.until(6_000 + outage);
+            assert_eq!(around.relay.relayed(), Some(address(RELAYED)), "{outage} ms");
+            let asked = around.asked.len();
+            assert!(asked < 140, "{asked} requests in {outage} ms");
+            around.manner = |_| Manner::Grants;
+            around.until(16_000 + outage);
+            assert_eq!(around.relay.carriage(), Some(&Carriage::Udp), "{outage} ms");
+            assert!(around.relay.is_settled() && around.open.is_empty(), "{outage} ms");
+            assert_eq!(around.asked_of(1), [1, 0], "{outage} ms");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_alone_is_silent_is_replaced_and_what_it_has_given_back() {
+    let mut around = Around::new(|_| Manner::Grants);
+    around.until(6_000);
+    around.manner = |last| if last == 1 { Manner::Silent } else { Manner::Grants };
+    around.relay.hurry(around.now);
+    around.until(16_000);
+    assert_eq!(around.relay.carriage(), Some(&Carriage::Tcp));
+    assert_eq!(around.asked_of(1)[1], 1);
+    assert_eq!(around.open.len(), 1);
+}
+
+#[test]
+fn an_allocation_ends_with_its_lifetime_where_its_server_stays_silent() {
+    let mut around = Around::at(vec![server(1, Carriage::Udp)], |_| Manner::Grants);
+    around.until(6_000);
+    around.manner = |_| Manner::Silent;
+    around.relay.hurry(around.now);
+    around.until(595_000);
+    assert!(around.relay.relayed().is_some() && around.relay.is_settled());
+    around.until(620_000);
+    assert!(around.relay.relayed().is_none());
+}
+
+#[test]
+fn an_allocation_of_before_that_the_server_still_has_is_ended_and_another_one_asked_for() {
+    let mut around = Around::at(vec![server(1, Carriage::Udp)], |_| Manner::Holds);
+    around.until(4_000);
+    assert_eq!(around.relay.relayed(), Some(address(RELAYED)));
+    assert_eq!(around.asked_of(1), [2, 1]);
 }

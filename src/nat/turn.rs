@@ -29,6 +29,8 @@ const REQUESTS: u8 = 7;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// … up to this one: 7.8 s in all.
 const LONGEST_WAIT: Duration = Duration::from_millis(1_600);
+/// … and so often from then on, where the server may still have the allocation: most outages end before it does.
+const SILENT_WAIT: Duration = Duration::from_secs(3);
 /// Over a stream the answer is waited for, and nothing repeated.
 const STREAM_WAIT: Duration = Duration::from_secs(8);
 /// Who is asked whether a stream still leads anywhere has to say so sooner: another one is made in less.
@@ -39,6 +41,10 @@ const RENEWAL: Duration = Duration::from_secs(240);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// What a server may grant, in seconds; more is not relied on.
 const LIFETIME_S: std::ops::RangeInclusive<u32> = 60..=3_600;
+/// Servers keep an allocation that was ended for a second yet: only after this time another one is asked for …
+const BARRED: Duration = Duration::from_millis(1_500);
+/// … and so often, where the server goes on to say that it has one of this socket.
+const MISMATCHES: u8 = 3;
 /// Nonces that one request may go stale by.
 const STALE: u8 = 3;
 /// Servers that send us on to another one.
@@ -95,6 +101,14 @@ pub struct Server {
     pub password: String,
     /// How it is reached.
     pub carriage: Carriage,
+}
+
+impl Server {
+    /// Whether the other one is the same server, reached in the same way: it keeps one allocation for a socket, whoever
+    /// we are there.
+    pub(super) fn is_at(&self, other: &Server) -> bool {
+        (self.address, &self.carriage) == (other.address, &other.carriage)
+    }
 }
 
 impl std::fmt::Debug for Server {
@@ -180,7 +194,18 @@ struct Pending {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Asking,
-    Alive { relayed: SocketAddr, lifetime_s: u32, refresh_us: u64 },
+    /// The server has one of this socket from before, which nobody knows any more: it is ended first.
+    Barred {
+        /// When it is asked for another one.
+        again_us: u64,
+    },
+    Alive {
+        relayed: SocketAddr,
+        lifetime_s: u32,
+        refresh_us: u64,
+        /// Until then the server has it, heard or not.
+        expires_us: u64,
+    },
     Over,
 }
 
@@ -210,6 +235,9 @@ pub struct Allocation {
     channels: Vec<Channel>,
     next_channel: u16,
     redirections: u8,
+    mismatches: u8,
+    /// The server has left a request unanswered, and was not heard since.
+    silent: bool,
     /// When the server was last sent something.
     sent_us: u64,
     /// After so long without that a small packet is sent.
@@ -233,6 +261,8 @@ impl Allocation {
             channels: Vec::new(),
             next_channel: FIRST_CHANNEL,
             redirections: 0,
+            mismatches: 0,
+            silent: false,
             sent_us: now.mono_us,
             keep: KEEP_ALIVE,
             out: VecDeque::new(),
@@ -253,14 +283,29 @@ impl Allocation {
     pub fn relayed(&self) -> Option<SocketAddr> {
         match self.state {
             State::Alive { relayed, .. } => Some(relayed),
-            State::Asking | State::Over => None,
+            State::Asking | State::Barred { .. } | State::Over => None,
         }
     }
 
-    /// Whether the server has said how it stands since it was last asked.
+    /// Whether the server has said how it stands since it was last asked, or was waited for long enough.
     pub fn is_settled(&self) -> bool {
-        let asks = |pending: &Pending| matches!(pending.ask, Ask::Allocate | Ask::Refresh { .. });
+        let asks = |pending: &Pending| {
+            pending.sent <= REQUESTS && matches!(pending.ask, Ask::Allocate | Ask::Refresh { .. })
+        };
         self.relayed().is_some() && !self.pending.iter().any(asks)
+    }
+
+    /// Whether the server does not answer, though it may still have the allocation.
+    pub fn is_silent(&self) -> bool {
+        self.silent && self.relayed().is_some()
+    }
+
+    /// Asks a server that is silent once more, now.
+    pub fn insist(&mut self, now: Now) {
+        for pending in self.pending.iter_mut().filter(|pending| pending.sent > REQUESTS) {
+            pending.next_us = now.mono_us;
+        }
+        self.repeat(now);
     }
 
     /// Asks the server whether it still knows us: if our address has changed it does not.
@@ -268,7 +313,7 @@ impl Allocation {
         if let State::Alive { lifetime_s, .. } = self.state
             && self.is_settled()
         {
-            self.ask(now, Ask::Refresh { lifetime_s }, 0);
+            self.refresh(now, lifetime_s);
             if let Some(pending) = self.pending.last_mut().filter(|_| self.server.carriage.is_stream()) {
                 pending.next_us = now.deadline(STREAM_TEST_WAIT);
             }
@@ -417,7 +462,10 @@ impl Allocation {
     }
 
     fn granted(&mut self, now: Now, ask: Ask, message: &TurnMessage) {
+        self.silent = false;
         match (ask, message.lifetime_s) {
+            // The one of before is ended.
+            (Ask::Refresh { lifetime_s: 0 }, _) => {}
             (Ask::Allocate, Some(lifetime_s)) if lifetime_s > 0 => {
                 let Some(relayed) = message.relayed.filter(|relayed| self.is_possible(*relayed)) else {
                     return self.fail(Failure::Impossible);
@@ -443,8 +491,15 @@ impl Allocation {
 
     fn live(&mut self, now: Now, relayed: SocketAddr, lifetime_s: u32) {
         let lifetime_s = lifetime_s.clamp(*LIFETIME_S.start(), *LIFETIME_S.end());
-        let refresh_us = now.deadline(Duration::from_secs(u64::from(lifetime_s) / 2));
-        self.state = State::Alive { relayed, lifetime_s, refresh_us };
+        let lifetime = Duration::from_secs(u64::from(lifetime_s));
+        let (refresh_us, expires_us) = (now.deadline(lifetime / 2), now.deadline(lifetime));
+        self.state = State::Alive { relayed, lifetime_s, refresh_us, expires_us };
+    }
+
+    /// Has the allocation live on; one request for that is enough.
+    fn refresh(&mut self, now: Now, lifetime_s: u32) {
+        self.pending.retain(|pending| !matches!(pending.ask, Ask::Refresh { .. }));
+        self.ask(now, Ask::Refresh { lifetime_s }, 0);
     }
 
     /// An address that leads to this machine is only given by a server that is on it.
@@ -454,6 +509,11 @@ impl Allocation {
 
     fn refused(&mut self, now: Now, pending: Pending, message: &TurnMessage, refusal: Refusal) {
         let challenge = message.nonce.clone().zip(message.realm.clone());
+        let challenged = refusal.code == 438 || (refusal.code == 401 && !pending.proven);
+        if matches!(self.state, State::Barred { .. }) && !challenged {
+            // Whether there was anything to end is seen when the next one is asked for.
+            return;
+        }
         match (refusal.code, challenge) {
             (401, Some((nonce, realm))) if !pending.proven => {
                 if self.believe(realm, nonce) {
@@ -474,6 +534,16 @@ impl Allocation {
                 }
             }
             (300, _) if matches!(pending.ask, Ask::Allocate) => self.redirect(now, message.alternate_server),
+            // A stream is a new one, and nothing of before belongs to it.
+            (437, _)
+                if matches!(pending.ask, Ask::Allocate)
+                    && !self.server.carriage.is_stream()
+                    && self.mismatches < MISMATCHES =>
+            {
+                self.mismatches += 1;
+                self.state = State::Barred { again_us: now.deadline(BARRED) };
+                self.ask(now, Ask::Refresh { lifetime_s: 0 }, 0);
+            }
             (437, _) => self.fail(Failure::Refused(refusal)),
             _ => match pending.ask {
                 Ask::Allocate | Ask::Refresh { .. } => self.fail(Failure::Refused(refusal)),
@@ -559,7 +629,11 @@ impl Allocation {
     /// When [`Allocation::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<u64> {
         let pending = self.pending.iter().map(|pending| pending.next_us).min();
-        let State::Alive { refresh_us, .. } = self.state else { return pending };
+        let refresh_us = match self.state {
+            State::Alive { refresh_us, .. } => refresh_us,
+            State::Barred { again_us } => return earliest(pending, Some(again_us)),
+            State::Asking | State::Over => return pending,
+        };
         let permissions = self.permissions.iter().map(|permission| permission.renew_us).min();
         let channels = self.channels.iter().map(|channel| channel.renew_us).min();
         let alive = Some(self.sent_us + crate::now::micros(self.keep));
@@ -569,11 +643,18 @@ impl Allocation {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now) {
         self.repeat(now);
-        let State::Alive { lifetime_s, refresh_us, relayed } = self.state else { return };
+        if let State::Barred { again_us } = self.state
+            && again_us <= now.mono_us
+        {
+            self.pending.clear();
+            self.state = State::Asking;
+            self.ask(now, Ask::Allocate, 0);
+        }
+        let State::Alive { lifetime_s, refresh_us, relayed, expires_us } = self.state else { return };
         if refresh_us <= now.mono_us {
             let refresh_us = now.deadline(Duration::from_secs(u64::from(lifetime_s) / 2));
-            self.state = State::Alive { lifetime_s, refresh_us, relayed };
-            self.ask(now, Ask::Refresh { lifetime_s }, 0);
+            self.state = State::Alive { lifetime_s, refresh_us, relayed, expires_us };
+            self.refresh(now, lifetime_s);
         }
         let mut due = Vec::new();
         for permission in &mut self.permissions {
@@ -601,23 +682,30 @@ impl Allocation {
     }
 
     fn repeat(&mut self, now: Now) {
-        let mut unanswered = Vec::new();
+        let is_stream = self.server.carriage.is_stream();
+        let may_live = matches!(self.state, State::Alive { expires_us, .. } if now.mono_us < expires_us);
+        let mut unanswered = false;
         for pending in &mut self.pending {
             if pending.next_us > now.mono_us {
                 continue;
             }
-            if self.server.carriage.is_stream() || pending.sent >= REQUESTS {
-                unanswered.push(pending.id);
+            let often = pending.sent >= REQUESTS;
+            if is_stream || (often && !may_live) {
+                unanswered = true;
                 continue;
             }
-            let wait = (FIRST_WAIT * (1 << u32::from(pending.sent).min(8))).min(LONGEST_WAIT);
-            pending.sent += 1;
-            pending.next_us = now.deadline(wait);
+            self.silent |= often;
+            let doubled = (FIRST_WAIT * (1 << u32::from(pending.sent).min(8))).min(LONGEST_WAIT);
+            pending.sent = pending.sent.saturating_add(1);
+            pending.next_us = now.deadline(if often { SILENT_WAIT } else { doubled });
             self.out.push_back(pending.bytes.clone());
             self.sent_us = now.mono_us;
         }
-        if !unanswered.is_empty() {
-            self.fail(Failure::NoAnswer);
+        match self.state {
+            _ if !unanswered => {}
+            // Only the end of the one before was asked for.
+            State::Barred { .. } => self.pending.clear(),
+            _ => self.fail(Failure::NoAnswer),
         }
     }
 }

@@ -169,7 +169,7 @@ fn it_lives_for_an_hour_of_stale_nonces() {
 #[test]
 fn a_wrong_password_a_full_server_and_an_unwilling_one_are_told_apart() {
     for (code, expected) in
-        [(401, None), (442, Some(442)), (486, Some(486)), (508, Some(508)), (437, Some(437))]
+        [(401, None), (442, Some(442)), (486, Some(486)), (508, Some(508)), (403, Some(403))]
     {
         let mut allocation = Allocation::new(at(0), server(false), Chance::from_number(1));
         let asked = next(&mut allocation);

@@ -7,7 +7,7 @@ use tipring::nat::stun::{Class, Message, Role, Seal, TransactionId};
 
 use crate::gateway::Blocks;
 use crate::nat::{Dependence, Nat};
-use crate::network::Network;
+use crate::network::{Link, Network};
 use crate::turn::{TURN, TurnServer};
 use crate::world::{ANSWER, HANG_UP, World, call, config};
 
@@ -346,6 +346,22 @@ fn a_relay_that_answers_after_the_description_has_gone_out_carries_the_call_as_s
             };
             assert!(*after_answer_us < 4_000_000, "phone {phone}: {after_answer_us} µs, {nats:?}");
         }
+        both_heard(&mut world);
+    }
+}
+
+/// The server keeps what it has meanwhile, and so does the phone.
+#[test]
+fn an_outage_in_a_call_by_the_relay_leaves_the_relay_as_it_was() {
+    for (away, seconds) in [(0, 12), (1, 12), (0, 24), (1, 24)] {
+        let (mut world, _) = behind(HARD, HARD, RELAY);
+        called(&mut world);
+        let machine = IpAddr::V4(Ipv4Addr::new(10, 0, away, 2));
+        world.network.set_link(machine, Link { loss: 1.0, ..Link::default() });
+        world.seconds(seconds);
+        world.network.set_link(machine, Link::default());
+        world.seconds(5);
+        assert_eq!(world.turn.as_ref().unwrap().given_back, 0, "phone {away} for {seconds} s");
         both_heard(&mut world);
     }
 }

@@ -37,9 +37,11 @@ impl Client {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Allocation {
     relay: u16,
+    /// The request that made it: sent again, it is answered again.
+    request: TransactionId,
     permitted: BTreeSet<IpAddr>,
     channels: BTreeMap<u16, SocketAddr>,
 }
@@ -60,6 +62,8 @@ pub struct TurnServer {
     pub stale: u32,
     /// Packets that it has relayed.
     pub relayed: u64,
+    /// Allocations that it was asked to end.
+    pub given_back: u64,
     /// Octets to and from it, with the heads of IP and UDP.
     pub octets: u64,
     nonce: u32,
@@ -76,6 +80,7 @@ impl Default for TurnServer {
             stun_alone: false,
             stale: 0,
             relayed: 0,
+            given_back: 0,
             octets: 0,
             nonce: 0,
         }
@@ -209,12 +214,17 @@ impl TurnServer {
         let mut granted = TurnMessage::new(Class::Success, asked.method, asked.id);
         granted.lifetime_s = Some(600);
         if asked.method == Method::Allocate {
-            let next = self.next_relay;
-            let allocation = self.allocations.entry(from).or_default();
-            if allocation.relay == 0 {
-                allocation.relay = next;
-                self.next_relay += 2;
+            if self.allocations.get(&from).is_some_and(|known| known.request != asked.id) {
+                return refuse(437, self.nonce);
             }
+            let next = self.next_relay;
+            let allocation = self.allocations.entry(from).or_insert_with(|| Allocation {
+                relay: next,
+                request: asked.id,
+                permitted: BTreeSet::new(),
+                channels: BTreeMap::new(),
+            });
+            self.next_relay = next.max(allocation.relay + 2);
             granted.relayed = Some(SocketAddr::new(TURN, allocation.relay));
             granted.mapped = Some(from.address);
             return granted.write_answer(&key);
@@ -223,6 +233,7 @@ impl TurnServer {
         match asked.method {
             Method::Refresh if asked.lifetime_s == Some(0) => {
                 self.allocations.remove(&from);
+                self.given_back += 1;
             }
             Method::CreatePermission => allocation.permitted.extend(asked.peers.iter().map(SocketAddr::ip)),
             Method::ChannelBind => {
