@@ -133,14 +133,20 @@ impl Path {
 
     /// Gathers from these sources, or asks them anew if they are the same; without any, everything is given back.
     pub(super) fn gather(&mut self, now: Now, sources: Option<Sources>, events: &mut VecDeque<Event>) {
-        if let (Some(gathering), Some(sources)) = (&mut self.gathering, &sources)
-            && gathering.sources() == sources
-        {
-            gathering.hurry(now);
-            if let Some(agent) = &mut self.agent {
-                agent.doubt(now);
+        if let (Some(gathering), Some(sources)) = (&mut self.gathering, &sources) {
+            let known = gathering.sources();
+            // What carries a call goes on until another path works (RFC 8445 §9), whatever servers there are now.
+            let in_use = self.leg.is_some() && !sources.turn.is_empty();
+            if known == sources {
+                gathering.hurry(now);
+                if let Some(agent) = &mut self.agent {
+                    agent.doubt(now);
+                }
+                return self.drain(now, events);
+            } else if known.turn == sources.turn || in_use {
+                gathering.change(now, sources.clone());
+                return self.drain(now, events);
             }
-            return self.drain(now, events);
         }
         if let Some(mut before) = self.gathering.take() {
             self.refused.forged += before.forged();

@@ -45,6 +45,37 @@ impl Sources {
         };
         self.own.iter().enumerate().map(host).collect()
     }
+
+    /// Whether the socket can reach this address at all.
+    fn serves(&self, server: SocketAddr) -> bool {
+        self.own.iter().any(|own| own.is_ipv4() == server.is_ipv4())
+    }
+
+    fn questions(&self, now: Now) -> Vec<Question> {
+        let mut servers = self.stun.clone();
+        servers.retain(|server| self.serves(*server));
+        servers.dedup();
+        servers.truncate(MAX_STUN);
+        let question = |server: SocketAddr| Question {
+            server,
+            under_way: None,
+            mapped: None,
+            settled: false,
+            heard: false,
+            seldom: false,
+            rested: false,
+            next_us: now.mono_us,
+            news: None,
+        };
+        servers.into_iter().map(question).collect()
+    }
+
+    fn relays(&self) -> Vec<Server> {
+        let mut servers = self.turn.clone();
+        servers.retain(|server| self.serves(server.address));
+        servers.truncate(MAX_SERVERS);
+        servers
+    }
 }
 
 fn candidate(
@@ -126,27 +157,10 @@ pub struct Gathering {
 
 impl Gathering {
     /// Begins to ask.
-    pub fn new(now: Now, mut sources: Sources, mut chance: Chance) -> Gathering {
-        let usable = |server: SocketAddr| sources.own.iter().any(|own| own.is_ipv4() == server.is_ipv4());
-        sources.stun.retain(|server| usable(*server));
-        sources.stun.dedup();
-        sources.stun.truncate(MAX_STUN);
-        sources.turn.retain(|server| usable(server.address));
-        sources.turn.truncate(MAX_SERVERS);
-        let questions = sources.stun.iter().map(|server| Question {
-            server: *server,
-            under_way: None,
-            mapped: None,
-            settled: false,
-            heard: false,
-            seldom: false,
-            rested: false,
-            next_us: now.mono_us,
-            news: None,
-        });
+    pub fn new(now: Now, sources: Sources, mut chance: Chance) -> Gathering {
         let mut gathering = Gathering {
-            questions: questions.collect(),
-            relay: Relay::new(now, sources.turn.clone(), chance.fork()),
+            questions: sources.questions(now),
+            relay: Relay::new(now, sources.relays(), chance.fork()),
             told: None,
             changed: true,
             round: 0,
@@ -160,9 +174,18 @@ impl Gathering {
         gathering
     }
 
-    /// What is gathered from.
+    /// What is gathered from, as it was told: more servers may be in it than are asked.
     pub fn sources(&self) -> &Sources {
         &self.sources
+    }
+
+    /// Gathers from other sources from now on. The allocation stays, as it may carry a call: its server says whether it is
+    /// still ours.
+    pub fn change(&mut self, now: Now, sources: Sources) {
+        self.questions = sources.questions(now);
+        self.relay.change(now, sources.relays());
+        self.sources = sources;
+        self.hurry(now);
     }
 
     /// Something says that the outside may see us elsewhere: every server is asked at once.

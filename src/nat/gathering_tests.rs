@@ -118,6 +118,17 @@ fn a_symmetric_nat_is_noticed_and_no_nat_adds_nothing() {
     assert_eq!(found.candidates.len(), 2, "what the server sees is the host itself");
 }
 
+/// Who gathers from the same again has to see that it is the same.
+#[test]
+fn more_servers_than_are_asked_are_no_other_sources() {
+    let stun: Vec<SocketAddr> = (1..=4).map(|last| SocketAddr::from(([192, 0, 2, last], 3_478))).collect();
+    let turn = vec![server("192.0.2.9:3478"), server("[2001:db8::9]:3478")];
+    let wanted = Sources { stun, turn, ..sources() };
+    let (gathering, found) = gathered(wanted.clone(), &|_| address("203.0.113.5:41000"));
+    assert_eq!(gathering.sources(), &wanted);
+    assert!(found.complete);
+}
+
 #[test]
 fn what_waits_is_kept_at_small_cost_and_a_move_is_told() {
     let (mut gathering, _) = gathered(sources(), &|_| address("203.0.113.5:41000"));

@@ -203,6 +203,25 @@ impl Relay {
         }
     }
 
+    /// Other servers from now on. The allocation that is used stays, whether its server is one of them or not.
+    pub fn change(&mut self, now: Now, mut servers: Vec<Server>) {
+        servers.truncate(MAX_SERVERS);
+        if servers == self.servers {
+            return;
+        }
+        let gone = |attempt: &Attempt| {
+            attempt.chosen_us.is_none() && !servers.iter().any(|server| server.is_at(&attempt.server))
+        };
+        while let Some(at) = self.attempts.iter().position(gone) {
+            self.give_back(now, at);
+        }
+        self.servers = servers;
+        (self.next, self.next_us, self.retry_us) = (0, None, None);
+        if self.chosen().is_none() {
+            self.begin(now);
+        }
+    }
+
     /// The NAT on the way forgets who sends nothing for longer than this.
     pub fn keep_open(&mut self, every: Duration) {
         self.keep = Some(every);

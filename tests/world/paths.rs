@@ -367,6 +367,26 @@ fn an_outage_in_a_call_by_the_relay_leaves_the_relay_as_it_was() {
 }
 
 #[test]
+fn an_address_that_comes_up_in_a_call_by_the_relay_leaves_the_relay_as_it_was() {
+    for address in ["2001:db8:1::2", "172.16.9.2"] {
+        let (mut world, _) = behind(HARD, HARD, RELAY);
+        called(&mut world);
+        let ours = |world: &World| world.calls(0)[0].way.clone().expect("a way");
+        let before = ours(&world);
+        let given_back = world.turn.as_ref().unwrap().given_back;
+        for phone in 0..2 {
+            let now = world.now();
+            world.phones[phone].add_address(now, address.parse().unwrap());
+            world.drain();
+            world.seconds(3);
+            both_heard(&mut world);
+        }
+        assert_eq!(world.turn.as_ref().unwrap().given_back, given_back, "{address}");
+        assert_eq!(ours(&world), before);
+    }
+}
+
+#[test]
 fn a_wrong_password_at_the_relay_leaves_the_direct_way() {
     let (mut world, _) = behind(SOFT, HARD, &RELAY.replace("relay-password", "wrong"));
     assert_eq!(world.turn.as_ref().unwrap().allocations(), 0);
