@@ -480,7 +480,8 @@ impl Control {
         }
         self.look_at = self.netlink.is_none().then(|| now.deadline(LOOK_EVERY));
         let seen = Surroundings::look();
-        if slept || seen != self.surroundings {
+        let ruled = self.netlink.as_ref().is_some_and(Netlink::take_ruled);
+        if slept || ruled || seen != self.surroundings {
             self.network.network_changed();
             let addresses = seen.reached_at(&self.config);
             self.surroundings = seen;
