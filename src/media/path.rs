@@ -55,6 +55,8 @@ pub(super) struct Path {
     own: Vec<IpAddr>,
     leg: Option<LegId>,
     gathering: Option<Gathering>,
+    /// The one of before, while a TURN server may grant yet what it has asked for.
+    leaving: Option<Gathering>,
     agent: Option<Agent>,
     /// Without an agent: the relay carries everything; this peer was agreed on.
     relayed: Option<SocketAddr>,
@@ -84,6 +86,7 @@ impl Path {
             own: beside.map(Path::own).unwrap_or_default(),
             leg: None,
             gathering: None,
+            leaving: None,
             agent: None,
             relayed: None,
             heard_us: None,
@@ -128,7 +131,7 @@ impl Path {
     /// Whether the path is of no use to anybody.
     pub(super) fn is_idle(&self) -> bool {
         let unused = self.leg.is_none() && self.gathering.is_none() && self.agent.is_none();
-        unused && self.out.is_empty() && self.orders.is_empty()
+        unused && self.leaving.is_none() && self.out.is_empty() && self.orders.is_empty()
     }
 
     /// Gathers from these sources, or asks them anew if they are the same; without any, everything is given back.
@@ -153,6 +156,11 @@ impl Path {
             before.release(now);
             self.out.extend(std::iter::from_fn(|| before.poll_transmit()));
             self.orders.extend(std::iter::from_fn(|| before.poll_order()));
+            self.leaving = Some(before).filter(|before| before.poll_timeout().is_some());
+        }
+        if sources.is_some() {
+            // What is asked for from now on finds out by itself what the server has, and must not be ended for it.
+            self.leaving = None;
         }
         self.gathering = sources.map(|sources| Gathering::new(now, sources, self.chance.fork()));
         self.drain(now, events);
@@ -274,6 +282,12 @@ impl Path {
                 route = Route { way: Way::Relayed, to: peer };
                 range = payload;
             }
+        }
+        if let Some(leaving) = &mut self.leaving
+            && leaving.handle_datagram(now, from, bytes, |_, _| {})
+        {
+            self.drain(now, events);
+            return Arrival::Done;
         }
         self.judge(now, route, bytes, range, events)
     }
@@ -401,11 +415,12 @@ impl Path {
         let agent = self.agent.as_ref().and_then(Agent::poll_timeout);
         let silence = self.heard_us.map(|heard| heard + crate::now::micros(DOUBT_AFTER));
         let open = self.keep_open.map(|(_, next)| next);
-        [gathering, agent, silence, open].into_iter().fold(None, earliest)
+        let leaving = self.leaving.as_ref().and_then(Gathering::poll_timeout);
+        [gathering, leaving, agent, silence, open].into_iter().fold(None, earliest)
     }
 
     pub(super) fn handle_timeout(&mut self, now: Now, events: &mut VecDeque<Event>) {
-        if let Some(gathering) = &mut self.gathering {
+        for gathering in self.gathering.iter_mut().chain(&mut self.leaving) {
             gathering.handle_timeout(now);
         }
         if let Some(agent) = &mut self.agent {
@@ -482,5 +497,9 @@ impl Path {
             self.out.extend(std::iter::from_fn(|| gathering.poll_transmit()));
             self.orders.extend(std::iter::from_fn(|| gathering.poll_order()));
         }
+        if let Some(leaving) = &mut self.leaving {
+            self.out.extend(std::iter::from_fn(|| leaving.poll_transmit()));
+        }
+        self.leaving.take_if(|leaving| leaving.poll_timeout().is_none());
     }
 }

@@ -94,6 +94,13 @@ impl Attempt {
         Target { to, stream: self.stream }
     }
 
+    fn flush(&mut self, out: &mut VecDeque<(Target, Vec<u8>)>) {
+        let target = self.target();
+        if let Some(allocation) = &mut self.allocation {
+            out.extend(std::iter::from_fn(|| allocation.poll_transmit()).map(|message| (target, message)));
+        }
+    }
+
     fn poll_timeout(&self) -> Option<u64> {
         match &self.allocation {
             Some(allocation) => allocation.poll_timeout(),
@@ -111,6 +118,8 @@ pub struct Relay {
     next: usize,
     next_us: Option<u64>,
     attempts: Vec<Attempt>,
+    /// Those that were given back before the server had said anything.
+    leaving: Vec<Attempt>,
     retry_us: Option<u64>,
     retry: Duration,
     /// When another one takes the place of the one whose server is silent.
@@ -134,6 +143,7 @@ impl Relay {
             next: 0,
             next_us: None,
             attempts: Vec::new(),
+            leaving: Vec::new(),
             retry_us: None,
             retry: FIRST_RETRY,
             take_over_us: None,
@@ -283,7 +293,8 @@ impl Relay {
 
     /// A datagram came.
     pub fn handle_datagram(&mut self, now: Now, from: SocketAddr, datagram: &[u8]) -> Incoming {
-        let of_server = self.attempts.iter_mut().filter(|attempt| attempt.target() == Target::from(from));
+        let all = self.attempts.iter_mut().chain(&mut self.leaving);
+        let of_server = all.filter(|attempt| attempt.target() == Target::from(from));
         let mut incoming = Incoming::Foreign;
         for allocation in of_server.filter_map(|attempt| attempt.allocation.as_mut()) {
             incoming = allocation.handle(now, datagram);
@@ -371,11 +382,8 @@ impl Relay {
     }
 
     fn flush(&mut self, at: usize) {
-        let Some(attempt) = self.attempts.get_mut(at) else { return };
-        let target = attempt.target();
-        if let Some(allocation) = &mut attempt.allocation {
-            self.out
-                .extend(std::iter::from_fn(|| allocation.poll_transmit()).map(|message| (target, message)));
+        if let Some(attempt) = self.attempts.get_mut(at) {
+            attempt.flush(&mut self.out);
         }
     }
 
@@ -433,7 +441,9 @@ impl Relay {
             allocation.release(now);
         }
         self.flush(at);
-        self.remove(at);
+        let left = |attempt: &Attempt| attempt.allocation.as_ref().is_some_and(|it| !it.is_over());
+        let removed = self.remove(at).filter(left);
+        self.leaving.extend(removed);
     }
 
     fn remove(&mut self, at: usize) -> Option<Attempt> {
@@ -489,6 +499,8 @@ impl Relay {
         for at in 0..self.attempts.len() {
             self.flush(at);
         }
+        self.leaving.iter_mut().for_each(|attempt| attempt.flush(&mut self.out));
+        self.leaving.retain(|attempt| attempt.allocation.as_ref().is_some_and(|it| !it.is_over()));
         self.out.pop_front()
     }
 
@@ -499,7 +511,7 @@ impl Relay {
 
     /// When [`Relay::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<u64> {
-        let attempts = self.attempts.iter().map(Attempt::poll_timeout);
+        let attempts = self.attempts.iter().chain(&self.leaving).map(Attempt::poll_timeout);
         let own = [self.next_us, self.retry_us, self.take_over_us];
         attempts.chain(own).fold(None, earliest)
     }
@@ -516,7 +528,7 @@ impl Relay {
         if is_due(self.next_us) {
             self.start_next(now);
         }
-        for attempt in &mut self.attempts {
+        for attempt in self.attempts.iter_mut().chain(&mut self.leaving) {
             if let Some(allocation) = &mut attempt.allocation {
                 allocation.handle_timeout(now);
             }

@@ -397,3 +397,48 @@ fn an_allocation_of_before_that_the_server_still_has_is_ended_and_another_one_as
     assert_eq!(around.relay.relayed(), Some(address(RELAYED)));
     assert_eq!(around.asked_of(1), [2, 1]);
 }
+
+#[test]
+fn what_is_granted_after_it_was_given_back_is_not_left_at_the_server() {
+    let mut around = Around::at(vec![server(1, Carriage::Udp)], |_| Manner::Grants);
+    let (to, first) = around.relay.poll_transmit().unwrap();
+    let challenge = around.answer(to.to, &first).unwrap();
+    around.relay.handle_datagram(at(10), to.to, &challenge);
+    let (_, proven) = around.relay.poll_transmit().unwrap();
+    around.relay.release(at(20));
+    assert_eq!(around.relay.poll_transmit(), None);
+    let granted = around.answer(to.to, &proven).unwrap();
+    assert_eq!(around.relay.handle_datagram(at(30), to.to, &granted), Incoming::Done);
+    let ends = |request: &[u8]| {
+        let asked = TurnMessage::read(request).unwrap();
+        assert_eq!((asked.method, asked.lifetime_s), (Method::Refresh, Some(0)));
+        asked
+    };
+    let (_, given_back) = around.relay.poll_transmit().expect("it is given back");
+    let mut stale = TurnMessage::new(Class::Error, Method::Refresh, ends(&given_back).id);
+    stale.refusal = Some(Refusal { code: 438, reason: "stale".into() });
+    (stale.realm, stale.nonce) = (Some("realm".into()), Some("another".into()));
+    around.relay.handle_datagram(at(40), to.to, &stale.write(None));
+    let (_, again) = around.relay.poll_transmit().expect("with the other nonce");
+    assert_eq!(ends(&again).nonce.as_deref(), Some("another"));
+    let done = around.answer(to.to, &again).unwrap();
+    around.relay.handle_datagram(at(50), to.to, &done);
+    assert_eq!((around.relay.poll_transmit(), around.relay.poll_timeout()), (None, None));
+    assert!(around.relay.relayed().is_none() && around.relay.is_settled());
+}
+
+/// The grant may have been lost: who was never answered is told once more that nothing is wanted.
+#[test]
+fn what_was_asked_for_and_never_answered_is_given_back_and_then_forgotten() {
+    let mut around = Around::at(vec![server(1, Carriage::Udp)], |_| Manner::Grants);
+    let (to, first) = around.relay.poll_transmit().unwrap();
+    let challenge = around.answer(to.to, &first).unwrap();
+    around.relay.handle_datagram(at(10), to.to, &challenge);
+    around.relay.poll_transmit().unwrap();
+    around.relay.release(at(20));
+    around.manner = |_| Manner::Silent;
+    around.until(20_000);
+    assert_eq!(around.relay.poll_timeout(), None);
+    let [allocates, ends] = around.asked_of(1);
+    assert!(allocates == 0 && ends > 0, "{allocates} {ends}");
+}

@@ -206,6 +206,8 @@ enum State {
         /// Until then the server has it, heard or not.
         expires_us: u64,
     },
+    /// Given back before the server has granted it: what it grants yet is ended.
+    Leaving,
     Over,
 }
 
@@ -283,7 +285,7 @@ impl Allocation {
     pub fn relayed(&self) -> Option<SocketAddr> {
         match self.state {
             State::Alive { relayed, .. } => Some(relayed),
-            State::Asking | State::Barred { .. } | State::Over => None,
+            State::Asking | State::Barred { .. } | State::Leaving | State::Over => None,
         }
     }
 
@@ -385,10 +387,19 @@ impl Allocation {
         self.permissions.iter().any(|permission| permission.ip == peer.ip())
     }
 
-    /// Gives the allocation back; it is over at once.
+    /// Gives the allocation back; it is over at once, unless the server may grant it yet.
     pub fn release(&mut self, now: Now) {
-        if let State::Alive { .. } = self.state {
-            self.ask(now, Ask::Refresh { lifetime_s: 0 }, 0);
+        match self.state {
+            State::Alive { .. } => self.ask(now, Ask::Refresh { lifetime_s: 0 }, 0),
+            // With a stream all that was asked for on it ends.
+            State::Asking if !self.server.carriage.is_stream() => {
+                self.state = State::Leaving;
+                for pending in &mut self.pending {
+                    (pending.sent, pending.next_us) = (REQUESTS, now.deadline(LONGEST_WAIT));
+                }
+                return;
+            }
+            _ => {}
         }
         self.end();
     }
@@ -463,6 +474,12 @@ impl Allocation {
 
     fn granted(&mut self, now: Now, ask: Ask, message: &TurnMessage) {
         self.silent = false;
+        if self.state == State::Leaving {
+            return match ask {
+                Ask::Allocate => self.ask(now, Ask::Refresh { lifetime_s: 0 }, 0),
+                _ => self.end(),
+            };
+        }
         match (ask, message.lifetime_s) {
             // The one of before is ended.
             (Ask::Refresh { lifetime_s: 0 }, _) => {}
@@ -510,9 +527,11 @@ impl Allocation {
     fn refused(&mut self, now: Now, pending: Pending, message: &TurnMessage, refusal: Refusal) {
         let challenge = message.nonce.clone().zip(message.realm.clone());
         let challenged = refusal.code == 438 || (refusal.code == 401 && !pending.proven);
-        if matches!(self.state, State::Barred { .. }) && !challenged {
+        match self.state {
             // Whether there was anything to end is seen when the next one is asked for.
-            return;
+            State::Barred { .. } if !challenged => return,
+            State::Leaving if !challenged || matches!(pending.ask, Ask::Allocate) => return self.end(),
+            _ => {}
         }
         match (refusal.code, challenge) {
             (401, Some((nonce, realm))) if !pending.proven => {
@@ -632,7 +651,7 @@ impl Allocation {
         let refresh_us = match self.state {
             State::Alive { refresh_us, .. } => refresh_us,
             State::Barred { again_us } => return earliest(pending, Some(again_us)),
-            State::Asking | State::Over => return pending,
+            State::Asking | State::Leaving | State::Over => return pending,
         };
         let permissions = self.permissions.iter().map(|permission| permission.renew_us).min();
         let channels = self.channels.iter().map(|channel| channel.renew_us).min();
@@ -705,6 +724,16 @@ impl Allocation {
             _ if !unanswered => {}
             // Only the end of the one before was asked for.
             State::Barred { .. } => self.pending.clear(),
+            State::Leaving => {
+                let proven = |pending: Pending| pending.proven && matches!(pending.ask, Ask::Allocate);
+                let lost = std::mem::take(&mut self.pending).into_iter().any(proven);
+                self.end();
+                if lost {
+                    // It may have been the grant that was lost.
+                    self.state = State::Leaving;
+                    self.ask(now, Ask::Refresh { lifetime_s: 0 }, 0);
+                }
+            }
             _ => self.fail(Failure::NoAnswer),
         }
     }
