@@ -65,6 +65,12 @@ impl Digits {
         }
     }
 
+    /// The digit that was taken last has not left, and is taken again.
+    pub(super) fn again(&mut self, digit: Digit, on_ms: u32) {
+        let off_ms = std::mem::take(&mut self.rest_ms);
+        self.waiting.push_front(Order::Digit { digit, on_ms, off_ms });
+    }
+
     /// Leaves out everything that waits: there is no way to send it.
     pub(super) fn clear(&mut self) {
         self.waiting.clear();
@@ -118,6 +124,16 @@ mod tests {
         assert_eq!(digits.step(20), Step::Audio);
         assert!(digits.told());
         assert!(!digits.told());
+    }
+
+    #[test]
+    fn a_digit_that_has_not_left_is_taken_again_before_the_others() {
+        let mut digits = Digits::new();
+        digits.push(&Dtmf { digits: "12".into(), on_ms: 60, off_ms: 40 });
+        assert_eq!(digits.step(20), press('1', 60));
+        digits.again(Digit::from_char('1').expect("a digit"), 60);
+        let steps: Vec<Step> = (0..4).map(|_| digits.step(20)).collect();
+        assert_eq!(steps, [press('1', 60), Step::Rest, Step::Rest, press('2', 60)]);
     }
 
     #[test]

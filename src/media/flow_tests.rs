@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use super::link::{codec, format};
 use super::*;
 use crate::audio::codec::{Encoder, Parameters};
+use crate::audio::dtmf::{DtmfDetector, DtmfEvent};
 use crate::audio::speech::Speech;
 use crate::chance::Chance;
 use crate::now::Now;
 use crate::rtp::packet::{Header, Packet};
+use crate::rtp::telephone_event;
 
 const LEG: LegId = LegId(1);
 const PORT: PortId = PortId(4);
@@ -504,6 +506,60 @@ fn digits_whose_packets_are_lost_are_told_once() {
         writer.rest_ms(130);
     }
     assert_eq!(digits(&bench), [('1', 100), ('2', 100), ('3', 5_200), ('4', 80), ('4', 80)]);
+}
+
+/// The digits in packets that left, by event and by tone, and how loud the last 200 ms are.
+fn digits_sent(bench: &Bench) -> (String, u16) {
+    let (mut keys, mut told) = (telephone_event::Receiver::default(), String::new());
+    let mut decoder = (codec("PCMU").decoder)(&Parameters::of(codec("PCMU"))).expect("a decoder");
+    let (mut tones, mut heard) = (DtmfDetector::new(8000), Vec::new());
+    let mut pcm = Vec::new();
+    for (_, _, bytes) in bench.sent.iter().filter(|(component, _, _)| *component == Component::Rtp) {
+        let packet = Packet::parse(bytes).expect("RTP");
+        match packet.header.payload_type {
+            101 => assert!(keys.handle_packet(0, packet.header.timestamp, 8000, packet.payload)),
+            _ => {
+                let from = pcm.len();
+                decoder.decode(packet.payload, &mut pcm).expect("PCMU");
+                tones.detect(&pcm[from..], &mut heard);
+            }
+        }
+        told.extend(std::iter::from_fn(|| keys.poll_event()).filter_map(|event| match event {
+            telephone_event::Event::Pressed(digit) => Some(digit.as_char()),
+            telephone_event::Event::Released { .. } => None,
+        }));
+        told.extend(heard.drain(..).filter_map(|event| match event {
+            DtmfEvent::Pressed(digit) => Some(digit),
+            DtmfEvent::Released { .. } => None,
+        }));
+    }
+    let last = &pcm[pcm.len() - 1_600..];
+    (told, last.iter().map(|sample| sample.unsigned_abs()).max().unwrap_or(0))
+}
+
+#[test]
+fn a_new_way_for_digits_in_the_middle_of_one_costs_neither_the_voice_nor_those_that_follow() {
+    let event = DtmfPath::Rfc4733(TelephoneEvent { payload_type: 101, clock: 8000 });
+    for [before, after] in [[event, DtmfPath::Inband], [DtmfPath::Inband, event]] {
+        let mut planned = plan("192.0.2.7:9000");
+        planned.dtmf = before;
+        let mut bench = Bench::with(planned.clone());
+        let input = TerminalInput::Sine { hertz: 440.0, level_db: -20.0 };
+        bench.order(Command::Terminal(Terminal::Timer { rate: 8000, input, output: None }));
+        bench.run(200, &mut []);
+        bench.order(Command::Dtmf { leg: LEG, dtmf: Dtmf::new("12") });
+        bench.run(60, &mut []);
+        planned.dtmf = after;
+        bench.update(planned);
+        bench.run(1_000, &mut []);
+        bench.order(Command::Dtmf { leg: LEG, dtmf: Dtmf::new("3") });
+        bench.run(1_000, &mut []);
+        let (digits, level) = digits_sent(&bench);
+        assert_eq!(digits, "123", "{before:?} to {after:?}");
+        assert!(level > 500, "{before:?} to {after:?}: {level}");
+        let told = bench.events.iter().filter(|event| matches!(event, Event::DtmfSent { .. }));
+        assert_eq!(told.count(), 2);
+    }
 }
 
 #[test]

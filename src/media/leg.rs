@@ -198,7 +198,8 @@ impl Leg {
         self.session.update(now, session_plan(&plan, keys)).map_err(|bad| bad.to_string())?;
         match (&mut self.sending, plan.send) {
             (Some(sending), Some(format)) => {
-                sending.update(format, &plan, rate).map_err(|error| error.to_string())?;
+                let updated = sending.update(format, &plan, rate, &mut self.session);
+                updated.map_err(|error| error.to_string())?;
             }
             (None, Some(format)) => {
                 self.sending = Some(Sending::new(format, &plan, rate).map_err(|error| error.to_string())?);

@@ -66,11 +66,18 @@ impl Sending {
         Ok(sending)
     }
 
-    /// A new plan: keeps the encoder if it may, and always the digits.
+    /// A new plan: keeps the encoder if it may, and always the digits. One that sounds just now ends here when digits take
+    /// another way: the far end has heard it, and nothing would ever end it on the way it began.
     ///
     /// # Errors
     /// The codec can't be had; the half stays as it was.
-    pub(super) fn update(&mut self, format: Format, plan: &Plan, rate: u32) -> Result<(), CodecError> {
+    pub(super) fn update(
+        &mut self,
+        format: Format,
+        plan: &Plan,
+        rate: u32,
+        session: &mut Session,
+    ) -> Result<(), CodecError> {
         let parameters = parameters(format, plan, rate);
         if format.codec != self.format.codec || parameters != self.parameters {
             self.encoder = (format.codec.encoder)(&parameters)?;
@@ -80,6 +87,12 @@ impl Sending {
             self.frame.clear();
         }
         self.format = format;
+        if std::mem::discriminant(&self.dtmf) != std::mem::discriminant(&plan.dtmf) {
+            self.tones.stop();
+            if let Some((digit, on_ms)) = session.stop_pressing() {
+                self.digits.again(digit, on_ms);
+            }
+        }
         self.dtmf = plan.dtmf;
         self.frame_of(plan);
         Ok(())

@@ -393,6 +393,11 @@ impl Session {
         self.keys.press(digit, duration_ms)
     }
 
+    /// Keys are sent no longer: returns the one that has not begun, with its duration in milliseconds.
+    pub fn stop_pressing(&mut self) -> Option<(Digit, u32)> {
+        self.keys.stop()
+    }
+
     /// True while keys are being sent or wait.
     pub fn is_pressing(&self) -> bool {
         self.keys.is_busy()

@@ -117,6 +117,15 @@ impl Sender {
         room
     }
 
+    /// Ends everything without a further packet, and returns the next key that has not begun. One that has counts as
+    /// pressed at the far end, which misses its end after a moment.
+    pub fn stop(&mut self) -> Option<(Digit, u32)> {
+        self.state = Sending::Idle;
+        let next = self.queue.pop_front();
+        self.queue.clear();
+        next
+    }
+
     /// True while voice must give way to events.
     pub fn is_busy(&self) -> bool {
         !matches!(self.state, Sending::Idle | Sending::Pause { .. }) || !self.queue.is_empty()
@@ -378,6 +387,18 @@ mod tests {
         assert_eq!(ends, [false, false, true, true, true]);
         let durations: Vec<u16> = packets.iter().map(|p| p.payload.duration).collect();
         assert_eq!(durations, [160, 320, 480, 480, 480]);
+    }
+
+    #[test]
+    fn stopped_in_a_key_it_gives_back_the_one_that_has_not_begun() {
+        let mut sender = Sender::default();
+        sender.press(digit('5'), 60);
+        sender.press(digit('6'), 80);
+        assert!(sender.next(0, 800, 160, 8000).is_some());
+        assert_eq!(sender.stop(), Some((digit('6'), 80)));
+        assert!(!sender.is_busy());
+        assert_eq!(sender.next(20 * MS, 960, 160, 8000), None);
+        assert_eq!(sender.stop(), None);
     }
 
     #[test]
