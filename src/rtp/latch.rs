@@ -2,8 +2,9 @@
 //!
 //! The address in SDP is what is expected. Behind a NAT packets come from another one, so the first good source is
 //! taken after a short probation; from then on it can be replaced only by the expected one, after silence and
-//! probation, or by packets that SRTP has authenticated. One that came from where SDP said gives way to no stranger,
-//! however long it is silent: there is no NAT that could have moved it. Every offer and answer re-arms the latch.
+//! probation, or by packets that SRTP has authenticated. What comes exactly from where SDP says waits for neither. One
+//! that came from where SDP said gives way to no stranger, however long it is silent: there is no NAT that could have
+//! moved it. Every offer and answer re-arms the latch.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -83,9 +84,12 @@ impl Latch {
             let was_told =
                 |source: SocketAddr| self.expected.media.is_some_and(|media| media.ip() == source.ip());
             let is_told = |source: SocketAddr| expected.media.is_some_and(|media| media.ip() == source.ip());
+            // To the port it is believed only where the source had the one that SDP named: another one is of a NAT, and such
+            // a source may stay when SDP changes.
             self.stale = left.or(self.stale).filter(|stale| {
-                let left_the_path = was_told(*stale) && !is_told(*stale);
-                (left_the_path || !expected.matches(*stale)) && self.source != Some(*stale)
+                let had_its_port = [self.expected.media, self.stale].contains(&Some(*stale));
+                let is_left = !is_told(*stale) || had_its_port && expected.media != Some(*stale);
+                (was_told(*stale) && is_left || !expected.matches(*stale)) && self.source != Some(*stale)
             });
         }
         self.expected = expected;
@@ -137,6 +141,8 @@ impl Latch {
             None if matches => return Verdict::Moved,
             // Somebody was taken for want of the expected one, which has come now.
             Some(source) if matches && !self.expected.matches(source) => return Verdict::Moved,
+            // Another port or host that fits was taken: a guess, beside the address itself.
+            Some(_) if self.expected.media == Some(from) => return Verdict::Moved,
             _ if !self.expected.symmetric => return Verdict::Refuse,
             Some(source) if !matches && self.is_where_sdp_said(source) => return Verdict::Refuse,
             Some(_) if silence_us < SILENCE_US => {
@@ -348,5 +354,39 @@ mod tests {
         assert_eq!(talks(&mut latch, "192.0.2.1:4000", 1, 0, 1), Verdict::Moved);
         assert!(latch.vouches_for(at("192.0.2.1:4001")));
         assert!(!latch.vouches_for(at("192.0.2.9:4001")));
+    }
+
+    #[test]
+    fn a_straggler_from_the_port_that_sdp_left_is_not_the_new_source() {
+        let mut latch = armed("192.0.2.1:4000");
+        talks(&mut latch, "192.0.2.1:4000", 1, 0, 50);
+        latch.arm(1_000 * MS, expecting("192.0.2.1:5000"));
+        assert_eq!(talks(&mut latch, "192.0.2.1:4000", 1, 1_000, 5), Verdict::Refuse);
+        assert_eq!(latch.destination(), Some(at("192.0.2.1:5000")));
+        // Nobody has come yet when SDP names a third port.
+        latch.arm(1_100 * MS, expecting("192.0.2.1:6000"));
+        assert_eq!(talks(&mut latch, "192.0.2.1:4000", 1, 1_100, 5), Verdict::Refuse);
+        assert_eq!(talks(&mut latch, "192.0.2.1:6000", 2, 1_200, 1), Verdict::Moved);
+        assert_eq!(talks(&mut latch, "192.0.2.1:4000", 1, 1_220, 1), Verdict::Refuse);
+        latch.arm(2_000 * MS, expecting("192.0.2.1:4000"));
+        assert_eq!(talks(&mut latch, "192.0.2.1:4000", 1, 2_000, 1), Verdict::Accept, "SDP names it again");
+    }
+
+    #[test]
+    fn the_address_of_sdp_itself_need_not_wait_for_the_silence_of_another_port_of_its_host() {
+        let mut latch = armed("192.0.2.1:4000");
+        assert_eq!(talks(&mut latch, "192.0.2.1:4002", 1, 0, 10), Verdict::Accept);
+        assert_eq!(talks(&mut latch, "192.0.2.1:4000", 2, 200, 1), Verdict::Moved);
+        assert_eq!(talks(&mut latch, "192.0.2.1:4002", 1, 210, 1), Verdict::Refuse);
+        assert_eq!(latch.destination(), Some(at("192.0.2.1:4000")));
+    }
+
+    #[test]
+    fn a_source_that_never_was_where_sdp_said_keeps_its_port_when_that_of_sdp_changes() {
+        let mut latch = armed("203.0.113.9:4000");
+        talks(&mut latch, "203.0.113.9:61000", 1, 0, 50);
+        latch.arm(1_000 * MS, expecting("203.0.113.9:5000"));
+        assert_eq!(talks(&mut latch, "203.0.113.9:61000", 1, 1_000, 1), Verdict::Moved);
+        assert_eq!(talks(&mut latch, "203.0.113.9:61000", 1, 1_020, 1), Verdict::Accept);
     }
 }
