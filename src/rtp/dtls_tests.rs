@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::chance::Chance;
-use crate::rtp::srtp::{Protector, Unprotector};
+use crate::rtp::srtp::{Key, Protector, Unprotector};
 
 const CLIENT: &str = "192.0.2.10:10000";
 const SERVER: &str = "203.0.113.10:20000";
@@ -116,7 +116,7 @@ fn two_sides_get_the_same_keys_that_protect_a_packet() {
     let mut protector = Protector::new(ours.ours.clone()).unwrap();
     let length = protector.protect(&mut packet, 172).unwrap();
     let mut unprotector = Unprotector::new(theirs.theirs.clone()).unwrap();
-    assert_eq!(unprotector.unprotect(&mut packet[..length]), Ok(172));
+    assert_eq!(unprotector.unprotect(&mut packet[..length]), Ok((172, Key::Present)));
     assert_eq!((pair.sides[0].poll_timeout(), pair.sides[1].poll_timeout()), (None, None));
     assert!(pair.sent <= 10, "{} datagrams", pair.sent);
 }

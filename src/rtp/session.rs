@@ -15,7 +15,7 @@ use super::reception::{Stream, Verdict};
 use super::rtcp::{self, Item, VoipMetrics};
 use super::rtcp_seal::RtcpSeal;
 use super::sender::Sender;
-use super::srtp::{BadKeys, Protector, Refusal, Unprotector};
+use super::srtp::{BadKeys, Key, Protector, Refusal, Unprotector};
 use super::statistics::{self, FarEnd, Report, Totals};
 use super::telephone_event::{self, Digit};
 use crate::chance::Chance;
@@ -247,17 +247,23 @@ impl Session {
     }
 
     fn take_rtp(&mut self, now: Now, from: SocketAddr, datagram: &mut [u8]) -> Result<Received, Refused> {
-        let length = match &mut self.unprotector {
-            Some(unprotector) => unprotector.unprotect(datagram).map_err(Refused::Srtp)?,
-            None => datagram.len(),
+        let (length, key) = match &mut self.unprotector {
+            Some(unprotector) => {
+                let (length, key) = unprotector.unprotect(datagram).map_err(Refused::Srtp)?;
+                (length, Some(key))
+            }
+            None => (datagram.len(), None),
         };
         let packet =
             Packet::parse(datagram.get(..length).unwrap_or_default()).map_err(|_| Refused::Malformed)?;
         let header = packet.header;
         let format = self.plan.formats.iter().find(|format| format.payload_type == header.payload_type);
         let format = *format.ok_or(Refused::PayloadType(header.payload_type))?;
-        let authenticated = self.unprotector.is_some();
-        match self.latch.check(now.mono_us, from, header.ssrc, header.sequence, authenticated) {
+        if key == Some(Key::Previous) && self.latch.source() != Some(from) {
+            // The party that left, most often: it has no key for what we would send there.
+            return Err(Refused::Source);
+        }
+        match self.latch.check(now.mono_us, from, header.ssrc, header.sequence, key.is_some()) {
             latch::Verdict::Accept => {}
             latch::Verdict::Moved => self.tell(Event::Moved(from)),
             latch::Verdict::Refuse => return Err(Refused::Source),

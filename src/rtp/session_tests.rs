@@ -390,6 +390,44 @@ fn an_encrypted_call_survives_new_keys_and_addresses() {
     }
 }
 
+/// A plan with the keys of these numbers.
+fn encrypted(ours: u64, theirs: u64, peer: &str) -> Plan {
+    let key = |number| Keys::random(Profile::AesCm128HmacSha1_80, &mut Chance::from_number(number));
+    Plan { keys: Some(KeyPair { ours: key(ours), theirs: key(theirs) }), ..plan(peer) }
+}
+
+fn opened(plan: Plan, number: u64) -> Session {
+    Session::new(Line::new().now, Settings::default(), plan, Chance::from_number(number)).unwrap()
+}
+
+fn speak(session: &mut Session, packets: u32) -> Vec<Vec<u8>> {
+    let now = Line::new().now;
+    let mut bytes = [0; 300];
+    (0..packets)
+        .map(|_| {
+            let length = session.send(now, 8, 8000, 160, &[0xd5; 160], &mut bytes).unwrap();
+            bytes[..length].to_vec()
+        })
+        .collect()
+}
+
+#[test]
+fn what_is_under_way_from_the_party_that_left_does_not_turn_our_voice_back_to_it() {
+    let now = Line::new().now;
+    let mut ours = opened(encrypted(1, 2, "192.0.2.1:4000"), 1);
+    let mut left = opened(encrypted(2, 1, "192.0.2.7:9000"), 2);
+    let mut comes = opened(encrypted(4, 3, "192.0.2.7:9000"), 3);
+    let take = |ours: &mut Session, from: &str, sent: Vec<Vec<u8>>| -> Vec<Refused> {
+        sent.into_iter().filter_map(|mut bytes| ours.receive(now, at(from), &mut bytes).err()).collect()
+    };
+    assert_eq!(take(&mut ours, "192.0.2.1:4000", speak(&mut left, 10)), []);
+    let under_way = speak(&mut left, 5);
+    ours.update(now, encrypted(3, 4, "198.51.100.50:6000")).unwrap();
+    assert_eq!(take(&mut ours, "192.0.2.1:4000", under_way), [Refused::Source; 5]);
+    assert_eq!(ours.destination(), Some(at("198.51.100.50:6000")));
+    assert_eq!(take(&mut ours, "198.51.100.50:6000", speak(&mut comes, 5)), []);
+}
+
 #[test]
 fn a_third_party_is_not_heard() {
     let mut line = Line::new();

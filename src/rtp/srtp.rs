@@ -252,6 +252,15 @@ struct Epoch {
     may_restart: bool,
 }
 
+/// The key that vouches for a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Key {
+    /// That of the last offer or answer.
+    Present,
+    /// The one before: whoever sent the packet may have left since.
+    Previous,
+}
+
 /// The context of the peer's direction, across changes of the key.
 pub struct Unprotector {
     current: Epoch,
@@ -294,25 +303,28 @@ impl Unprotector {
         Ok(())
     }
 
-    /// Authenticates and decrypts an RTP packet in place; returns its new length.
+    /// Authenticates and decrypts an RTP packet in place; returns its new length, and under which key it was.
     ///
     /// # Errors
     /// [`Refusal`]; the bytes are then as they were.
-    pub fn unprotect(&mut self, packet: &mut [u8]) -> Result<usize, Refusal> {
+    pub fn unprotect(&mut self, packet: &mut [u8]) -> Result<(usize, Key), Refusal> {
         let header = Packet::parse(packet).map_err(|_| Refusal::Malformed)?.header;
         self.count += 1;
-        let plain = match self.current.unprotect(packet, header.ssrc, header.sequence, self.count) {
+        let (plain, key) = match self.current.unprotect(packet, header.ssrc, header.sequence, self.count) {
             Ok(plain) => {
                 self.previous = None;
-                plain
+                (plain, Key::Present)
             }
             Err(Refusal::Authentication) => match &mut self.previous {
-                Some(previous) => previous.unprotect(packet, header.ssrc, header.sequence, self.count)?,
+                Some(previous) => {
+                    let plain = previous.unprotect(packet, header.ssrc, header.sequence, self.count)?;
+                    (plain, Key::Previous)
+                }
                 None => return Err(Refusal::Authentication),
             },
             Err(refusal) => return Err(refusal),
         };
-        put(&plain, packet)
+        Ok((put(&plain, packet)?, key))
     }
 
     /// Authenticates and decrypts an RTCP packet in place; returns its new length.

@@ -18,7 +18,7 @@ fn sealed(protector: &mut Protector, ssrc: u32, sequence: u16) -> Vec<u8> {
 
 fn opened(unprotector: &mut Unprotector, packet: &[u8]) -> Result<u16, Refusal> {
     let mut bytes = packet.to_vec();
-    let length = unprotector.unprotect(&mut bytes)?;
+    let (length, _) = unprotector.unprotect(&mut bytes)?;
     let packet = Packet::parse(&bytes[..length]).unwrap();
     assert_eq!(packet.payload, [0x55; 160]);
     Ok(packet.header.sequence)

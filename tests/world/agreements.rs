@@ -4,7 +4,7 @@
 use tipring::events::{Kind, Side};
 use tipring::phone::command::{Command, RecordAction};
 use tipring::rtp::packet::Packet;
-use tipring::rtp::srtp::{Keys, Profile, Unprotector};
+use tipring::rtp::srtp::{Key, Keys, Profile, Unprotector};
 use tipring::sip::method::Method;
 
 use crate::script::{MEDIA, MEDIA_V6, PBX_V6, Peer, Script, Voice, at, audio, uri};
@@ -125,7 +125,7 @@ fn every_suite_of_keys_carries_voice_that_its_key_opens() {
         let receive = Keys::from_inline(profile, &ours).expect("our key");
         let mut opener = Unprotector::new(receive).expect("a key");
         let mut packet = sent[5].bytes.clone();
-        assert_eq!(opener.unprotect(&mut packet).ok(), Some(12 + 160), "{suite}");
+        assert_eq!(opener.unprotect(&mut packet), Ok((12 + 160, Key::Present)), "{suite}");
         assert!(script.world.calls(0)[0].srtp);
         assert!(Packet::parse(&sent[5].bytes).is_ok_and(|packet| packet.payload.len() > 160), "it is sealed");
         script.world.tell(0, HANG_UP);
