@@ -293,7 +293,8 @@ fn srtp_past_the_roll_over_and_through_new_keys() {
                 link.order(end, Command::Update { leg: LEG, plan: Box::new(secured(end, &keys)) });
                 link.run_ms(40);
             }
-            link.run_ms(4_000);
+            // With the new key another source begins, and finds its delay.
+            link.run_ms(10_000);
             for end in 0..2 {
                 let found = resemblance(&link, end, 3);
                 assert!(found.correlation > 0.9, "{profile:?} {end} {found:?}");

@@ -153,8 +153,9 @@ impl Session {
         Ok(session)
     }
 
-    /// A new offer and answer: re-arms the latch and brings new keys in. A new key of ours at a new address begins
-    /// with another source, so that nobody can mistake the roll-over counter (RFC 4568 §7.1.4).
+    /// A new offer and answer: re-arms the latch and brings new keys in. A new key of ours at a new address, or after the
+    /// sequence numbers have turned over, begins with another source, so that nobody can mistake the roll-over counter
+    /// (RFC 4568 §7.1.4): some receivers keep it with a new key, as RFC 3711 §3.3.1 has it, others forget it.
     ///
     /// # Errors
     /// [`BadKeys::Unsupported`] if the cryptography refuses the keys; the plan before stays.
@@ -178,7 +179,9 @@ impl Session {
                             self.sender.restart(&mut self.chance);
                         }
                     }
-                    Some(protector) if !moved && !plan.handshake => protector.rekey(ours.clone())?,
+                    Some(protector) if !moved && !plan.handshake && !protector.turned() => {
+                        protector.rekey(ours.clone())?;
+                    }
                     // The listener begins at 0 with these keys, and so does the stream as it is: some take no other.
                     Some(protector) if plan.handshake && !protector.turned() => {
                         self.protector = Some(Protector::new(ours.clone())?);

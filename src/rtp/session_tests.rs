@@ -373,7 +373,7 @@ fn an_encrypted_call_survives_new_keys_and_addresses() {
         b.update(start, with(pair(2, 3), "192.0.2.1:1")).unwrap();
         assert_eq!(heard(&mut a, &mut b, "192.0.2.1:1", 10), 10);
         a.update(start, with(pair(3, 2), "192.0.2.2:2")).unwrap();
-        assert_eq!(a.ssrc(), ssrc);
+        assert_ne!(a.ssrc(), ssrc, "the sequence numbers have turned over");
         assert_eq!(heard(&mut a, &mut b, "192.0.2.1:1", 10), 10);
         // A new address and a new key.
         a.update(start, with(pair(4, 2), "192.0.2.3:2")).unwrap();
@@ -426,6 +426,23 @@ fn what_is_under_way_from_the_party_that_left_does_not_turn_our_voice_back_to_it
     assert_eq!(take(&mut ours, "192.0.2.1:4000", under_way), [Refused::Source; 5]);
     assert_eq!(ours.destination(), Some(at("198.51.100.50:6000")));
     assert_eq!(take(&mut ours, "198.51.100.50:6000", speak(&mut comes, 5)), []);
+}
+
+#[test]
+fn a_new_key_is_heard_also_by_who_forgets_the_roll_over_counter_with_the_old_one() {
+    let now = Line::new().now;
+    for (packets, same_source) in [(100, true), (66_000, false)] {
+        let mut ours = opened(encrypted(1, 2, PEER), 1);
+        speak(&mut ours, packets);
+        let ssrc = ours.ssrc();
+        ours.update(now, encrypted(3, 2, PEER)).unwrap();
+        assert_eq!(ours.ssrc() == ssrc, same_source, "after {packets} packets");
+        let mut anew = opened(encrypted(2, 3, "192.0.2.7:9000"), 2);
+        let heard = speak(&mut ours, 10)
+            .into_iter()
+            .filter(|bytes| anew.receive(now, at("192.0.2.7:9000"), &mut bytes.clone()).is_ok());
+        assert_eq!(heard.count(), 10, "after {packets} packets");
+    }
 }
 
 #[test]
