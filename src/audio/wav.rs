@@ -292,6 +292,18 @@ pub fn header(rate: u32, channels: u16, data: u32) -> [u8; HEADER] {
     header
 }
 
+/// The header of a file of `bytes` that was never finished: it tells how many whole frames there are. `None` if `head` is
+/// none of [`header`] with no data, or there are none.
+pub fn completed(head: &[u8; HEADER], bytes: u64) -> Option<[u8; HEADER]> {
+    let format = read_format(&head[20..36]).ok()?;
+    if *head != header(format.rate, format.channels, 0) {
+        return None;
+    }
+    let frame = u64::from(format.channels) * 2;
+    let data = bytes.checked_sub(HEADER as u64)?.min(MAX_DATA) / frame * frame;
+    (data > 0).then(|| header(format.rate, format.channels, data as u32))
+}
+
 /// Writes a file of 16-bit sound.
 #[derive(Debug)]
 pub struct WavWriter<W> {
@@ -407,6 +419,17 @@ mod tests {
         assert_eq!(read_all(Cursor::new(&never), 100).unwrap(), (vec![1, 2], 8_000));
         let (read, _) = read_all(Cursor::new(&file[..HEADER + 101]), 1000).unwrap();
         assert_eq!(read, pcm[..50]);
+    }
+
+    #[test]
+    fn a_header_without_a_length_is_completed_by_that_of_the_file() {
+        let empty = header(16_000, 2, 0);
+        assert_eq!(completed(&empty, 44 + 4003), Some(header(16_000, 2, 4000)));
+        assert_eq!(completed(&empty, 44 + 3), None, "no frame");
+        assert_eq!(completed(&empty, 10), None);
+        assert_eq!(completed(&empty, 1 << 40), Some(header(16_000, 2, MAX_DATA as u32 / 4 * 4)));
+        assert_eq!(completed(&header(16_000, 2, 8), 4044), None, "it has a length");
+        assert_eq!(completed(&[0; HEADER], 4044), None);
     }
 
     #[test]

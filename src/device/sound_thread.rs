@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -19,7 +19,7 @@ use super::sound::none::NoneBackend;
 use super::sound::tone::ToneBackend;
 use super::sound::{Backend, Gauge, Slips, SoundPort, Trouble};
 use super::vital::Vital;
-use crate::audio::wav::WavWriter;
+use crate::audio::wav::{self, WavWriter};
 use crate::config::{self, Audio};
 use crate::media::{Recorded, RecordingId, Terminal};
 use crate::now::CLOCK_WAS_SET;
@@ -125,19 +125,7 @@ impl SoundThread {
         let (orders, inbox) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("sound".into()).spawn(move || {
             let vital = Vital::thread("sound");
-            Studio {
-                notices: Box::new(notices),
-                backend: None,
-                open: None,
-                quiet: Some(Instant::now()),
-                resting: None,
-                output: None,
-                tapes: HashMap::new(),
-                retry: None,
-                shelf: None,
-                pruned: None,
-            }
-            .run(&inbox);
+            Studio::new(Box::new(notices)).run(&inbox);
             vital.ends();
         })?;
         Ok((SoundThread(orders), thread))
@@ -230,6 +218,21 @@ struct Studio {
 }
 
 impl Studio {
+    fn new(notices: Box<dyn Fn(Notice) + Send>) -> Studio {
+        Studio {
+            notices,
+            backend: None,
+            open: None,
+            quiet: Some(Instant::now()),
+            resting: None,
+            output: None,
+            tapes: HashMap::new(),
+            retry: None,
+            shelf: None,
+            pruned: None,
+        }
+    }
+
     fn run(mut self, inbox: &Receiver<Box<Order>>) {
         loop {
             match inbox.recv_timeout(TICK).map(|order| *order) {
@@ -246,6 +249,7 @@ impl Studio {
                 Ok(Order::Recording { number, name, path }) => self.prepare(number, name, path),
                 Ok(Order::Taped(taped)) => self.tape(taped),
                 Ok(Order::Shelf(shelf)) => {
+                    self.complete_cut_off(&shelf);
                     self.shelf = Some(shelf);
                     self.pruned = None;
                 }
@@ -374,6 +378,16 @@ impl Studio {
         }
     }
 
+    /// Completes the recordings that are not being written any more, though nobody finished them: the program or the
+    /// machine was ended at once.
+    fn complete_cut_off(&self, shelf: &Shelf) {
+        for cut_off in tapes_on(shelf) {
+            if !self.tapes.values().any(|tape| tape.path == cut_off.path) {
+                complete(&cut_off.path);
+            }
+        }
+    }
+
     fn prepare(&mut self, number: RecordingId, name: String, path: PathBuf) {
         self.tapes.insert(number, Tape { name: Some(name), path, writer: None, rate: 0, channels: 0 });
     }
@@ -418,12 +432,18 @@ impl Studio {
                     (self.notices)(Notice::Ready { name, duration_us, bytes });
                 }
             }
-            Err(error) => (self.notices)(Notice::Unwritten(unwritten(&tape.path, &error.to_string()))),
+            Err(error) => {
+                complete(&tape.path);
+                (self.notices)(Notice::Unwritten(unwritten(&tape.path, &error.to_string())));
+            }
         }
     }
 
     fn give_up(&mut self, recording: RecordingId, why: &str) {
         if let Some(tape) = self.tapes.remove(&recording) {
+            // What still waits for the disk is written by this, if there is room.
+            drop(tape.writer);
+            complete(&tape.path);
             (self.notices)(Notice::Unwritten(unwritten(&tape.path, why)));
         }
     }
@@ -493,6 +513,32 @@ fn create(path: &Path, rate: u32, channels: u16) -> Result<WavWriter<BufWriter<F
     WavWriter::new(BufWriter::new(file), rate, channels).map_err(|error| error.to_string())
 }
 
+/// Has the header of a recording that was cut off tell how much there is: with none, many programs play nothing, and the
+/// interface takes it for one that is still being written. It stays as old as it is.
+fn complete(path: &Path) {
+    let completed = || -> std::io::Result<bool> {
+        let metadata = fs::metadata(path)?;
+        // What is heard may go to a pipe, and opening that would wait for somebody to write.
+        if !metadata.is_file() || metadata.len() <= wav::HEADER as u64 {
+            return Ok(false);
+        }
+        let mut head = [0; wav::HEADER];
+        File::open(path)?.read_exact(&mut head)?;
+        let Some(head) = wav::completed(&head, metadata.len()) else { return Ok(false) };
+        let mut file = File::options().write(true).open(path)?;
+        file.write_all(&head)?;
+        file.set_modified(metadata.modified()?)?;
+        Ok(true)
+    };
+    match completed() {
+        Ok(true) => {
+            tracing::info!("the recording {} was cut off; what there is can be heard", path.display())
+        }
+        Ok(false) => {}
+        Err(error) => tracing::warn!("the recording {} can't be completed: {error}", path.display()),
+    }
+}
+
 fn unwritten(path: &Path, why: &str) -> String {
     format!("{} can't be written: {why}", path.display())
 }
@@ -500,6 +546,7 @@ fn unwritten(path: &Path, why: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audio::wav::WavReader;
 
     #[test]
     fn nobody_knows_the_age_of_what_was_recorded_before_the_clock_was_set() {
@@ -526,5 +573,56 @@ mod tests {
         ] {
             assert_eq!(is_recording(name), ours, "{name}");
         }
+    }
+
+    #[test]
+    fn a_recording_that_a_power_cut_has_ended_is_complete_after_the_next_start() {
+        let folder = std::env::temp_dir().join(format!("tipring-cut-off-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let path = |name: &str| folder.join(format!("{name}.wav"));
+        let old = SystemTime::now() - Duration::from_secs(3600);
+        let write = |name: &str, promised: u32, octets: usize| {
+            let bytes = [&wav::header(8000, 2, promised)[..], &vec![7; octets]].concat();
+            fs::write(path(name), bytes).expect("a file");
+            let file = File::options().write(true).open(path(name)).expect("a file");
+            file.set_modified(old).expect("a time");
+        };
+        write("d8bb20b5919b-1", 0, 1003);
+        write("d8bb20b5919b-2", 4, 8);
+        write("announcement", 0, 1000);
+        let (thread, ended) = SoundThread::start(|_| {}).expect("a thread");
+        let shelf = Shelf { folder: folder.clone(), retention: Duration::from_secs(86_400), bytes: 1 << 30 };
+        assert!(thread.order(Order::Shelf(shelf)));
+        thread.stop();
+        ended.join().expect("the thread ends");
+        let promised = |name: &str| {
+            let read = WavReader::new(File::open(path(name)).expect("a file")).expect("a WAV file");
+            read.promised()
+        };
+        assert_eq!(promised("d8bb20b5919b-1"), Some(250), "whole frames");
+        assert_eq!(promised("d8bb20b5919b-2"), Some(1), "whatever has a length is left alone");
+        assert_eq!(promised("announcement"), None, "no recording of ours");
+        let modified = fs::metadata(path("d8bb20b5919b-1")).and_then(|it| it.modified()).expect("a time");
+        assert_eq!(modified, old, "it is as old as before");
+        fs::remove_dir_all(&folder).expect("the folder goes");
+    }
+
+    #[test]
+    fn a_recording_that_has_to_be_given_up_is_complete_as_far_as_it_came() {
+        let folder = std::env::temp_dir().join(format!("tipring-given-up-{}", std::process::id()));
+        let path = folder.join("d8bb20b5919b-1.wav");
+        let (said, told) = sync_channel(1);
+        let notices =
+            move |notice| said.send(matches!(notice, Notice::Unwritten(_))).expect("somebody hears");
+        let mut studio = Studio::new(Box::new(notices));
+        let recording = RecordingId(5);
+        studio.prepare(recording, "d8bb20b5919b-1".to_owned(), path.clone());
+        studio.tape(Taped::Started(Recorded::Started { recording, rate: 8000, channels: 1 }));
+        studio.tape(Taped::Samples(Recorded::Samples { recording }, vec![3; 500]));
+        studio.give_up(recording, "the disk is full");
+        assert_eq!(told.try_recv(), Ok(true));
+        let read = WavReader::new(File::open(&path).expect("a file")).expect("a WAV file");
+        assert_eq!(read.promised(), Some(500));
+        fs::remove_dir_all(&folder).expect("the folder goes");
     }
 }
