@@ -111,7 +111,11 @@ impl JitterBuffer {
         while let Some(waiting) = self.waiting.pop() {
             self.payloads.release(waiting.payload);
         }
-        self.settle();
+        match self.state {
+            // Nothing says how much of it was lost, if anything was: who begins anew mostly was silent before.
+            State::Silent { .. } => self.forgive(),
+            State::Playing => self.settle(),
+        }
         self.delay.forget(u64::MAX, 0);
         self.timeline.restart();
         self.state = State::Silent { comfort: false };

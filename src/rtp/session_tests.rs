@@ -190,6 +190,21 @@ fn a_new_source_without_marker_is_heard_at_once_and_stragglers_do_not_disturb() 
 }
 
 #[test]
+fn a_pause_that_another_stream_ends_is_not_loss() {
+    for (ssrc, sequence) in [(78, 9), (77, 20_000)] {
+        let mut line = Line::new();
+        line.talk(1, 500, 20);
+        line.listen(120_000);
+        line.header = Header { ssrc, sequence, timestamp: 5, ..line.header };
+        let from = line.heard.len();
+        line.talk(2, 500, 20);
+        assert!(line.until(from, 2) <= 100);
+        assert_eq!(line.concealed_ms(), 0, "source {ssrc}");
+        assert!(line.session.total(line.now).rating.unwrap().mos > 4.2);
+    }
+}
+
+#[test]
 fn packets_may_change_their_length_at_any_time() {
     let mut line = Line::new();
     for (byte, ms) in [(1, 20), (2, 60), (3, 30), (4, 10), (5, 40), (6, 20)] {
