@@ -157,12 +157,17 @@ impl Receiving {
                 }
                 self.adapt(now, session);
             }
-            Pull::Fec { payload, duration_us, .. } => match self.speakers.get_mut(self.current) {
-                Some(speaker) => {
-                    speaker.decoder.decode_fec(payload, samples(duration_us), &mut self.pending);
+            Pull::Fec { payload, duration_us, skip_us, .. } => {
+                let before = self.pending.len();
+                match self.speakers.get_mut(self.current) {
+                    Some(speaker) => {
+                        speaker.decoder.decode_fec(payload, samples(duration_us), &mut self.pending);
+                    }
+                    None => self.silence(samples(duration_us)),
                 }
-                None => self.silence(samples(duration_us)),
-            },
+                let skip = samples(skip_us).min(self.pending.len() - before);
+                self.pending.drain(before..before + skip);
+            }
             Pull::Conceal { duration_us } => match self.speakers.get_mut(self.current) {
                 Some(speaker) => speaker.decoder.conceal(samples(duration_us), &mut self.pending),
                 None => self.silence(samples(duration_us)),
@@ -207,5 +212,109 @@ impl Receiving {
                 Wish::Stretch => self.changes.stretched_us += us,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::audio::codec::Encoder;
+    use crate::audio::speech::Speech;
+    use crate::chance::Chance;
+    use crate::media::agreement::session_plan;
+    use crate::media::plan::Remote;
+    use crate::rtp::packet::Header;
+    use crate::rtp::session;
+
+    const RATE: u32 = 16_000;
+
+    /// A far end that speaks Opus, and who listens to it.
+    struct Opus {
+        now: Now,
+        session: Session,
+        receiving: Receiving,
+        encoder: Box<dyn Encoder>,
+        speech: Speech,
+        header: Header,
+        heard: Vec<i16>,
+    }
+
+    impl Opus {
+        fn new(parameters: impl Fn(Parameters) -> Parameters) -> Opus {
+            let codec = Codec::by_name("opus").expect("a row");
+            let format = Format { payload_type: 96, codec };
+            let address = "192.0.2.7:9000".parse().expect("an address");
+            let plan = Plan::plain(Some(Remote { rtp: address, rtcp: address }), format);
+            let now = Now { mono_us: 1_000_000, utc_us: 1_790_000_000_000_000 };
+            let settings = session::Settings::default();
+            let session = Session::new(now, settings, session_plan(&plan, [None; 2]), Chance::from_number(1));
+            let parameters = parameters(Parameters { sample_rate: RATE, ..Parameters::of(codec) });
+            Opus {
+                now,
+                session: session.expect("a session"),
+                receiving: Receiving::new(&plan, RATE, 1),
+                encoder: (codec.encoder)(&parameters).expect("an encoder"),
+                speech: Speech::new(3, RATE),
+                header: Header { payload_type: 96, sequence: 1, timestamp: 0, ssrc: 5, marker: false },
+                heard: Vec::new(),
+            }
+        }
+
+        /// The payload of the next packet, which covers `ms`.
+        fn encode(&mut self, pcm: &[i16]) -> Vec<u8> {
+            let mut payload = Vec::new();
+            self.encoder.encode(pcm, &mut payload);
+            self.header.timestamp += pcm.len() as u32 * 48_000 / RATE;
+            payload
+        }
+
+        fn arrive(&mut self, payload: &[u8]) {
+            let mut bytes = vec![0; 12 + payload.len()];
+            let length = self.header.write(payload, &mut bytes).expect("room");
+            let from = "192.0.2.7:9000".parse().expect("an address");
+            self.session.receive(self.now, from, &mut bytes[..length]).expect("a packet");
+        }
+
+        fn listen(&mut self, ms: u64) {
+            for _ in 0..ms / 10 {
+                let mut period = Vec::new();
+                self.receiving.pull(self.now, 10, &mut self.session, &mut period);
+                self.heard.extend_from_slice(&period);
+                self.now = self.now.plus(Duration::from_millis(10));
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_concealed_before_the_redundant_copy_came_is_not_heard_twice() {
+        let mut opus = Opus::new(|parameters| Parameters { fec: true, loss_percent: 20, ..parameters });
+        let (mut shortened, mut pcm) = (0, vec![0; RATE as usize / 1000 * 60]);
+        // So seldom that the buffer does not wait for the copies.
+        for number in 0..1500 {
+            opus.speech.fill(&mut pcm);
+            let payload = opus.encode(&pcm);
+            if number % 300 != 299 {
+                opus.arrive(&payload);
+            }
+            opus.header.sequence += 1;
+            for _ in 0..6 {
+                while opus.receiving.queued_us() < 10_000 {
+                    let counts = opus.session.buffer().counts();
+                    let before_us = opus.receiving.queued_us();
+                    let (now, played) = (opus.now, counts.played);
+                    opus.receiving.decode_next(now, &mut opus.session);
+                    let counts_after = opus.session.buffer().counts();
+                    let recovered_us = counts_after.recovered_us - counts.recovered_us;
+                    if recovered_us > 0 && counts_after.played == played {
+                        assert_eq!(opus.receiving.queued_us() - before_us, recovered_us);
+                        shortened += u32::from(recovered_us < 60_000);
+                    }
+                }
+                opus.listen(10);
+            }
+        }
+        assert!(shortened > 2, "{shortened}");
     }
 }
