@@ -124,8 +124,8 @@ impl Sending {
 
     /// Time passes in which nothing is sent: the stream goes on where it would be.
     pub(super) fn skip(&mut self, ms: u32, session: &mut Session) {
-        let ticks = u64::from(self.format.codec.clock_rate) * u64::from(ms) / 1000;
-        session.skip(ticks as u32);
+        let clock = self.format.codec.clock_rate;
+        session.skip(clock, (u64::from(clock) * u64::from(ms) / 1000) as u32);
         self.frame.clear();
     }
 
@@ -188,7 +188,7 @@ impl Sending {
                     session.send(*now, number, clock, self.frame_ticks, &self.payload, buffer)
                 });
             }
-            _ => session.skip(self.frame_ticks),
+            _ => session.skip(self.format.codec.clock_rate, self.frame_ticks),
         }
     }
 

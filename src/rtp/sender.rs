@@ -19,6 +19,8 @@ pub struct Sender {
     bytes: u64,
     /// Both counts when the present source began, which a sender report counts from.
     began: (u64, u64),
+    /// Packets sent when the last report was made, and when the one before it was.
+    reported: [u64; 2],
     /// Monotonic time at which `timestamp` was current.
     stamped_us: Option<u64>,
     /// Silence lies before the next packet: it begins a talkspurt.
@@ -40,6 +42,7 @@ impl Sender {
             packets: 0,
             bytes: 0,
             began: (0, 0),
+            reported: [0; 2],
             stamped_us: None,
             fresh: true,
             utc_offset_us,
@@ -106,9 +109,12 @@ impl Sender {
         self.bytes += payload_bytes as u64;
     }
 
-    /// Time passes without a packet: the time stamp goes on, and the next packet begins a talkspurt.
-    pub fn skip(&mut self, samples: u32) {
+    /// Time passes without a packet, `samples` units of `clock_rate`: the time stamp goes on, and the next packet begins a
+    /// talkspurt.
+    pub fn skip(&mut self, samples: u32, clock_rate: u32) {
         self.timestamp = self.timestamp.wrapping_add(samples);
+        let us = u64::from(samples) * 1_000_000 / u64::from(clock_rate.max(1));
+        self.stamped_us = self.stamped_us.map(|stamped_us| stamped_us + us);
         self.fresh = true;
     }
 
@@ -120,10 +126,19 @@ impl Sender {
         (us / 1_000_000) << 32 | fraction
     }
 
-    /// The sender's part of a report; `None` if nothing was sent.
-    pub fn info(&self, now_us: u64) -> Option<SenderInfo> {
+    /// The sender's part of the next report; `None` if nothing was sent since the report before the last one
+    /// (RFC 3550 §6.4).
+    pub fn report(&mut self, now_us: u64) -> Option<SenderInfo> {
+        let [last, before] = self.reported;
+        self.reported = [self.packets, last];
+        self.info(now_us).filter(|_| self.packets != before)
+    }
+
+    /// Where the stream is; `None` if nothing was sent.
+    fn info(&self, now_us: u64) -> Option<SenderInfo> {
         let stamped_us = self.stamped_us?;
-        let since = now_us.saturating_sub(stamped_us) * u64::from(self.clock_rate) / 1_000_000;
+        // The clock that the time stamp follows may be a little ahead of ours.
+        let since = (now_us as i64 - stamped_us as i64) * i64::from(self.clock_rate) / 1_000_000;
         Some(SenderInfo {
             ntp: self.ntp(now_us),
             rtp: self.timestamp.wrapping_add(since as u32),
@@ -147,7 +162,7 @@ mod tests {
         assert!(first.marker && !second.marker);
         assert_eq!(second.sequence, first.sequence.wrapping_add(1));
         assert_eq!(second.timestamp, first.timestamp.wrapping_add(160));
-        sender.skip(320);
+        sender.skip(320, 8000);
         let third = sender.next(0, 8, 160, 8000, None);
         assert!(third.marker);
         assert_eq!(third.timestamp, second.timestamp.wrapping_add(480));
@@ -177,5 +192,19 @@ mod tests {
         assert_eq!(info.ntp as u32, 0x8000_0000);
         assert_eq!(info.rtp, header.timestamp.wrapping_add(160 + 4000));
         assert_eq!((info.packets, info.bytes), (1, 160));
+    }
+
+    #[test]
+    fn reports_during_a_pause_name_the_moment_of_the_stream() {
+        let mut sender = Sender::new(NOW, &mut Chance::from_number(3));
+        let header = sender.next(5_000_000, 8, 160, 8000, None);
+        sender.count(160);
+        // Ten minutes on hold, the last of them with a codec of another clock.
+        (0..27_000).for_each(|_| sender.skip(160, 8000));
+        (0..3_000).for_each(|_| sender.skip(960, 48_000));
+        let passed = 160 + 540 * 8000 + 60 * 48_000;
+        let info = sender.info(605_000_000).unwrap();
+        assert_eq!(info.rtp, header.timestamp.wrapping_add(passed));
+        assert_eq!(sender.info(605_500_000).unwrap().rtp, info.rtp.wrapping_add(4000));
     }
 }

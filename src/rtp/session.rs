@@ -392,9 +392,9 @@ impl Session {
         self.write(&header, payload, out)
     }
 
-    /// A period passes without a packet (silence, hold): the time stamp goes on.
-    pub fn skip(&mut self, samples: u32) {
-        self.sender.skip(samples);
+    /// A period of `samples` at `clock_rate` passes without a packet (silence, hold): the time stamp goes on.
+    pub fn skip(&mut self, clock_rate: u32, samples: u32) {
+        self.sender.skip(samples, clock_rate);
     }
 
     /// Queues a key to be sent as telephone events. False if too many wait.
@@ -501,7 +501,7 @@ impl Session {
         let metrics = self.plan.voip_metrics.then(|| self.voip_metrics(now)).flatten();
         let reception = self.stream.as_mut().map(|stream| stream.report(now.mono_us));
         let mut writer = rtcp::Writer::new(out);
-        writer.report(ssrc, self.sender.info(now.mono_us), reception.as_slice());
+        writer.report(ssrc, self.sender.report(now.mono_us), reception.as_slice());
         writer.cname(ssrc, &self.settings.cname);
         if let Some(metrics) = &metrics {
             writer.voip(ssrc, metrics);

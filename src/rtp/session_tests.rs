@@ -529,6 +529,32 @@ fn reports_go_both_ways_and_give_the_round_trip() {
     assert!(std::iter::from_fn(|| b.poll_event()).any(|event| event == Event::Goodbye));
 }
 
+/// Lets time pass until a report is due, and returns it.
+fn next_report(line: &mut Line) -> Vec<u8> {
+    let mut bytes = [0; 512];
+    loop {
+        if let Some(length) = line.session.poll_rtcp(line.now, &mut bytes) {
+            return bytes[..length].to_vec();
+        }
+        line.listen(10);
+    }
+}
+
+#[test]
+fn who_has_not_sent_since_the_report_before_the_last_reports_as_a_receiver() {
+    const SENDER: u8 = 200;
+    const RECEIVER: u8 = 201;
+    let mut line = Line::new();
+    let mut types = Vec::new();
+    for sends in [false, true, false, false, false, true] {
+        if sends {
+            line.session.send(line.now, 8, 8000, 160, &[0; 160], &mut [0; 256]).unwrap();
+        }
+        types.push(next_report(&mut line)[1]);
+    }
+    assert_eq!(types, [RECEIVER, SENDER, SENDER, RECEIVER, RECEIVER, SENDER]);
+}
+
 #[test]
 fn a_collision_of_sources_changes_ours_once() {
     let mut line = Line::new();
