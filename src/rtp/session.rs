@@ -521,7 +521,8 @@ impl Session {
         let report = self.total(now);
         let share = |percent: f64| (percent * 2.56).clamp(0.0, 255.0) as u8;
         let ms = |us: u32| u16::try_from(us / 1000).unwrap_or(u16::MAX);
-        let late = report.discarded as f64 * 100.0 / stream.expected().max(1) as f64;
+        // Both of the whole session, as the loss is.
+        let late = report.discarded as f64 * 100.0 / self.totals(now).expected.max(1) as f64;
         let rating = report.rating;
         let mos = rating.map_or(127, |rating| (rating.mos * 10.0).round() as u8);
         Some(VoipMetrics {

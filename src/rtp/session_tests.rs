@@ -556,6 +556,30 @@ fn who_has_not_sent_since_the_report_before_the_last_reports_as_a_receiver() {
 }
 
 #[test]
+fn packets_that_came_late_are_a_share_of_all_that_were_expected() {
+    let mut line = Line::with(Plan { voip_metrics: true, ..plan(PEER) });
+    for _ in 0..200 {
+        line.talk(1, 4, 20);
+        let late = Header {
+            sequence: line.header.sequence.wrapping_sub(40),
+            timestamp: line.header.timestamp.wrapping_sub(40 * 160),
+            ..line.header
+        };
+        line.put(late, &[1; 160]).unwrap();
+    }
+    line.header = Header { ssrc: 78, sequence: 9, timestamp: 5, ..line.header };
+    line.talk(2, 100, 20);
+    let report = next_report(&mut line);
+    let metrics = rtcp::read(&report).unwrap().find_map(|item| match item {
+        Item::Voip { metrics, .. } => Some(metrics),
+        _ => None,
+    });
+    let (late, expected) = (line.session.total(line.now).discarded, line.session.totals(line.now).expected);
+    assert!(late > 150 && expected > 850, "{late} of {expected}");
+    assert_eq!(u64::from(metrics.unwrap().discard_rate), late * 256 / expected);
+}
+
+#[test]
 fn a_collision_of_sources_changes_ours_once() {
     let mut line = Line::new();
     let ssrc = line.session.ssrc();
