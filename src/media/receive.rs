@@ -172,6 +172,12 @@ impl Receiving {
                 Some(speaker) => speaker.decoder.conceal(samples(duration_us), &mut self.pending),
                 None => self.silence(samples(duration_us)),
             },
+            // Opus has no descriptions of noise: its decoder knows what the silence sounded like.
+            Pull::Comfort { noise: None, duration_us } if self.codec().is_some_and(makes_its_noise) => {
+                if let Some(speaker) = self.speakers.get_mut(self.current) {
+                    speaker.decoder.conceal(samples(duration_us), &mut self.pending);
+                }
+            }
             Pull::Comfort { noise, duration_us } => {
                 if let Some(description) = noise.and_then(Description::parse) {
                     self.noise.describe(&description);
@@ -213,6 +219,11 @@ impl Receiving {
             }
         }
     }
+}
+
+/// Whether a decoder that gets no packet goes on with the noise of the far end's silence.
+fn makes_its_noise(codec: &Codec) -> bool {
+    codec.name == "opus"
 }
 
 #[cfg(test)]
@@ -316,5 +327,25 @@ mod tests {
             }
         }
         assert!(shortened > 2, "{shortened}");
+    }
+
+    #[test]
+    fn the_noise_of_a_far_end_that_leaves_out_its_silence_goes_on_between_its_packets() {
+        let mut opus = Opus::new(|parameters| parameters);
+        let mut chance = Chance::from_number(9);
+        let mut pcm = vec![0; RATE as usize / 1000 * 20];
+        for number in 0..400 {
+            pcm.fill_with(|| chance.below(600) as i16 - 300);
+            let payload = opus.encode(&pcm);
+            // From the second second on a packet for each 400 ms (RFC 7587 §3.1.3).
+            if number < 100 || number % 20 == 0 {
+                opus.arrive(&payload);
+                opus.header.sequence += 1;
+            }
+            opus.listen(20);
+        }
+        let silent = opus.heard[3 * RATE as usize..].chunks(RATE as usize / 100);
+        let silent = silent.filter(|period| period.iter().all(|sample| *sample == 0)).count();
+        assert_eq!(silent, 0, "periods of 10 ms");
     }
 }
