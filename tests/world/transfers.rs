@@ -62,6 +62,39 @@ fn given_to(script: &Script) -> Vec<(String, String)> {
 }
 
 #[test]
+fn a_transfer_that_was_challenged_is_told_by_the_number_that_was_accepted() {
+    // A notification may overtake the answer to the REFER (RFC 3515 §2.4.4).
+    for accepted_first in [true, false] {
+        let mut script = Script::new("", "");
+        let mut peer = script.answered();
+        script.world.tell(0, to("102"));
+        let refer = script.says(Method::REFER);
+        let mut refusal = peer.response(&refer, 407, None);
+        let challenge = "Digest realm=\"pbx.example\", nonce=\"n1\", algorithm=MD5, qop=\"auth\"";
+        refusal.fields.push("Proxy-Authenticate", challenge);
+        script.hears(refusal);
+        let again = script.says(Method::REFER);
+        assert_ne!(again.head.cseq.number, refer.head.cseq.number);
+        let event = format!("refer;id={}", again.head.cseq.number);
+        if accepted_first {
+            script.hears(peer.response(&again, 202, None));
+        }
+        script.hears(notify(&mut peer, &event, "active;expires=60", "SIP/2.0 100 Trying"));
+        script.replies(200);
+        if !accepted_first {
+            script.hears(peer.response(&again, 202, None));
+        }
+        // The one that was refused made no subscription.
+        let refused = format!("refer;id={}", refer.head.cseq.number);
+        script.hears(notify(&mut peer, &refused, "terminated", "SIP/2.0 486 Busy Here"));
+        script.replies(481);
+        script.hears(notify(&mut peer, &event, "terminated;reason=noresource", "SIP/2.0 200 OK"));
+        takes_and_ends(&mut script);
+        assert!(script.phone().has("call.transferred") && !script.phone().has("call.transfer_failed"));
+    }
+}
+
+#[test]
 fn a_call_is_given_away_and_ends_here_once_the_target_has_it() {
     let (mut script, mut peer, refer) = transferring();
     assert_eq!(refer.fields.text("Refer-To").as_deref(), Some("<sip:102@pbx.example>"));

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// A REFER of ours and what is known of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Referral {
-    /// The CSeq number of the REFER, by which several would be told apart.
+    /// The CSeq number of the REFER, by which several would be told apart: the one that was accepted, once that is known.
     number: u32,
     /// Until when it may stay open what came of it; `None` once it is known.
     until: Option<u64>,
@@ -87,6 +87,9 @@ impl Call {
 
     pub(super) fn on_refer_response(&mut self, response: &Response, wire: &mut Wire) {
         if response.is_success() {
+            if let Some(referral) = &mut self.referral {
+                referral.number = response.head.cseq.number;
+            }
             return self.tell_transfer(Transfer::Accepted, wire);
         }
         let reason = response.reason.clone();
@@ -112,9 +115,13 @@ impl Call {
         wire: &mut Wire,
     ) {
         let event = request.fields.typed::<EventPackage>();
+        // Each challenge has the REFER go out with another number: until it is answered, any since then may be the one.
+        let is_answered = !self.asks.iter().any(|(_, _, ask)| *ask == Ask::Refer);
+        let last = self.dialog().filter(|_| !is_answered).map(|dialog| dialog.sequence.last());
         let ours = |referral: &Referral| {
             let id = event.as_ref().ok().and_then(Option::as_ref).and_then(|event| event.id.as_deref());
-            id.is_none_or(|id| id == referral.number.to_string())
+            let numbers = referral.number..=last.unwrap_or(referral.number);
+            id.is_none_or(|id| id.parse().is_ok_and(|id: u32| numbers.contains(&id)))
         };
         if !self.referral.as_ref().is_some_and(ours) {
             return wire.respond(now, transaction, Response::to(request, 481));
