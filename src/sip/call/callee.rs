@@ -368,7 +368,6 @@ impl Call {
                 return self.finish(now, Ended::new(Ending::NoSession, Side::Local), wire);
             }
             (_, Some(sdp)) if leg.settled && leg.is_idle() && self.stage != Stage::Over => {
-                leg.heard = Some(sdp.clone());
                 leg.turn = Turn::InRequest(Open { transaction, request: Box::new(request.clone()) });
                 let dialog = leg.key();
                 wire.event(self.id, CallEvent::Offer { sdp: Some(sdp), by: By::Update, dialog });

@@ -172,8 +172,10 @@ impl Call {
             (Turn::InRequest(open), Ok(sdp)) => {
                 let mut response = Response::to(&open.request, 200);
                 response.set_body("application/sdp", sdp.clone());
-                self.legs[index].dialog.refresh_target(&open.request.fields);
-                self.legs[index].answer(sdp);
+                let leg = &mut self.legs[index];
+                leg.dialog.refresh_target(&open.request.fields);
+                leg.heard = description_in(&open.request.fields, &open.request.body);
+                leg.answer(sdp);
                 self.tell_target_at = None;
                 if open.request.method == Method::INVITE {
                     self.succeed(now, index, &open, response, wire);
@@ -265,7 +267,6 @@ impl Call {
                     self.succeed(now, index, &open, response, wire);
                     return wire.event(self.id, CallEvent::Refreshed);
                 }
-                leg.heard = Some(sdp.clone());
                 leg.turn = Turn::InRequest(open);
                 let dialog = leg.key();
                 wire.event(self.id, CallEvent::Offer { sdp: Some(sdp), by: By::Invite, dialog });
@@ -307,7 +308,6 @@ impl Call {
         if let Some(response) = refusal {
             return wire.respond(now, transaction, response);
         }
-        leg.heard = Some(sdp.clone());
         leg.turn = Turn::InRequest(open);
         let dialog = leg.key();
         wire.event(self.id, CallEvent::Offer { sdp: Some(sdp), by: By::Update, dialog });

@@ -44,7 +44,7 @@ pub(super) struct Leg {
     pub(super) rseq: Option<u32>,
     /// The peer takes UPDATE.
     pub(super) allows_update: bool,
-    /// The peer's last description, and our answer if it was an offer.
+    /// The peer's last description that was agreed on, and our answer if it was an offer.
     pub(super) heard: Option<Vec<u8>>,
     pub(super) answered: Option<Vec<u8>>,
     pub(super) identity: Option<Identity>,

@@ -151,6 +151,36 @@ fn an_identical_reinvite_refreshes_and_changes_nothing() {
 }
 
 #[test]
+fn an_offer_that_was_not_agreed_on_is_no_refresh_when_it_comes_again() {
+    let mut world = World::plain();
+    let mut peer = world.taken_call();
+    let fax = b"v=0\r\nc=IN IP4 1.2.3.4\r\nm=image 4 udptl t38\r\n".to_vec();
+    for method in [Method::INVITE, Method::INVITE, Method::UPDATE, Method::INVITE] {
+        let request = peer.request(method, Some(fax.clone()));
+        world.hears(request.clone());
+        assert_eq!(offered(&mut world).0, Some(fax.clone()));
+        world.does(|ua, now, call| ua.reply_offer(now, call, Err(488))).unwrap();
+        world.replies(488);
+        world.hears(peer.ack_refusal(&request));
+    }
+    // Nor is one that was withdrawn.
+    for _ in 0..2 {
+        let invite = peer.invite(Some(sdp(2001)));
+        world.hears(invite.clone());
+        assert_eq!(offered(&mut world).0, Some(sdp(2001)));
+        world.hears(peer.cancel(&invite, None));
+        world.replies(200);
+        world.replies(487);
+        world.hears(peer.ack_refusal(&invite));
+    }
+    // What stands is refreshed as before.
+    world.hears(peer.invite(Some(sdp(2000))));
+    assert_eq!(world.replies(200).body, sdp(1000));
+    assert!(matches!(world.event(), CallEvent::Refreshed));
+    world.no_event();
+}
+
+#[test]
 fn a_reinvite_nobody_acknowledges_ends_the_call() {
     let mut world = World::plain();
     let mut peer = world.taken_call();
