@@ -217,7 +217,8 @@ impl Call {
 
     fn grant_update(&mut self, now: Now, open: &Open, mut response: Response, wire: &mut Wire) {
         self.say_supported(&mut response.fields);
-        if open.request.method == Method::UPDATE {
+        // What is not answered yet is no session that could expire.
+        if open.request.method == Method::UPDATE && self.stage == Stage::Talking {
             self.timer.grant(now, &open.request.fields, &mut response.fields);
         }
         wire.respond(now, open.transaction, response);
@@ -369,7 +370,9 @@ impl Call {
 
     fn on_change_taken(&mut self, now: Now, index: usize, ask: &Ask, response: &Response, wire: &mut Wire) {
         self.glare.tries = 0;
-        self.timer.take(now, &response.fields);
+        if self.stage == Stage::Talking {
+            self.timer.take(now, &response.fields);
+        }
         let leg = &mut self.legs[index];
         leg.dialog.refresh_target(&response.fields);
         leg.hear_allow(&response.fields);

@@ -92,13 +92,18 @@ impl Call {
         self.ask(now, index, request, Ask::Bye, wire);
     }
 
-    /// The call itself decides that it is over: whatever is open is closed, the peer is told by BYE.
+    /// The call itself decides that it is over: whatever is open is closed, the peer is told by BYE, or by the end of the
+    /// INVITE that is not answered yet.
     pub(super) fn give_up(&mut self, now: Now, ending: Ending, status: u16, wire: &mut Wire) {
         let side = match ending {
             Ending::SessionExpired | Ending::PeerGone => Side::Remote,
             _ => Side::Local,
         };
-        self.hang_up_dialog(now, None, wire);
+        match (self.stage, &self.outgoing) {
+            (Stage::Ringing, _) => self.refuse_invite(now, 480, None, &[], wire),
+            (Stage::Inviting, Some(outgoing)) => wire.cancel(now, outgoing.id, None),
+            _ => self.hang_up_dialog(now, None, wire),
+        }
         let ended = Ended { status: Some(status), ..Ended::new(ending, side) };
         self.finish(now, ended, wire);
     }

@@ -353,6 +353,46 @@ fn an_update_before_the_first_answer_has_to_wait() {
 }
 
 #[test]
+fn an_early_dialog_that_is_gone_takes_its_invite_along() {
+    let mut world = World::plain();
+    let (invite, peer) = world.calls_with_offer();
+    world.hears(peer.reliable(&invite, 183, 1, Some(sdp(2000))));
+    let prack = world.says(Method::PRACK);
+    world.hears(peer.response(&prack, 200));
+    world.events.clear();
+    world.offers(sdp(1001));
+    let update = world.says(Method::UPDATE);
+    world.hears(peer.response(&update, 481));
+    let cancel = world.says(Method::CANCEL);
+    assert_eq!(world.ended().ending, Ending::PeerGone);
+    world.hears(Response::to(&cancel, 200));
+    world.hears(peer.response(&invite, 487));
+    world.says(Method::ACK);
+    world.seconds(40);
+    world.forgot_everything();
+    // The same while it rings here.
+    let mut world = World::plain();
+    let mut peer = Peer::calling();
+    let mut invite = peer.invite(Some(sdp(2000)));
+    invite.fields.push("Require", "100rel");
+    world.hears(invite.clone());
+    world.does(|ua, now, call| ua.ring(now, call, 183, Some(sdp(1000)))).unwrap();
+    let progress = world.replies(183);
+    peer.takes(&progress);
+    let mut prack = peer.request(Method::PRACK, None);
+    let rseq = progress.fields.text("RSeq").unwrap().into_owned();
+    prack.fields.push("RAck", format!("{rseq} {}", invite.head.cseq));
+    world.hears(prack);
+    world.replies(200);
+    world.events.clear();
+    world.offers(sdp(1001));
+    let update = world.says(Method::UPDATE);
+    world.hears(peer.response(&update, 481));
+    world.replies(480);
+    assert_eq!(world.ended().ending, Ending::PeerGone);
+}
+
+#[test]
 fn crossing_byes_are_both_content() {
     let mut world = World::plain();
     let mut peer = world.answered_call();

@@ -194,6 +194,52 @@ fn we_refresh_as_the_one_called() {
 }
 
 #[test]
+fn no_timer_runs_before_the_call_is_answered() {
+    let lasting = |mut update: Request| {
+        update.fields.push("Supported", "timer");
+        update.fields.push("Session-Expires", "90;refresher=uac");
+        update
+    };
+    // It rings here.
+    let mut world = World::plain();
+    let mut peer = Peer::calling();
+    world.hears(peer.invite(Some(sdp(2000))));
+    world.does(|ua, now, call| ua.ring(now, call, 180, None)).unwrap();
+    peer.takes(&world.replies(180));
+    world.hears(lasting(peer.request(Method::UPDATE, None)));
+    assert!(!world.replies(200).fields.has("Session-Expires"));
+    world.events.clear();
+    world.seconds(200);
+    world.no_event();
+    world.sent.clear();
+    world.does(|ua, now, call| ua.answer(now, call, sdp(1000))).unwrap();
+    world.replies(200);
+    // It rings there; either side updates.
+    let mut world = World::plain();
+    let (invite, mut peer) = world.calls_with_offer();
+    world.hears(peer.reliable(&invite, 183, 1, Some(sdp(2000))));
+    let prack = world.says(Method::PRACK);
+    world.hears(peer.response(&prack, 200));
+    world.hears(lasting(peer.request(Method::UPDATE, None)));
+    assert!(!world.replies(200).fields.has("Session-Expires"));
+    world.offers(sdp(1001));
+    let update = world.says(Method::UPDATE);
+    let mut ok = peer.success(&update, Some(sdp(2001)));
+    ok.fields.push("Session-Expires", "90;refresher=uas");
+    world.hears(ok);
+    world.events.clear();
+    world.seconds(200);
+    world.no_event();
+    world.is_silent();
+    let mut ok = peer.success(&invite, None);
+    ok.fields.push("Session-Expires", "90;refresher=uas");
+    world.hears(ok);
+    world.says(Method::ACK);
+    world.seconds(60);
+    world.says(Method::BYE);
+}
+
+#[test]
 fn a_refresh_asked_to_be_longer_is_longer() {
     let (mut world, peer) = called(CallSettings::default(), Some("90"), ALL);
     world.seconds(45);
