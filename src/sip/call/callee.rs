@@ -143,8 +143,8 @@ impl Call {
         wire: &mut Wire,
     ) -> Result<(), CallError> {
         self.must_ring()?;
-        let supported = self.supported();
         let prack = self.settings.prack;
+        let supported = self.supported(prack);
         let tag = self.local_tag.clone();
         let (Some(incoming), Some(leg)) = (self.incoming.as_mut(), self.legs.first_mut()) else {
             return Err(CallError::Over);

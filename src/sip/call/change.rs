@@ -4,7 +4,7 @@ use crate::now::Now;
 use crate::sip::call::event::{By, CallEvent, Ending};
 use crate::sip::call::leg::{Open, Turn};
 use crate::sip::call::{
-    ALLOW, Ask, Call, CallError, Identity, MAX_ASKS, Stage, description_in, offered_body,
+    ALLOW, Ask, Call, CallError, Identity, MAX_ASKS, Prack, Stage, description_in, offered_body,
 };
 use crate::sip::handle::{RequestId, TransactionId};
 use crate::sip::message::{Request, Response};
@@ -99,7 +99,8 @@ impl Call {
         self.tell_target_at = None;
         let method = if by == By::Invite { Method::INVITE } else { Method::UPDATE };
         let mut request = self.legs[index].dialog.request(method);
-        self.say_supported(&mut request.fields);
+        // Progress of a change is of no use to anybody: none has to be acknowledged.
+        request.fields.set("Supported", self.supported(Prack::Off));
         request.fields.push("Allow", ALLOW);
         self.timer.ask(&mut request.fields);
         if let Some(sdp) = sdp {

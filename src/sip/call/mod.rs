@@ -321,10 +321,10 @@ impl Call {
         })
     }
 
-    /// The option tags of Supported.
-    fn supported(&self) -> String {
+    /// The option tags of Supported, where reliable progress is wanted like this.
+    fn supported(&self, prack: Prack) -> String {
         let mut tags = Vec::new();
-        if self.settings.prack != Prack::Off {
+        if prack != Prack::Off {
             tags.push("100rel");
         }
         if self.timer.is_offered() {
@@ -335,7 +335,7 @@ impl Call {
     }
 
     fn say_supported(&self, fields: &mut Fields) {
-        fields.set("Supported", self.supported());
+        fields.set("Supported", self.supported(self.settings.prack));
     }
 
     /// Sends a request inside a dialog and remembers what it is for.

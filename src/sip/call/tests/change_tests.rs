@@ -55,6 +55,18 @@ fn our_offer_is_a_reinvite_and_is_answered() {
 }
 
 #[test]
+fn our_reinvite_wants_no_progress_that_has_to_be_acknowledged() {
+    let mut world = World::plain();
+    let (invite, peer) = world.calls_with_offer();
+    assert_eq!(invite.fields.text("Supported").as_deref(), Some("100rel, timer, replaces"));
+    world.hears(peer.success(&invite, Some(sdp(2000))));
+    world.says(Method::ACK);
+    world.offers(sdp(1001));
+    let again = world.says(Method::INVITE);
+    assert_eq!(again.fields.text("Supported").as_deref(), Some("timer, replaces"));
+}
+
+#[test]
 fn our_refused_offer_leaves_the_call_as_it_was() {
     let mut world = World::plain();
     let peer = world.answered_call();
