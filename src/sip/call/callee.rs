@@ -1,7 +1,7 @@
 //! Their INVITE until our answer is acknowledged: 18x with and without PRACK, 2xx and its repetition, CANCEL,
 //! refusal.
 
-use crate::now::Now;
+use crate::now::{Now, earliest};
 use crate::sip::call::caller::next_gap;
 use crate::sip::call::event::{CallEvent, Ended, Ending, Incoming, Side};
 use crate::sip::call::leg::{Leg, Open, Turn};
@@ -17,6 +17,10 @@ use crate::sip::rack::RAck;
 use crate::sip::wire::Wire;
 use std::time::Duration;
 
+/// How often whoever is let ring is told so: a proxy gives up an INVITE of which it hears nothing for three minutes
+/// (RFC 3261 §13.3.1.1, timer C), and a single 18x may be lost.
+const RINGING_EVERY: Duration = Duration::from_secs(60);
+
 /// Their INVITE.
 #[derive(Debug)]
 pub(super) struct IncomingInvite {
@@ -25,11 +29,47 @@ pub(super) struct IncomingInvite {
     has_offer: bool,
     /// No final response was sent yet.
     is_open: bool,
-    pub(super) reliable: Reliable,
+    reliable: Reliable,
+    /// The last 18x, while it rings.
+    rung: Option<Rung>,
     /// Our answer, held back until a reliable 18x is acknowledged.
     held_answer: Option<Vec<u8>>,
     /// When the INVITE's own Expires ends it (RFC 3261 §13.3.1).
-    pub(super) expires_at: Option<u64>,
+    expires_at: Option<u64>,
+}
+
+/// An 18x of ours that is said again.
+#[derive(Debug)]
+struct Rung {
+    response: Response,
+    is_reliable: bool,
+    again_at: u64,
+}
+
+impl IncomingInvite {
+    pub(super) fn poll_timeout(&self) -> Option<u64> {
+        let again_at = self.rung.as_ref().map(|rung| rung.again_at);
+        earliest(self.expires_at, earliest(self.reliable.poll_timeout(), again_at))
+    }
+
+    /// Sends an 18x, reliably if it is said what it carries.
+    fn tell(&mut self, now: Now, response: Response, carries: Option<Carries>, wire: &mut Wire) {
+        let response = match carries {
+            Some(carries) => self.reliable.push(now, response, carries, wire.timing()),
+            None => Some(response),
+        };
+        if let Some(response) = response {
+            wire.respond(now, self.transaction, response);
+        }
+    }
+
+    /// Sends the last 18x once more, when it is time.
+    fn tell_again(&mut self, now: Now, wire: &mut Wire) {
+        let Some(rung) = self.rung.as_mut().filter(|rung| rung.again_at <= now.mono_us) else { return };
+        rung.again_at = now.deadline(RINGING_EVERY);
+        let (response, carries) = (rung.response.clone(), rung.is_reliable.then_some(Carries::Nothing));
+        self.tell(now, response, carries, wire);
+    }
 }
 
 /// A 2xx of ours to an INVITE or re-INVITE, repeated until its ACK (RFC 3261 §13.3.1.4).
@@ -96,6 +136,7 @@ impl Call {
             has_offer: offer.is_some(),
             is_open: true,
             reliable: Reliable::new(wire.chance().next_u32()),
+            rung: None,
             held_answer: None,
             expires_at: expires.map(|seconds| now.deadline(Duration::from_secs(u64::from(seconds)))),
         });
@@ -155,6 +196,9 @@ impl Call {
         let is_reliable = requires || (prack == Prack::Required && knows);
         let mut response = Response::to(&incoming.request, status.clamp(101, 199));
         response.head.to.set_tag(&tag);
+        response.fields.push("Supported", supported);
+        response.fields.push("Allow", ALLOW);
+        let bare = response.clone();
         let mut carries = Carries::Nothing;
         // An offer of ours can only go out reliably, and a settled session is not told twice.
         if let Some(sdp) =
@@ -169,14 +213,10 @@ impl Call {
                 carries = Carries::Offer;
             }
         }
-        response.fields.push("Supported", supported);
-        response.fields.push("Allow", ALLOW);
-        let transaction = incoming.transaction;
-        if !is_reliable {
-            wire.respond(now, transaction, response);
-        } else if let Some(response) = incoming.reliable.push(now, response, carries, wire.timing()) {
-            wire.respond(now, transaction, response);
-        }
+        // What was acknowledged is not said twice.
+        let again = if is_reliable { bare } else { response.clone() };
+        incoming.rung = Some(Rung { response: again, is_reliable, again_at: now.deadline(RINGING_EVERY) });
+        incoming.tell(now, response, is_reliable.then_some(carries), wire);
         Ok(())
     }
 
@@ -194,6 +234,7 @@ impl Call {
         incoming.reliable.finish();
         incoming.is_open = false;
         incoming.expires_at = None;
+        incoming.rung = None;
         let (transaction, request) = (incoming.transaction, incoming.request.clone());
         let has_offer = incoming.has_offer;
         let mut response = Response::to(&request, 200);
@@ -396,6 +437,7 @@ impl Call {
             let ended = Ended { status: Some(487), ..Ended::new(Ending::Cancelled, Side::Remote) };
             return self.finish(now, ended, wire);
         }
+        incoming.tell_again(now, wire);
         match incoming.reliable.due(now) {
             Some(Due::Resend(response)) => {
                 let transaction = incoming.transaction;

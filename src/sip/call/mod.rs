@@ -276,7 +276,7 @@ impl Call {
             return earliest(due, self.linger_until);
         }
         if let Some(incoming) = &self.incoming {
-            due = earliest(due, earliest(incoming.reliable.poll_timeout(), incoming.expires_at));
+            due = earliest(due, incoming.poll_timeout());
         }
         due = earliest(due, earliest(self.glare.retry_at, self.reinvite_until));
         due = earliest(due, self.tell_target_at);

@@ -323,6 +323,57 @@ fn a_peer_that_requires_it_gets_reliable_18x() {
 }
 
 #[test]
+fn whoever_is_let_ring_is_told_so_every_minute() {
+    let mut world = World::plain();
+    let mut peer = Peer::calling();
+    let invite = rung(&mut world, &mut peer, Some(sdp(2000)));
+    world.does(|ua, now, call| ua.ring(now, call, 180, None)).unwrap();
+    world.replies(180);
+    world.seconds(30);
+    // What was said last is what is repeated, its description with it.
+    world.does(|ua, now, call| ua.ring(now, call, 183, Some(sdp(1000)))).unwrap();
+    let progress = world.replies(183);
+    for _ in 0..3 {
+        world.seconds(59);
+        world.is_silent();
+        world.seconds(1);
+        assert_eq!(world.replies(183), progress);
+    }
+    world.does(|ua, now, call| ua.answer(now, call, sdp(1000))).unwrap();
+    peer.takes(&world.replies(200));
+    world.hears(peer.ack(invite.head.cseq.number, None));
+    world.seconds(200);
+    world.is_silent();
+}
+
+#[test]
+fn a_reliable_18x_is_followed_every_minute_by_one_with_a_number_of_its_own() {
+    let mut world = World::plain();
+    let mut peer = Peer::calling();
+    let mut invite = peer.invite(Some(sdp(2000)));
+    invite.fields.push("Require", "100rel");
+    world.hears(invite.clone());
+    incoming(&mut world);
+    world.does(|ua, now, call| ua.ring(now, call, 183, Some(sdp(1000)))).unwrap();
+    let first = world.replies(183);
+    let rseq: u32 = first.fields.text("RSeq").unwrap().parse().unwrap();
+    peer.takes(&first);
+    world.hears(prack(&mut peer, &format!("{rseq} {}", invite.head.cseq), None));
+    world.replies(200);
+    for number in rseq + 1..rseq + 4 {
+        world.seconds(60);
+        let next = world.replies(183);
+        assert_eq!(next.fields.text("RSeq").unwrap(), number.to_string());
+        assert!(next.fields.has_token("Require", "100rel"));
+        assert!(next.body.is_empty() && !next.fields.has("Content-Type"), "the answer went out before");
+        world.hears(prack(&mut peer, &format!("{number} {}", invite.head.cseq), None));
+        world.replies(200);
+        world.is_silent();
+    }
+    world.no_event();
+}
+
+#[test]
 fn without_prack_the_call_is_given_up() {
     let mut world = World::new(CallSettings { prack: Prack::Required, ..CallSettings::default() });
     let mut peer = Peer::calling();
