@@ -128,7 +128,9 @@ impl Phone {
             return;
         }
         let (sip, id, leg) = (call.sip, call.id.clone(), call.facts.clone());
-        let _ = self.agent.ring(now, sip, 180, None);
+        // Where it has to be acknowledged, the first word is the place of an offer that the caller left to us (RFC 3262 §5).
+        let offer = call.offer.is_none().then(|| call.negotiation.offer(&mut self.chance));
+        let _ = self.agent.ring(now, sip, 180, offer);
         self.tell(now, Event::of_call(id, Kind::CallRinging { leg }));
     }
 
@@ -263,6 +265,8 @@ impl Phone {
                 .negotiation
                 .answer(&offer, &mut self.chance)
                 .map(|(answer, agreed)| (answer, Some(agreed))),
+            // It is what the caller answers, or has answered, whatever has become of our addresses since.
+            None if self.agent.has_offered(call.sip) => Ok((Vec::new(), None)),
             None => Ok((call.negotiation.offer(&mut self.chance), None)),
         };
         let (sdp, agreed) = match sdp {

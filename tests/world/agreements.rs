@@ -38,6 +38,40 @@ fn a_call_without_offer_gets_ours_and_is_heard() {
 }
 
 #[test]
+fn a_call_without_offer_gets_ours_while_it_rings_where_that_is_acknowledged() {
+    for (line, field) in [("", "Require"), ("prack = \"required\"", "Supported")] {
+        let mut script = Script::new(line, "");
+        let mut peer = Peer::calling("<sip:2000@pbx.example>");
+        let mut invite = peer.request(Method::INVITE, None);
+        invite.fields.push(field, "100rel");
+        script.hears(invite.clone());
+        let ringing = script.replies(180);
+        let offer = String::from_utf8_lossy(&ringing.body).into_owned();
+        assert!(offer.contains("PCMA/8000"), "{field}: {offer}");
+        peer.takes(&ringing);
+        let mut prack = peer.request(Method::PRACK, a_law());
+        let rseq = ringing.fields.text("RSeq").expect("a number").into_owned();
+        prack.fields.push("RAck", format!("{rseq} {}", invite.head.cseq));
+        script.hears(prack);
+        script.replies(200);
+        script.seconds(1);
+        assert!(script.voice_to(MEDIA).is_empty(), "nobody has answered yet");
+        script.world.tell(0, ANSWER);
+        assert!(script.replies(200).body.is_empty());
+        script.hears(peer.numbered(Method::ACK, invite.head.cseq.number, None));
+        let mut voice = Voice::new(MEDIA, 1);
+        script.listen();
+        script.talk(3_000, &mut [&mut voice]);
+        assert!(script.heard(&voice) > 0.75);
+        assert!(script.voice_to(MEDIA).len() > 140);
+        // What is offered next knows what was agreed on.
+        script.world.tell(0, Command::Hold { call: None });
+        let hold = script.says(Method::INVITE);
+        assert!(String::from_utf8_lossy(&hold.body).contains("a=sendonly"));
+    }
+}
+
+#[test]
 fn hold_has_many_forms_and_all_of_them_end() {
     // What they say, whether it is a hold, whether we still speak, and what we answer.
     let forms: [(&str, &[&str], bool, bool, &str); 6] = [

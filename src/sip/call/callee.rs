@@ -14,6 +14,7 @@ use crate::sip::dialog::Dialog;
 use crate::sip::handle::{AccountId, CallId, TransactionId};
 use crate::sip::message::{Request, Response};
 use crate::sip::rack::RAck;
+use crate::sip::user_agent::UserAgent;
 use crate::sip::wire::Wire;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(super) struct IncomingInvite {
     rung: Option<Rung>,
     /// Our answer, held back until a reliable 18x is acknowledged.
     held_answer: Option<Vec<u8>>,
+    /// Their answer to our offer in a 180, until somebody answers the call.
+    early_answer: Option<Vec<u8>>,
     /// When the INVITE's own Expires ends it (RFC 3261 §13.3.1).
     expires_at: Option<u64>,
 }
@@ -138,6 +141,7 @@ impl Call {
             reliable: Reliable::new(wire.chance().next_u32()),
             rung: None,
             held_answer: None,
+            early_answer: None,
             expires_at: expires.map(|seconds| now.deadline(Duration::from_secs(u64::from(seconds)))),
         });
         let incoming = Incoming { identity, offer, request: Box::new(request.clone()), predecessor };
@@ -172,7 +176,8 @@ impl Call {
     }
 
     /// Rings (180), or tells progress (101–199) with early media if `sdp` is given: our answer to their
-    /// offer, or our offer if they made none, which needs a peer with 100rel.
+    /// offer, or our offer if they made none, which needs a peer with 100rel. One in a 180 promises no early media: what
+    /// the peer answers to it is told by [`CallEvent::Answer`] once the call is answered.
     ///
     /// # Errors
     /// [`CallError`] if the call is not ringing.
@@ -210,7 +215,7 @@ impl Call {
                 carries = Carries::Answer;
             } else if is_reliable {
                 leg.turn = Turn::Ours;
-                carries = Carries::Offer;
+                carries = if status == 180 { Carries::OfferForLater } else { Carries::Offer };
             }
         }
         // What was acknowledged is not said twice.
@@ -236,10 +241,13 @@ impl Call {
         incoming.expires_at = None;
         incoming.rung = None;
         let (transaction, request) = (incoming.transaction, incoming.request.clone());
-        let has_offer = incoming.has_offer;
+        let (has_offer, early_answer) = (incoming.has_offer, incoming.early_answer.take());
         let mut response = Response::to(&request, 200);
         self.tag(&mut response);
         let leg = &mut self.legs[0];
+        if let Some(answer) = &early_answer {
+            leg.hear_answer(answer.clone());
+        }
         if !leg.settled {
             response.set_body("application/sdp", sdp.clone());
             if has_offer {
@@ -252,6 +260,9 @@ impl Call {
         self.chosen = Some(0);
         let open = Open { transaction, request };
         self.succeed(now, 0, &open, response, wire);
+        if let Some(sdp) = early_answer {
+            wire.event(self.id, CallEvent::Answer { sdp, dialog: self.legs[0].key() });
+        }
         Ok(())
     }
 
@@ -309,6 +320,12 @@ impl Call {
         ended.phrase = phrase.unwrap_or_else(|| crate::sip::status::reason_phrase(status).to_owned());
         self.finish(now, ended, wire);
         Ok(())
+    }
+
+    /// Whether our offer went out while it rings, so that the answer to the call carries none.
+    pub fn has_offered(&self) -> bool {
+        self.stage == Stage::Ringing
+            && self.legs.first().is_some_and(|leg| leg.settled || matches!(leg.turn, Turn::Ours))
     }
 
     /// Gives their INVITE its final refusal, if it still waits for one.
@@ -402,7 +419,14 @@ impl Call {
                 wire.respond(now, transaction, Response::to(request, 200));
                 wire.event(self.id, CallEvent::Answer { sdp, dialog });
             }
-            (Carries::Offer, None) => {
+            (Carries::OfferForLater, Some(sdp)) => {
+                // It stays our turn: what nobody has answered is not to be changed, either.
+                if let Some(incoming) = &mut self.incoming {
+                    incoming.early_answer = Some(sdp);
+                }
+                wire.respond(now, transaction, Response::to(request, 200));
+            }
+            (Carries::Offer | Carries::OfferForLater, None) => {
                 leg.turn = Turn::Idle;
                 wire.respond(now, transaction, Response::to(request, 200));
                 self.refuse_invite(now, 488, None, &[], wire);
@@ -497,5 +521,12 @@ impl Call {
             }
             None => self.give_up(now, Ending::NoSession, 488, wire),
         }
+    }
+}
+
+impl UserAgent {
+    /// Whether a call that rings needs no description to be answered; see [`Call::has_offered`].
+    pub fn has_offered(&self, call: CallId) -> bool {
+        self.calls.get(&call).is_some_and(Call::has_offered)
     }
 }

@@ -17,6 +17,8 @@ pub(super) enum Carries {
     Nothing,
     Answer,
     Offer,
+    /// An offer in a 180: what is answered to it counts once the call is answered.
+    OfferForLater,
 }
 
 #[derive(Debug)]

@@ -404,6 +404,47 @@ fn our_offer_in_a_reliable_18x_is_answered_in_prack() {
 }
 
 #[test]
+fn the_answer_to_our_offer_in_a_180_is_told_once_somebody_has_answered() {
+    for answered_first in [false, true] {
+        let mut world = World::new(CallSettings { prack: Prack::Required, ..CallSettings::default() });
+        let mut peer = Peer::calling();
+        let invite = rung(&mut world, &mut peer, None);
+        world.does(|ua, now, call| ua.ring(now, call, 180, Some(sdp(1000)))).unwrap();
+        let ringing = world.replies(180);
+        assert_eq!(ringing.body, sdp(1000));
+        peer.takes(&ringing);
+        let answers = |world: &mut World| {
+            world.does(|ua, now, call| ua.answer(now, call, sdp(1000))).unwrap();
+        };
+        if answered_first {
+            answers(&mut world);
+        }
+        let rack = format!("{} {}", ringing.fields.text("RSeq").unwrap(), invite.head.cseq);
+        world.hears(prack(&mut peer, &rack, Some(sdp(2000))));
+        world.replies(200);
+        if !answered_first {
+            world.no_event();
+            // Nothing is talked over yet, so nothing can be changed.
+            world.hears(peer.request(Method::UPDATE, Some(sdp(2001))));
+            world.replies(491);
+            world.seconds(60);
+            let next = world.replies(180);
+            assert!(next.body.is_empty());
+            let rack = format!("{} {}", next.fields.text("RSeq").unwrap(), invite.head.cseq);
+            world.hears(prack(&mut peer, &rack, None));
+            world.replies(200);
+            world.no_event();
+            answers(&mut world);
+        }
+        assert!(world.replies(200).body.is_empty());
+        assert!(matches!(world.event(), CallEvent::Answer { sdp: answer, .. } if answer == sdp(2000)));
+        world.hears(peer.ack(invite.head.cseq.number, None));
+        assert!(matches!(world.event(), CallEvent::Established));
+        world.no_event();
+    }
+}
+
+#[test]
 fn the_invites_own_expiry_ends_it() {
     let mut world = World::plain();
     let mut peer = Peer::calling();
