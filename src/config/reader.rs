@@ -151,10 +151,19 @@ impl Reader<'_> {
         what: impl Into<String>,
         instead: impl Into<String>,
     ) {
-        if self.findings.len() < MOST_FINDINGS {
+        // However much there is to say: without a mistake among it the file would be taken for right.
+        if !self.has_said_enough() || severity == Severity::Error && !self.has_mistakes() {
             let finding = self.source.finding(span, severity, what, instead);
             self.findings.push(finding);
         }
+    }
+
+    fn has_said_enough(&self) -> bool {
+        self.findings.len() >= MOST_FINDINGS
+    }
+
+    fn has_mistakes(&self) -> bool {
+        self.findings.iter().any(Finding::is_error)
     }
 }
 
@@ -265,7 +274,7 @@ impl Scope<'_, '_> {
             if super::source::is_taken_out(name) || keys.iter().any(|key| key.accepts(name)) {
                 continue;
             }
-            if self.reader.findings.len() >= MOST_FINDINGS {
+            if self.reader.has_said_enough() && self.reader.has_mistakes() {
                 return;
             }
             let span = table.key(name).and_then(|key| key.span()).or_else(|| item.span());

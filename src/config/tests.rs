@@ -470,6 +470,22 @@ fn warnings_do_not_keep_a_file_from_use() {
 }
 
 #[test]
+fn no_number_of_warnings_hides_a_mistake() {
+    let line = |name: usize, more: &str| {
+        format!("[[line]]\nname = \"l{name}\"\nuser = \"{name}\"\ndomain = \"pbx.example\"\n{more}\n")
+    };
+    let warned: String = (0..250).map(|name| line(name, "")).collect();
+    assert!(Config::parse(&warned, "t.toml").is_ok());
+    for mistake in ["prot = 5060", "srtp = \"optoinal\""] {
+        let text = [warned.clone(), line(250, mistake), line(251, mistake)].concat();
+        let reading = Config::read(&text, "t.toml", &mut |_| Ok(None));
+        assert!(reading.config.is_none(), "{mistake}");
+        let told = reading.findings.iter().filter(|finding| finding.is_error()).count();
+        assert!(told > 0 && reading.findings.len() <= 220, "{mistake}: {told}");
+    }
+}
+
+#[test]
 fn settings_of_a_line_are_what_the_file_says() {
     let config = Config::parse(GOOD, "t.toml").unwrap();
     let line = config.line("office").unwrap();
