@@ -121,7 +121,8 @@ pub fn read(file: &Path) -> Result<Reading, SettingsError> {
 /// Has relative paths start from the folder of the configuration.
 fn anchor(config: &mut Config, folder: &Path) {
     let of_lines = config.line.iter_mut().filter_map(|line| line.ca_file.as_mut());
-    let authorities = of_lines.chain(config.upstream.iter_mut().filter_map(|it| it.ca_file.as_mut()));
+    let of_upstreams = config.upstream.iter_mut().filter_map(|it| it.ca_file.as_mut());
+    let authorities = of_lines.chain(of_upstreams).chain(config.lookup.ca_file.as_mut());
     let admin = &mut config.admin;
     let own = [admin.tls_cert.as_mut(), admin.tls_key.as_mut(), Some(&mut admin.socket)];
     let kept = [Some(&mut config.device.data), config.recording.folder.as_mut()];
@@ -145,7 +146,7 @@ fn announcements(config: &mut Config) -> impl Iterator<Item = (&'static str, &mu
     tables.into_iter().filter_map(|(table, said)| Some((table, said.as_mut()?)))
 }
 
-/// What is wrong with the files of authorities whose certificates lines and upstreams believe.
+/// What is wrong with the files of authorities whose certificates lines, upstreams and the look-up believe.
 fn authorities(config: &Config, places: &Places) -> Vec<Finding> {
     let lines = config.line.iter().enumerate();
     let used = lines
@@ -153,7 +154,9 @@ fn authorities(config: &Config, places: &Places) -> Vec<Finding> {
     let of_lines = used.map(|(index, line)| ("line", index, Belief::of(line)));
     let upstreams = config.upstream.iter().enumerate();
     let of_upstreams = upstreams.map(|(index, upstream)| ("upstream", index, Belief::of_upstream(upstream)));
-    let given = of_lines.chain(of_upstreams).filter(|(.., belief)| belief.ca_file.is_some());
+    let lookup = &config.lookup;
+    let of_lookup = lookup.is_on().then(|| ("lookup", 0, Belief::of_upstream(&lookup.as_upstream())));
+    let given = of_lines.chain(of_upstreams).chain(of_lookup).filter(|(.., belief)| belief.ca_file.is_some());
     let wrong = given.filter_map(|(table, index, belief)| {
         let text = tls::client(&belief).err()?.to_string();
         let (what, instead) = text.split_once("; ").unwrap_or((&text, "give another file"));
@@ -320,5 +323,13 @@ mod tests {
             "{finding}"
         );
         assert!(finding.instead.starts_with("give the path of a PEM file"), "{finding}");
+
+        let url = "url = \"https://crm.example\"\npath = \"/?n=$remote_number\"\n";
+        let lookup = format!("[lookup]\nkind = \"url\"\n{url}ca_file = \"crm-ca.pem\"\n");
+        let reading = read_text("lookup", &lookup);
+        assert!(reading.config.is_none());
+        let [finding] = reading.findings.as_slice() else { panic!("{:?}", reading.findings) };
+        assert_eq!(finding.line, 5, "{finding}");
+        assert!(finding.what.contains("-lookup/crm-ca.pem: "), "from the folder of the file: {finding}");
     }
 }
