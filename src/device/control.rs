@@ -370,7 +370,7 @@ impl Control {
         notify::reloading();
         let file = self.file.display().to_string();
         let refused = match settings::load(&self.file) {
-            Ok(Settings { config, findings, tls }) => match self.unchangeable(&config) {
+            Ok(Settings { config, findings, tls }) => match unchangeable(&self.config, &config) {
                 None => {
                     // The files may be other ones under the same names: a certificate was renewed.
                     self.told_tls.send_replace(tls);
@@ -389,36 +389,6 @@ impl Control {
         self.phone.handle(clock::now(), Input::ConfigRefused { file, findings: refused.clone() });
         notify::ready();
         Err(refused)
-    }
-
-    /// What can only be changed by starting anew.
-    fn unchangeable(&self, new: &Config) -> Option<&'static str> {
-        let old = &self.config;
-        if (old.sip.bind, old.sip.port_udp, old.sip.port_tcp)
-            != (new.sip.bind, new.sip.port_udp, new.sip.port_tcp)
-        {
-            return Some("[sip] bind and ports change only by a restart; restart tipring, or put them back");
-        }
-        if (old.sip.dscp, &old.sip.user_agent) != (new.sip.dscp, &new.sip.user_agent) {
-            return Some(
-                "[sip] dscp and user_agent change only by a restart; restart tipring, or put them back",
-            );
-        }
-        if old.log != new.log {
-            return Some("[log] changes only by a restart; restart tipring, or put it back");
-        }
-        if old.device.data != new.device.data {
-            return Some("[device] data changes only by a restart; restart tipring, or put it back");
-        }
-        if (old.admin.listen, &old.admin.socket) != (new.admin.listen, &new.admin.socket) {
-            return Some(
-                "[admin] listen and socket change only by a restart; restart tipring, or put them back",
-            );
-        }
-        if old.ami.listen != new.ami.listen {
-            return Some("[ami] listen changes only by a restart; restart tipring, or put it back");
-        }
-        None
     }
 
     fn apply(&mut self, file: String, config: Config, warnings: usize) {
@@ -570,6 +540,35 @@ impl Control {
     }
 }
 
+/// What can only be changed by starting anew.
+fn unchangeable(old: &Config, new: &Config) -> Option<&'static str> {
+    if (old.sip.bind, old.sip.port_udp, old.sip.port_tcp)
+        != (new.sip.bind, new.sip.port_udp, new.sip.port_tcp)
+    {
+        return Some("[sip] bind and ports change only by a restart; restart tipring, or put them back");
+    }
+    if (old.sip.dscp, &old.sip.user_agent) != (new.sip.dscp, &new.sip.user_agent) {
+        return Some("[sip] dscp and user_agent change only by a restart; restart tipring, or put them back");
+    }
+    if old.log != new.log {
+        return Some("[log] changes only by a restart; restart tipring, or put it back");
+    }
+    if old.device.data != new.device.data {
+        return Some("[device] data changes only by a restart; restart tipring, or put it back");
+    }
+    // Sessions of upstreams, their topics and the identity of events would keep the old one.
+    if old.device.serial != new.device.serial {
+        return Some("[device] serial changes only by a restart; restart tipring, or put it back");
+    }
+    if (old.admin.listen, &old.admin.socket) != (new.admin.listen, &new.admin.socket) {
+        return Some("[admin] listen and socket change only by a restart; restart tipring, or put them back");
+    }
+    if old.ami.listen != new.ami.listen {
+        return Some("[ami] listen changes only by a restart; restart tipring, or put it back");
+    }
+    None
+}
+
 /// Waits until the kernel tells of a change of the network.
 async fn told(netlink: Option<&Netlink>) {
     match netlink {
@@ -619,4 +618,26 @@ fn log(write: &Write) {
 
 fn part(part: &'static str, what: String, cure: &str) -> Input<'static> {
     Input::Part { part, trouble: Some((what, cure.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_refuses_by_name_what_only_a_restart_can_change() {
+        let config = |text: &str| Config::parse(text, "t.toml").expect("right");
+        let before = config("[device]\nserial = \"TR-1\"\n");
+        for (text, key) in [
+            ("[device]\nserial = \"TR-2\"\n", "[device] serial changes"),
+            ("", "[device] serial changes"),
+            ("[device]\nserial = \"TR-1\"\ndata = \"/d\"\n", "[device] data changes"),
+            ("[device]\nserial = \"TR-1\"\n[log]\nlevel = \"debug\"\n", "[log] changes"),
+        ] {
+            let why = unchangeable(&before, &config(text)).unwrap_or_default();
+            assert!(why.starts_with(key), "{text}: {why}");
+        }
+        let renamed = config("[device]\nserial = \"TR-1\"\nname = \"Reception\"\n");
+        assert_eq!(unchangeable(&before, &renamed), None);
+    }
 }
