@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 
 use super::access::Peer;
-use super::connection::Watched;
+use super::connection::{Watched, end_with_its_peer};
 use super::entrance::{Entrance, FromNetwork, HANDSHAKES};
 use super::{App, Office, Shared, ami, routes};
 use crate::config::Listen;
@@ -86,6 +86,7 @@ async fn network(app: App, address: SocketAddr, closing: watch::Receiver<bool>) 
     let accept = async || {
         let (stream, from) = listener.accept().await?;
         stream.set_nodelay(true)?;
+        end_with_its_peer(&stream);
         let tls = app.office.tls.borrow().clone();
         Ok((FromNetwork { stream, tls, handshakes: handshakes.clone() }, Peer::Remote(from)))
     };

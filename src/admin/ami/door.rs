@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::session::{Output, Session};
 use crate::admin::access::refused;
-use crate::admin::connection::Watched;
+use crate::admin::connection::{Watched, end_with_its_peer};
 use crate::admin::listener::opened;
 use crate::admin::stream::ended;
 use crate::admin::{App, lock};
@@ -108,6 +108,7 @@ async fn converse(place: Place, stream: TcpStream, from: SocketAddr, closing: wa
     let door = &place.door;
     let Ok(challenge) = challenge() else { return };
     let _ = stream.set_nodelay(true);
+    end_with_its_peer(&stream);
     let config = door.app.office.config.borrow().clone();
     let talk = Talk {
         session: Session::new(door.app.now(), config, challenge),
