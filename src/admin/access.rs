@@ -307,6 +307,26 @@ fn identify(headers: &HeaderMap, peer: Peer, admin: &Admin) -> Result<Caller, St
     found.ok_or(Stranger { given: true, user })
 }
 
+/// What somebody has shown to get an answer that goes on: the right to it may end before.
+pub(super) struct Pass {
+    shown: HeaderMap,
+    peer: Peer,
+}
+
+impl Pass {
+    /// The pass of a request that was let in.
+    pub fn of(headers: &HeaderMap, peer: Peer) -> Pass {
+        let fields = [header::AUTHORIZATION, WEBITEL_TOKEN].into_iter();
+        let shown = fields.filter_map(|name| Some((name.clone(), headers.get(name)?.clone())));
+        Pass { shown: shown.collect(), peer }
+    }
+
+    /// Whether it still lets somebody with this role in.
+    pub fn holds(&self, admin: &Admin, needed: Role) -> bool {
+        identify(&self.shown, self.peer, admin).is_ok_and(|caller| allows(caller.role, needed))
+    }
+}
+
 /// Whether two texts are the same, in a time that tells nothing about where they differ. An empty secret is
 /// nobody's.
 pub(super) fn same_secret(shown: &str, secret: &str) -> bool {

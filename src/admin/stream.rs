@@ -1,9 +1,11 @@
 //! The event stream: what is kept since a number, and then what is kept next, as server-sent events.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
@@ -12,9 +14,11 @@ use hyper::body::Frame;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
+use super::access::{Pass, Peer};
 use super::answer::{Answer, Problem};
 use super::request::Asked;
 use super::{App, now_utc_us};
+use crate::config::{Config, Role};
 use crate::events::CloudEvent;
 use crate::events::archive::Archive;
 
@@ -35,6 +39,7 @@ pub(super) struct Since {
 
 pub(super) async fn events(
     State(app): State<App>,
+    Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     Asked(Since { since }): Asked<Since>,
 ) -> Answer {
@@ -53,20 +58,23 @@ pub(super) async fn events(
     };
     let serial = app.office.config.borrow().device.serial.clone().unwrap_or_default();
     let (pages, outbox) = mpsc::channel(AHEAD);
-    let reader = Reader { archive, serial, since, pages, closing: app.closing.clone() };
+    let (pass, config) = (Pass::of(&headers, peer), app.office.config.clone());
+    let reader = Reader { archive, serial, since, pages, closing: app.closing.clone(), pass, config };
     tokio::spawn(reader.run());
     let body = Body::new(Stream { outbox, _place: place });
     let kind = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache, no-store")];
     Ok((kind, body).into_response() as Response)
 }
 
-/// Feeds one reader until it goes away or the appliance ends.
+/// Feeds one reader until it goes away, may read no more, or the appliance ends.
 struct Reader {
     archive: Archive,
     serial: String,
     since: u64,
     pages: mpsc::Sender<String>,
     closing: watch::Receiver<bool>,
+    pass: Pass,
+    config: watch::Receiver<Arc<Config>>,
 }
 
 impl Reader {
@@ -90,6 +98,9 @@ impl Reader {
             return;
         }
         loop {
+            if !self.pass.holds(&self.config.borrow_and_update().admin, Role::View) {
+                return;
+            }
             // What is kept at the end still goes out: the end is looked at after the store.
             let ending = *self.closing.borrow();
             match self.archive.events(self.since, PAGE).await {
@@ -122,6 +133,7 @@ impl Reader {
                         return;
                     }
                 }
+                () = changed(&mut self.config) => {}
                 () = ended(&mut self.closing) => {}
                 () = self.pages.closed() => return,
             }
@@ -132,6 +144,14 @@ impl Reader {
 /// Waits for the end of the appliance.
 pub(super) async fn ended(closing: &mut watch::Receiver<bool>) {
     let _ = closing.wait_for(|closing| *closing).await;
+}
+
+/// Waits for another configuration.
+async fn changed(config: &mut watch::Receiver<Arc<Config>>) {
+    if config.changed().await.is_err() {
+        // There will be none.
+        std::future::pending().await
+    }
 }
 
 fn rendered(event: &CloudEvent, serial: &str) -> String {

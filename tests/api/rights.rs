@@ -1,6 +1,6 @@
 //! Who is let in: over the network, on the socket, and past the limits.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -43,6 +43,37 @@ fn the_network_wants_a_token_on_loopback_too() {
     let operate = [host, ("Authorization", token.as_str()), ("Content-Type", "application/json")];
     assert_eq!(paper.remote("POST", "/api/v1/calls", &operate, "{\"to\":\"600\"}").status, 201);
     assert_eq!(paper.remote("GET", "/api/v1/config", &operate, "").status, 403, "that is for the role admin");
+}
+
+#[test]
+fn who_has_no_right_any_more_reads_no_more_events() {
+    let paper = Paper::open("revoked");
+    let read = |authorization: &str| {
+        until("the address opens", || TcpStream::connect(paper.address).is_ok());
+        let mut stream = TcpStream::connect(paper.address).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit");
+        let fields = format!("Host: localhost\r\nConnection: close\r\nAuthorization: {authorization}");
+        write!(stream, "GET /api/v1/events HTTP/1.1\r\n{fields}\r\n\r\n").expect("a request");
+        let mut lines = BufReader::new(stream);
+        until("the stream is open", || {
+            let mut line = String::new();
+            lines.read_line(&mut line).expect("a line in time") > 0 && line.starts_with(": events")
+        });
+        lines
+    };
+    let mut crm = read(&bearer(TOKEN));
+    let mut anna = read(&format!("Basic {}", STANDARD.encode(format!("anna:{PASSWORD}"))));
+    let mut config = (**paper.config.borrow()).clone();
+    config.admin.tokens.clear();
+    paper.config.send_replace(config.into());
+    let mut rest = String::new();
+    crm.read_to_string(&mut rest).expect("the end in time");
+    assert_eq!(rest.trim(), "0", "it ends, and says so");
+    crate::remember(&paper, "p1", "600", "Anna");
+    until("the others go on", || {
+        let mut line = String::new();
+        anna.read_line(&mut line).expect("a line in time") > 0 && line.contains("call.ringing")
+    });
 }
 
 #[test]
