@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::config::spelling::is_separator;
 use crate::config::{self, Condition, Redaction};
 use crate::events::CloudEvent;
 use crate::events::catalogue::TYPES;
@@ -9,6 +10,8 @@ use crate::events::leg::Direction;
 
 /// Digits of a number that are left at its end.
 const LEFT: usize = 3;
+/// Digits from which on any number in a text may be somebody's.
+const LONG: usize = 5;
 /// Keys under which the catalogue writes addresses, in which a number may be.
 const ADDRESSES: [&str; 3] = ["uri", "contact", "sip_call_id"];
 
@@ -64,7 +67,13 @@ impl Filter {
         if event.kind == "call.dtmf" && !self.digits {
             data.remove("digits");
         }
-        self.redact(&mut data);
+        let mut numbers = Vec::new();
+        if self.numbers {
+            data.values().for_each(|value| collect(value, &mut numbers));
+            // The longer one first: the other may be a part of it.
+            numbers.sort_by_key(|number| std::cmp::Reverse(number.len()));
+        }
+        self.redact(&mut data, &numbers);
         event.data = Value::Object(data).to_string();
         Some(event)
     }
@@ -81,13 +90,17 @@ impl Filter {
         self.conditions.iter().all(|condition| condition.holds(incoming, &numbers))
     }
 
-    fn redact(&self, data: &mut Map<String, Value>) {
+    /// Takes out of this, and of all in it, what is not to be told. `numbers` are those of the event.
+    fn redact(&self, data: &mut Map<String, Value>, numbers: &[String]) {
         if let (true, Some(Value::String(number))) = (self.numbers, data.get_mut("dialled")) {
             *number = masked(number);
         }
         if self.numbers {
             data.remove("e164");
             ADDRESSES.iter().for_each(|key| drop(data.remove(*key)));
+            if let Some(Value::String(text)) = data.get_mut("text") {
+                *text = without_numbers(text, numbers);
+            }
         }
         for (key, value) in data {
             match value {
@@ -95,10 +108,12 @@ impl Filter {
                     if self.names && PARTIES.contains(&key.as_str()) {
                         inner.remove("name");
                     }
-                    self.redact(inner);
+                    self.redact(inner, numbers);
                 }
                 Value::Array(all) => {
-                    all.iter_mut().filter_map(Value::as_object_mut).for_each(|inner| self.redact(inner));
+                    all.iter_mut()
+                        .filter_map(Value::as_object_mut)
+                        .for_each(|inner| self.redact(inner, numbers));
                 }
                 _ => {}
             }
@@ -122,6 +137,49 @@ pub(super) fn wanted(patterns: &[String], kind: &str) -> bool {
 pub fn useless(settings: &config::Upstream) -> impl Iterator<Item = &str> {
     let fits = |pattern: &&str| !TYPES.iter().any(|kind| wanted(&[(*pattern).to_owned()], kind));
     settings.events.iter().map(|pattern| pattern.trim_start_matches('!')).filter(fits)
+}
+
+/// The numbers that an event names.
+fn collect(value: &Value, numbers: &mut Vec<String>) {
+    match value {
+        Value::Object(inner) => {
+            let named = ["dialled", "e164"].into_iter().filter_map(|key| inner.get(key)?.as_str());
+            numbers.extend(named.filter(|number| !number.is_empty()).map(str::to_owned));
+            inner.values().for_each(|value| collect(value, numbers));
+        }
+        Value::Array(all) => all.iter().for_each(|value| collect(value, numbers)),
+        _ => {}
+    }
+}
+
+/// A text for people without the numbers of its event, however short, and without all that is as long as a number: it may be
+/// spelled in another way.
+fn without_numbers(text: &str, numbers: &[String]) -> String {
+    let known = numbers.iter().fold(text.to_owned(), |text, number| without(&text, number));
+    let (mut left, mut rest) = (String::new(), known.as_str());
+    let begins = |c: char| c.is_ascii_digit() || c == '+';
+    while let Some((before, from)) = rest.find(begins).map(|at| rest.split_at(at)) {
+        let end = from.find(|c| !begins(c) && !is_separator(c)).unwrap_or(from.len());
+        let run = from.split_at(end).0.trim_end_matches(is_separator);
+        let long = run.chars().filter(char::is_ascii_digit).count() >= LONG;
+        left.push_str(before);
+        left.push_str(&if long { masked(run) } else { run.to_owned() });
+        rest = from.split_at(run.len()).1;
+    }
+    left + rest
+}
+
+/// The text without this number, where it stands alone.
+fn without(text: &str, number: &str) -> String {
+    let ends = |next: Option<char>| next.is_none_or(|c| !c.is_alphanumeric());
+    let (mut left, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once(number) {
+        left.push_str(before);
+        let alone = ends(left.chars().next_back()) && ends(after.chars().next());
+        left.push_str(&if alone { masked(number) } else { number.to_owned() });
+        rest = after;
+    }
+    left + rest
 }
 
 /// A number of which only the end is left, whatever stands between its digits: `***456`. What is not much longer than that

@@ -599,6 +599,28 @@ proptest! {
                 Step::Run(millis) => bench.run(Duration::from_millis(millis.into())),
                 Step::Crash => bench.crash(),
                 Step::Manner(number) => bench.manner = manner(number),
+
+    let told = |data: &str| {
+        let filter = of(&|it| it.redact = vec![Redaction::Numbers]);
+        filter.pass(event("call.refused", data.into())).expect("it is told").data
+    };
+    for (data, text) in [
+        (
+            leg("office").replace("\"digits\":\"42\"", "\"text\":\"+74951234567 may not be called\""),
+            "***567 may not be called",
+        ),
+        (
+            "{\"to\":{\"dialled\":\"810\"},\"cause\":{\"status\":403,\"text\":\"810 may not be called\"}}"
+                .to_owned(),
+            "*** may not be called",
+        ),
+        ("{\"text\":\"8 (495) 123-45-67 is gone\"}".to_owned(), "***567 is gone"),
+        ("{\"text\":\"100 calls were made today\"}".to_owned(), "100 calls were made today"),
+        ("{\"text\":\"Busy Here\"}".to_owned(), "Busy Here"),
+    ] {
+        let told: Value = serde_json::from_str(&told(&data)).expect("JSON");
+        assert_eq!(told.get("cause").unwrap_or(&told)["text"], text);
+    }
             }
         }
         bench.manner = manner(0);
