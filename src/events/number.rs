@@ -32,11 +32,17 @@ impl Number {
     /// What an index holds: the last seven digits of a telephone number, all of a shorter one, and a name in lower case.
     /// Numbers that are the same have the same key; [`Number::same_as`] says whether the reverse holds.
     pub fn key(&self) -> String {
-        let spelled = spelled(&self.dialled);
-        if is_digits(&spelled) {
-            return spelled[spelled.len().saturating_sub(SUBSCRIBER_DIGITS)..].to_owned();
-        }
-        spelled
+        key(&self.dialled)
+    }
+
+    /// All that an index holds of it: a rule may have made another number of what was dialled.
+    pub fn keys(&self) -> impl Iterator<Item = String> {
+        let of_e164 = self.e164.as_deref().map(key).filter(|it| *it != self.key());
+        std::iter::once(self.key()).chain(of_e164)
+    }
+
+    fn spellings(&self) -> impl Iterator<Item = String> {
+        [Some(&self.dialled), self.e164.as_ref()].into_iter().flatten().map(|text| spelled(text))
     }
 
     /// Whether two spellings mean the same subscriber, as far as can be told without a number plan: `+7 495 445-11-20`,
@@ -45,16 +51,28 @@ impl Number {
         if let (Some(a), Some(b)) = (&self.e164, &other.e164) {
             return a == b;
         }
-        let (a, b) = (spelled(&self.dialled), spelled(&other.dialled));
-        if a == b {
-            return true;
-        }
-        let shared = a.bytes().rev().zip(b.bytes().rev()).take_while(|(a, b)| a == b).count();
-        if shared < SUBSCRIBER_DIGITS || !is_digits(&a) || !is_digits(&b) {
-            return false;
-        }
-        TRUNK.contains(&&a[..a.len() - shared]) || TRUNK.contains(&&b[..b.len() - shared])
+        self.spellings().any(|a| other.spellings().any(|b| same_subscriber(&a, &b)))
     }
+}
+
+fn key(text: &str) -> String {
+    let spelled = spelled(text);
+    if is_digits(&spelled) {
+        return spelled[spelled.len().saturating_sub(SUBSCRIBER_DIGITS)..].to_owned();
+    }
+    spelled
+}
+
+/// Whether two numbers without separators are the same but for what stands before the national one.
+fn same_subscriber(a: &str, b: &str) -> bool {
+    if a == b {
+        return true;
+    }
+    let shared = a.bytes().rev().zip(b.bytes().rev()).take_while(|(a, b)| a == b).count();
+    if shared < SUBSCRIBER_DIGITS || !is_digits(a) || !is_digits(b) {
+        return false;
+    }
+    TRUNK.contains(&&a[..a.len() - shared]) || TRUNK.contains(&&b[..b.len() - shared])
 }
 
 fn is_digits(text: &str) -> bool {

@@ -128,7 +128,12 @@ const STEPS: &[&str] = &[
         PRIMARY KEY (upstream, key)
     ) WITHOUT ROWID;
 ",
+    // Rows are found by the numbers that rules made, too.
+    "",
 ];
+
+/// The version from which on the index of numbers is as this one makes it.
+const INDEXED: usize = 6;
 
 /// The value of SQLite's `auto_vacuum` that gives pages back bit by bit.
 const INCREMENTAL: i64 = 2;
@@ -280,6 +285,9 @@ impl Store {
         let transaction = self.connection.transaction()?;
         for step in STEPS.iter().skip(done) {
             transaction.execute_batch(step)?;
+        }
+        if done < INDEXED {
+            journal::index_anew(&transaction)?;
         }
         transaction.execute_batch(&format!(
             "PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {};",

@@ -163,10 +163,29 @@ pub(super) fn put(transaction: &Transaction<'_>, entry: &Entry) -> Result<(), St
             ],
             |row| row.get(0),
         )?;
-    for number in entry.numbers() {
+    index(transaction, row, entry)
+}
+
+/// Has a row be found by each of its numbers.
+fn index(transaction: &Transaction<'_>, row: i64, entry: &Entry) -> Result<(), StoreError> {
+    for key in entry.numbers().flat_map(Number::keys) {
         transaction
             .prepare_cached("INSERT OR IGNORE INTO party (key, entry) VALUES (?1, ?2)")?
-            .execute(params![number.key(), row])?;
+            .execute(params![key, row])?;
+    }
+    Ok(())
+}
+
+/// Has all rows be found by what this version looks for.
+pub(super) fn index_anew(transaction: &Transaction<'_>) -> Result<(), StoreError> {
+    let mut statement = transaction.prepare("SELECT entry, body FROM call")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let body = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        // What can't be read is found by what an older version knew of it.
+        if let Ok(entry) = entry(body) {
+            index(transaction, row.get(0)?, &entry)?;
+        }
     }
     Ok(())
 }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Store, StoreError, journal, natural, upstream, whole};
 use crate::events::number::Number;
@@ -113,6 +115,9 @@ impl Store {
             Erase::Number(number) => calls_of(&transaction, &Number::new(number))?,
         };
         let mut erased = Erased::default();
+        if let Erase::Number(number) = whose {
+            erased.events += drop_mentions(&transaction, &Number::new(number), now_utc_us)?;
+        }
         for call in &calls {
             let bodies = transaction
                 .prepare_cached("SELECT body FROM call WHERE call_id = ?1")?
@@ -130,13 +135,7 @@ impl Store {
                 .prepare_cached("SELECT sequence FROM event WHERE subject = ?1 ORDER BY sequence")?
                 .query_map([call], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
-            transaction.prepare_cached("DELETE FROM event WHERE subject = ?1")?.execute([call])?;
-            erased.events += sequences.len() as u64;
-            for run in sequences.chunk_by(|a, b| a + 1 == *b) {
-                if let (Some(first), Some(last)) = (run.first(), run.last()) {
-                    note_gap(&transaction, *first, *last, "erased", now_utc_us)?;
-                }
-            }
+            erased.events += erase_events(&transaction, &sequences, now_utc_us)?;
         }
         transaction.commit()?;
         self.give_back(u32::MAX)?;
@@ -178,6 +177,48 @@ fn calls_of(connection: &Connection, number: &Number) -> Result<Vec<String>, Sto
         }
     }
     Ok(calls)
+}
+
+/// Erases the events that name a number outside of any call of the journal: calls that a rule did not let begin, and what
+/// programs asked for.
+fn drop_mentions(transaction: &Transaction<'_>, number: &Number, utc_us: i64) -> Result<u64, StoreError> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT sequence, data FROM event
+         WHERE kind IN ('call.refused', 'originate.queued', 'originate.result') ORDER BY sequence",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut sequences = Vec::new();
+    while let Some(row) = rows.next()? {
+        let data = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        if serde_json::from_str(data).is_ok_and(|data| mentions(&data, number)) {
+            sequences.push(row.get(0)?);
+        }
+    }
+    erase_events(transaction, &sequences, utc_us)
+}
+
+fn mentions(data: &Value, number: &Number) -> bool {
+    match data {
+        Value::Object(inner) => {
+            Number::deserialize(data).is_ok_and(|it| it.same_as(number))
+                || inner.values().any(|value| mentions(value, number))
+        }
+        Value::Array(all) => all.iter().any(|value| mentions(value, number)),
+        _ => false,
+    }
+}
+
+/// Erases these events, which are in order; readers are told the gaps.
+fn erase_events(transaction: &Transaction<'_>, sequences: &[i64], utc_us: i64) -> Result<u64, StoreError> {
+    for sequence in sequences {
+        transaction.prepare_cached("DELETE FROM event WHERE sequence = ?1")?.execute([sequence])?;
+    }
+    for run in sequences.chunk_by(|a, b| a + 1 == *b) {
+        if let (Some(first), Some(last)) = (run.first(), run.last()) {
+            note_gap(transaction, *first, *last, "erased", utc_us)?;
+        }
+    }
+    Ok(sequences.len() as u64)
 }
 
 /// The last row that is older than `cutoff` for certain, and whether more of them follow behind the slice: rows are in the
@@ -261,6 +302,6 @@ fn used(connection: &Connection) -> Result<u64, StoreError> {
 
 /// The recording that a row of the journal names. One that cannot be read names none, and goes like the others.
 fn recording_of(body: &str) -> Option<String> {
-    let row: serde_json::Value = serde_json::from_str(body).ok()?;
+    let row: Value = serde_json::from_str(body).ok()?;
     row.get("recording_id")?.as_str().map(str::to_owned)
 }

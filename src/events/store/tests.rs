@@ -75,6 +75,13 @@ fn ended(leg: &str, caller: &str, called: &str, started: i64, result: CallResult
     Write::Call(Box::new(Entry { result: Some(result), cause, ended_utc_us: Some(started + 1), ..entry }))
 }
 
+/// A call of `5`, which a rule made `+49301234567`.
+fn short_dialled(leg: &str, started: i64) -> Entry {
+    let mut entry = entry(leg, "108", "5", started);
+    entry.leg.called.number = Some(Number { dialled: "5".into(), e164: Some("+49301234567".into()) });
+    entry
+}
+
 fn legs(page: &JournalPage) -> Vec<&str> {
     page.entries.iter().map(|entry| entry.leg.leg_id.as_str()).collect()
 }
@@ -245,6 +252,7 @@ fn the_journal_finds_a_number_in_any_spelling_on_either_side() {
             ended("d", "anna", "107", TODAY + 3, CallResult::Cancelled),
             ended("e", "+4930123456", "107", TODAY + 4, CallResult::Cancelled),
             ended("f", "+44204451120", "107", TODAY + 4, CallResult::Cancelled),
+            Write::Call(Box::new(short_dialled("g", TODAY + 5))),
         ])
         .unwrap();
     let search = |number: &str| {
@@ -255,6 +263,9 @@ fn the_journal_finds_a_number_in_any_spelling_on_either_side() {
     assert_eq!(search("+74954451120"), "ba");
     assert_eq!(search("106"), "cba");
     assert_eq!(search("030/123456"), "e");
+    assert_eq!(search("+49301234567"), "g", "a rule made it of another number");
+    assert_eq!(search("030 1234567"), "g");
+    assert_eq!(search("5"), "g");
     assert_eq!(
         search("+444954451120"),
         "b",
@@ -367,7 +378,42 @@ fn a_number_is_erased_from_journal_events_and_file() {
         .unwrap();
     assert_eq!(left, 0);
     assert_eq!(store.erase(&Erase::Call("call-b".into()), TODAY).unwrap().calls, 1);
-    assert_eq!(store.erase(&Erase::Call("none".into()), TODAY).unwrap(), Erased::default());
+    let none = store.erase(&Erase::Call("none".into()), TODAY).unwrap();
+    // Files may be named after it, though no row is.
+    assert_eq!(none, Erased { ids: vec!["none".into()], ..Erased::default() });
+}
+
+#[test]
+fn a_number_is_erased_from_what_rules_and_requests_say_of_it_without_a_call() {
+    let (mut store, mut recorder) = (store(), Recorder::new(0, Chance::from_number(3)));
+    let mut kept = |event: Event| Write::Event(Box::new(recorder.record(at(TODAY), event)));
+    let refused = |entry: Entry| {
+        let (rule, text) = ("limits.deny".into(), "it may not be called".into());
+        let kind = Kind::CallRefused { leg: entry.leg, origin: crate::events::Origin::Keys, rule, text };
+        Event::of_call(entry.call_id, kind)
+    };
+    let asked = |number: &str| {
+        let (from, to) = (Number::new("102"), Number::new(number));
+        let (callback_id, request) = ("b".to_owned(), "k".to_owned());
+        Event::new(Kind::OriginateQueued {
+            callback_id,
+            request,
+            origin: crate::events::Origin::Api,
+            from,
+            to,
+        })
+    };
+    let batch = [
+        kept(refused(short_dialled("r", TODAY))),
+        kept(refused(entry("s", "106", "84954451120", TODAY))),
+        kept(asked("030 1234567")),
+        kept(asked("84954451120")),
+    ];
+    store.commit(&batch).unwrap();
+    let erased = store.erase(&Erase::Number("+49301234567".into()), TODAY).unwrap();
+    assert_eq!((erased.calls, erased.events), (0, 2));
+    let left: Vec<_> = store.events_since(0, 10).unwrap().into_iter().map(|it| it.kind).collect();
+    assert_eq!(left, ["gap", "call.refused", "gap", "originate.queued"]);
 }
 
 #[test]
@@ -415,6 +461,22 @@ fn bindings_that_an_older_version_kept_are_those_of_the_first_flow() {
     let kept = Store::open(old).unwrap().bindings().unwrap();
     let contact = "sip:1@192.0.2.1:5060".to_owned();
     assert_eq!(kept, [Binding { line: "office".into(), flow: 1, address: "sip:1@d".into(), contact }]);
+}
+
+#[test]
+fn calls_that_an_older_version_kept_are_found_by_the_number_that_a_rule_made() {
+    let old = Connection::open_in_memory().unwrap();
+    STEPS[..5].iter().for_each(|step| old.execute_batch(step).unwrap());
+    let body = serde_json::to_string(&short_dialled("g", TODAY)).unwrap();
+    old.execute_batch(&format!(
+        "PRAGMA application_id = {APPLICATION}; PRAGMA user_version = 5;
+         INSERT INTO call VALUES (1, 'g', 'call-g', 'office', 'in', 1, NULL, '{body}');
+         INSERT INTO call VALUES (2, 'h', 'call-h', 'office', 'in', 1, NULL, 'damaged');
+         INSERT INTO party VALUES ('108', 1), ('5', 1);"
+    ))
+    .unwrap();
+    let query = Query { number: Some("+49301234567".into()), limit: 10, ..Query::default() };
+    assert_eq!(legs(&Store::open(old).unwrap().journal(&query).unwrap()), ["g"]);
 }
 
 #[test]
