@@ -15,7 +15,7 @@ use super::{App, now_utc_us, recordings};
 use crate::config::Role;
 use crate::events::cdr::{self, Row, Shape};
 use crate::events::report::{By, Report, Sums};
-use crate::events::store::{Entry, Erase, Query};
+use crate::events::store::{Concerned, Entry, Erase, Query};
 use crate::events::{CallResult, Direction};
 
 /// Rows of a page, where nobody says how many.
@@ -235,25 +235,59 @@ pub(super) async fn erase_call(State(app): State<App>, Named(id): Named) -> Answ
     erased(&app, Erase::Call(id)).await
 }
 
+/// Erases it all, and goes on when whoever asked has gone: nobody would know of the other half.
 async fn erased(app: &App, whose: Erase) -> Answer {
+    let app = app.clone();
+    let erasing = tokio::spawn(async move { erase_all(&app, whose).await });
+    erasing.await.unwrap_or_else(|_| {
+        Err(Problem::unavailable("unfinished", "the erasure came to an early end", "ask for it again"))
+    })
+}
+
+/// Recordings first: as long as the rows are there, what could not be finished can be asked for again.
+async fn erase_all(app: &App, whose: Erase) -> Answer {
+    let Concerned { ids, recordings: named } = app.office.archive.concerned(whose.clone()).await?;
+    let mut recordings = erase_recordings(app, ids, named).await?;
     let erased = app.office.archive.erase(whose, now_utc_us()).await?;
+    // A call may have been recorded since.
+    recordings += erase_recordings(app, erased.ids, erased.recordings).await?;
+    let (calls, events) = (erased.calls, erased.events);
+    if let Some(why) = erased.old_copies {
+        let what = format!("{calls} calls, {events} events and {recordings} recordings are erased");
+        let message = format!("{what}, but old copies of them could not be overwritten yet: {why}");
+        return Err(Problem::unavailable("copies_kept", message, "ask for it again"));
+    }
+    Ok(Json(json!({ "calls": calls, "events": events, "recordings": recordings })).into_response())
+}
+
+/// Deletes the recordings of these calls, and those that they name, and tells of each; how many there were.
+async fn erase_recordings(app: &App, calls: Vec<String>, named: Vec<String>) -> Result<usize, Problem> {
     let config = app.office.config.borrow().clone();
-    let (mut recordings, mut kept) = (0_u32, Vec::new());
-    for name in recordings::of_calls(&config, &erased.ids).into_iter().chain(erased.recordings) {
-        // The name comes from the store; a file of another folder is not what was asked for.
-        match recordings::file(&config, &name).map(std::fs::remove_file) {
-            Some(Ok(())) => recordings += 1,
-            Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Some(Err(error)) => kept.push(format!("{name}: {error}")),
-            None => kept.push(format!("{name}: no name of a recording")),
+    let folder = config.recordings().display().to_string();
+    let deleting = tokio::task::spawn_blocking(move || {
+        let (mut deleted, mut kept) = (Vec::new(), Vec::new());
+        for name in recordings::of_calls(&config, &calls).into_iter().chain(named) {
+            // The name comes from the store; a file of another folder is not what was asked for.
+            match recordings::file(&config, &name).map(std::fs::remove_file) {
+                Some(Ok(())) => deleted.push(name),
+                Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Some(Err(error)) => kept.push(format!("{name}: {error}")),
+                None => kept.push(format!("{name}: no name of a recording")),
+            }
         }
+        (deleted, kept)
+    });
+    let failed = |_| (Vec::new(), vec!["the deletion came to an early end".to_owned()]);
+    let (deleted, kept) = deleting.await.unwrap_or_else(failed);
+    let count = deleted.len();
+    for recording_id in deleted {
+        recordings::tell_deleted(app, recording_id, "erased");
     }
     if !kept.is_empty() {
-        let hint = format!("delete it by hand in {}", config.recordings().display());
+        let hint = format!("delete it by hand in {folder}, and ask for it again");
         return Err(Problem::unavailable("recording_kept", kept.join("; "), hint));
     }
-    Ok(Json(json!({ "calls": erased.calls, "events": erased.events, "recordings": recordings }))
-        .into_response())
+    Ok(count)
 }
 
 #[cfg(test)]

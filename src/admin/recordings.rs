@@ -130,11 +130,16 @@ pub(super) async fn delete(State(app): State<App>, Named(id): Named) -> Answer {
             return Err(Problem::unavailable("recording_kept", format!("{id}: {error}"), hint));
         }
     }
-    let told = Kind::RecordingDeleted { recording_id: id, reason: "asked".to_owned() };
+    tell_deleted(&app, id, "asked");
+    Ok(Json(json!({ "done": true })).into_response())
+}
+
+/// Tells that a recording is gone.
+pub(super) fn tell_deleted(app: &App, recording_id: String, reason: &str) {
+    let told = Kind::RecordingDeleted { recording_id, reason: reason.to_owned() };
     if !app.office.desk.tell(Box::new(told)) {
         tracing::warn!("a recording was deleted, but the phone is too busy to tell it");
     }
-    Ok(Json(json!({ "done": true })).into_response())
 }
 
 /// A recording that is complete, and its size in bytes.

@@ -335,6 +335,9 @@ impl Keeper {
                 Ok(calls) => (self.notices)(Notice::Recalled { id: recall.id, calls }),
                 Err(error) => tracing::warn!("the journal does not say whom a number belongs to: {error}"),
             },
+            Job::Concerned { whose, reply } => {
+                drop(reply.send(self.with(|store| store.concerned(&whose))));
+            }
             Job::Erase { whose, now_utc_us, reply } => {
                 let erased = self.with(|store| store.erase(&whose, now_utc_us));
                 self.forget_tail();

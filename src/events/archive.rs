@@ -10,7 +10,7 @@ use std::sync::mpsc::SyncSender;
 use tokio::sync::{oneshot, watch};
 
 use super::cloud_event::CloudEvent;
-use super::store::{Entry, Erase, Erased, JournalPage, Query, Recall, Store, StoreError, Write};
+use super::store::{Concerned, Entry, Erase, Erased, JournalPage, Query, Recall, Store, StoreError, Write};
 use super::tail::Tail;
 use super::upstream::state::State;
 use super::upstream::subscription::Subscription;
@@ -59,6 +59,13 @@ pub enum Job {
     },
     /// The last calls of a number.
     Recall(Box<Recall>),
+    /// What an erasure would erase.
+    Concerned {
+        /// Whose.
+        whose: Erase,
+        /// Where it goes.
+        reply: Reply<Concerned>,
+    },
     /// Erase somebody's data.
     Erase {
         /// Whose.
@@ -166,6 +173,11 @@ impl Archive {
     /// The rows of one call.
     pub async fn call(&self, call: String) -> Result<Vec<Entry>, ArchiveError> {
         self.ask(|reply| Job::Call { call, reply }).await
+    }
+
+    /// What [`Archive::erase`] would erase.
+    pub async fn concerned(&self, whose: Erase) -> Result<Concerned, ArchiveError> {
+        self.ask(|reply| Job::Concerned { whose, reply }).await
     }
 
     /// Erases somebody's data.

@@ -23,7 +23,7 @@ use uuid::Uuid;
 pub use backlog::Backlog;
 pub use error::{Blame, StoreError};
 pub use journal::{Entry, JournalPage, Query, Recall};
-pub use retention::{Erase, Erased, Pruned};
+pub use retention::{Concerned, Erase, Erased, Pruned};
 
 use super::cloud_event::{CloudEvent, Digits, Recorded};
 use super::upstream::state::State;

@@ -266,6 +266,54 @@ fn an_erased_call_takes_its_recordings_along() {
     let mut left: Vec<_> = files.map(|file| file.file_name().into_string().expect("a name")).collect();
     left.sort();
     assert_eq!(left, ["p1-x.wav", "p1.wav", "p12-3.wav", "rec-2.wav"]);
+    let mut told: Vec<String> = Vec::new();
+    for asked in paper.asked() {
+        if let Asked::Tell(kind) = asked
+            && let Kind::RecordingDeleted { recording_id, reason } = *kind
+        {
+            assert_eq!(reason, "erased");
+            told.push(recording_id);
+        }
+    }
+    told.sort();
+    assert_eq!(told, ["p1-12", "p1-3", "rec-1"]);
+}
+
+#[test]
+fn an_erasure_that_fails_can_be_tried_again() {
+    let paper = Paper::open("kept");
+    let folder = paper.folder.join("data/recordings");
+    // No file, which nobody can delete like one.
+    std::fs::create_dir_all(folder.join("p1-1.wav")).expect("a folder");
+    remember(&paper, "p1", "600", "Anna");
+    let answer = paper.local("DELETE", "/api/v1/journal?number=600", None);
+    assert_eq!((answer.status, answer.code()), (503, "recording_kept".to_owned()));
+    std::fs::remove_dir(folder.join("p1-1.wav")).expect("removed");
+    std::fs::write(folder.join("p1-1.wav"), "RIFF").expect("a recording");
+    let erased = paper.local("DELETE", "/api/v1/journal?number=600", None).json();
+    assert_eq!((&erased["calls"], &erased["recordings"]), (&1.into(), &1.into()), "{erased}");
+    assert!(!folder.join("p1-1.wav").exists());
+}
+
+#[test]
+fn who_goes_away_before_the_answer_leaves_no_half_of_an_erasure() {
+    let paper = Paper::open("left");
+    let folder = paper.folder.join("data/recordings");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::write(folder.join("p1-1.wav"), "RIFF").expect("a recording");
+    remember(&paper, "p1", "600", "Anna");
+    // The store has much to do before.
+    for _ in 0..200 {
+        paper.tell(Event::new(Kind::DeviceRecovered { part: "sound".into() }));
+    }
+    let mut stream = std::os::unix::net::UnixStream::connect(paper.socket()).expect("a connection");
+    let request = "DELETE /api/v1/journal?number=600 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    std::io::Write::write_all(&mut stream, request.as_bytes()).expect("written");
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    drop(stream);
+    let rows = || paper.local("GET", "/api/v1/journal", None).json()["entries"].as_array().map(Vec::len);
+    office::until("the row is gone", || rows() == Some(0));
+    office::until("the recording, too", || !folder.join("p1-1.wav").exists());
 }
 
 #[test]

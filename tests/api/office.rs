@@ -284,6 +284,7 @@ fn store_thread(file: PathBuf, jobs: Receiver<Box<Job>>, committed: watch::Sende
                 Job::Call { call, reply } => drop(reply.send(store.call(&call))),
                 // The phone of this office is on paper: it asks nothing.
                 Job::Recall(_) | Job::Keeping(_) => {}
+                Job::Concerned { whose, reply } => drop(reply.send(store.concerned(&whose))),
                 Job::Erase { whose, now_utc_us, reply } => {
                     let erased = store.erase(&whose, now_utc_us);
                     committed.send_modify(Tail::clear);

@@ -50,6 +50,17 @@ pub struct Erased {
     pub recordings: Vec<String>,
     /// The calls. One that was recorded several times has more recordings than its legs name.
     pub ids: Vec<String>,
+    /// Why old copies may still be on the disk, if they may: to erase the same again overwrites them.
+    pub old_copies: Option<String>,
+}
+
+/// Whom [`Store::erase`] would erase, and what is to be deleted before: no row names it afterwards.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Concerned {
+    /// The calls.
+    pub ids: Vec<String>,
+    /// The recordings that their legs name.
+    pub recordings: Vec<String>,
 }
 
 impl Store {
@@ -101,29 +112,35 @@ impl Store {
         Ok(pruned)
     }
 
+    /// What [`Store::erase`] would erase.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read.
+    pub fn concerned(&self, whose: &Erase) -> Result<Concerned, StoreError> {
+        let ids = ids_of(&self.connection, whose)?;
+        let mut recordings = Vec::new();
+        for call in &ids {
+            recordings.extend(recordings_of(&self.connection, call)?);
+        }
+        Ok(Concerned { ids, recordings })
+    }
+
     /// Erases the journal rows and events of a call or a number. What is erased is overwritten on the disk, as far as
     /// the disk does as it is told.
     ///
     /// # Errors
     ///
-    /// Nothing was erased, unless the error came while old copies were overwritten: then it says so by succeeding when
-    /// it is tried again.
+    /// Nothing was erased.
     pub fn erase(&mut self, whose: &Erase, now_utc_us: i64) -> Result<Erased, StoreError> {
         let transaction = self.connection.transaction()?;
-        let calls: Vec<String> = match whose {
-            Erase::Call(call) => vec![call.clone()],
-            Erase::Number(number) => calls_of(&transaction, &Number::new(number))?,
-        };
+        let calls = ids_of(&transaction, whose)?;
         let mut erased = Erased::default();
         if let Erase::Number(number) = whose {
             erased.events += drop_mentions(&transaction, &Number::new(number), now_utc_us)?;
         }
         for call in &calls {
-            let bodies = transaction
-                .prepare_cached("SELECT body FROM call WHERE call_id = ?1")?
-                .query_map([call], |row| row.get(0))?
-                .collect::<Result<Vec<String>, _>>()?;
-            erased.recordings.extend(bodies.iter().filter_map(|body| recording_of(body)));
+            erased.recordings.extend(recordings_of(&transaction, call)?);
             transaction
                 .prepare_cached(
                     "DELETE FROM party WHERE entry IN (SELECT entry FROM call WHERE call_id = ?1)",
@@ -138,7 +155,8 @@ impl Store {
             erased.events += erase_events(&transaction, &sequences, now_utc_us)?;
         }
         transaction.commit()?;
-        self.give_back(u32::MAX)?;
+        // It is erased, whatever becomes of this: whoever asked is told both.
+        erased.old_copies = self.give_back(u32::MAX).err().map(|error| error.to_string());
         erased.ids = calls;
         Ok(erased)
     }
@@ -161,6 +179,22 @@ impl Store {
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         Ok(())
     }
+}
+
+fn ids_of(connection: &Connection, whose: &Erase) -> Result<Vec<String>, StoreError> {
+    match whose {
+        Erase::Call(call) => Ok(vec![call.clone()]),
+        Erase::Number(number) => calls_of(connection, &Number::new(number)),
+    }
+}
+
+/// The recordings that the legs of a call name.
+fn recordings_of(connection: &Connection, call: &str) -> Result<Vec<String>, StoreError> {
+    let bodies = connection
+        .prepare_cached("SELECT body FROM call WHERE call_id = ?1")?
+        .query_map([call], |row| row.get(0))?
+        .collect::<Result<Vec<String>, _>>()?;
+    Ok(bodies.iter().filter_map(|body| recording_of(body)).collect())
 }
 
 /// The calls that a number took part in.

@@ -365,9 +365,12 @@ fn a_number_is_erased_from_journal_events_and_file() {
     batch.push(Write::Call(Box::new(Entry { transferred_to, ..entry("c", "107", "106", TODAY) })));
     store.commit(&batch).unwrap();
 
-    let erased = store.erase(&Erase::Number("8 495 445 11 20".into()), TODAY).unwrap();
-    let ids = ["a", "c"].map(|id| format!("call-{id}")).to_vec();
-    assert_eq!(erased, Erased { calls: 2, events: 2, recordings: vec!["rec-9".into()], ids });
+    let whose = Erase::Number("8 495 445 11 20".into());
+    let concerned = store.concerned(&whose).unwrap();
+    let erased = store.erase(&whose, TODAY).unwrap();
+    let (ids, recordings) = (["a", "c"].map(|id| format!("call-{id}")).to_vec(), vec!["rec-9".into()]);
+    assert_eq!(concerned, Concerned { ids: ids.clone(), recordings: recordings.clone() });
+    assert_eq!(erased, Erased { calls: 2, events: 2, recordings, ids, old_copies: None });
     assert_eq!(legs(&store.journal(&Query { limit: 10, ..Query::default() }).unwrap()), ["b"]);
     let told: Vec<_> =
         store.events_since(0, 10).unwrap().iter().map(|it| (it.sequence, it.kind.clone())).collect();
