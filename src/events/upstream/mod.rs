@@ -9,8 +9,8 @@
 //!
 //! * **Nothing is lost.** An event is done when the other side has answered 2xx to it, when it is not for this upstream,
 //!   when it expired (momentary things alone, and only where the clock could be believed), or when it was refused again
-//!   and again while others were taken. Everything else is owed for as long as the store has it; what the store had to
-//!   drop is told as a `gap`.
+//!   and again while others were taken. Everything else is owed for as long as the store has it, and there is room for what
+//!   is owed; what is put aside is told and counted, what the store had to drop is told as a `gap`.
 //! * **In order within a call.** Events of one subject go one after the other; those of different subjects overlap, a
 //!   few at a time. So what was taken is no longer one number: [`State`] keeps the last number looked at and the short
 //!   list of those still owed, rather than a low-water mark and the taken ones above it, whose list has no bound while
@@ -23,13 +23,15 @@
 //! * **A hole is told** as a `gap`; what has no words for that is told nothing, and the hole is counted where people look.
 //! * **In turn.** An event may take several requests, each made of what the one before was answered ([`turn`]).
 //! * **Blame.** A failure is the upstream's until it takes another event; then it is that event's, which waits for
-//!   longer and longer in the background. Only an event that is refused (4xx) so often is put aside. One that refuses
-//!   everything is misconfigured, and loses nothing.
+//!   longer and longer in the background, those of its subject [behind] it, and keeps no other waiting. An event that is refused
+//!   (4xx) so often is put aside, and so is one that takes the room of others. One that refuses everything is misconfigured, and
+//!   loses nothing.
 //!
 //! Events about upstreams are told through the phone like all others ([`Action::Tell`]); a refused one among them is
 //! only counted, so that telling never causes telling.
 
 pub mod action_url;
+mod behind;
 pub mod bitrix24;
 pub mod desk;
 pub mod dialect;
@@ -61,6 +63,7 @@ use crate::config::UpstreamKind;
 use crate::events::cloud_event::{CloudEvent, rfc3339};
 use crate::events::{Kind, Suspension};
 use crate::now::{CLOCK_WAS_SET, Now, micros};
+use behind::Behind;
 use desk::{Change, UpstreamError, View};
 use dialect::{Dialect, Request};
 use filter::Filter;
@@ -71,6 +74,8 @@ use turn::{Failure, Note};
 
 /// Events that are in memory at most.
 const PAGE: usize = 64;
+/// Below this many another page is read.
+const FEW: usize = PAGE / 2;
 /// Refusals of an event, each time with others taken since, after which it is put aside.
 const REFUSALS: u32 = 6;
 /// Failures of an event, each time with others taken since, from which on they say nothing about the upstream.
@@ -134,7 +139,11 @@ pub struct Upstream {
     owed: Vec<Owed>,
     /// What an earlier life still owed and this one has not read yet.
     recalled: BTreeSet<u64>,
+    /// What waits behind the events that fail.
+    behind: Behind,
     reading: bool,
+    /// The number that is just read again, if that is what is read.
+    fetching: Option<u64>,
     read_at: u64,
     /// There is no connection that events could be told over, to a kind that has one.
     away: bool,
@@ -187,7 +196,9 @@ impl Upstream {
             position: state.low().min(newest),
             owed: Vec::new(),
             recalled: state.owed.iter().copied().filter(|owed| *owed <= newest).collect(),
+            behind: Behind::default(),
             reading: false,
+            fetching: None,
             read_at: 0,
             replay: None,
             failures: 0,
@@ -222,14 +233,19 @@ impl Upstream {
 
     /// The events after `since`, as asked for by [`Action::Read`]; `None` if the store did not answer.
     pub fn handle_page(&mut self, now: Now, since: u64, page: Option<Vec<CloudEvent>>) {
+        let again = self.fetching.filter(|number| number.saturating_sub(1) == since);
         // A replay has begun somewhere else meanwhile.
-        if !self.reading || since != self.position {
+        if !self.reading || since != self.position && again.is_none() {
             return;
         }
-        self.reading = false;
-        match page {
-            None => self.read_at = now.deadline(READ_AGAIN),
-            Some(page) => {
+        (self.reading, self.fetching) = (false, None);
+        match (page, again) {
+            (None, _) => self.read_at = now.deadline(READ_AGAIN),
+            (Some(page), Some(number)) => {
+                self.read_again(now, number, page.into_iter().next());
+                self.keep_soon(now);
+            }
+            (Some(page), None) => {
                 if page.is_empty() {
                     self.newest = self.position;
                 }
@@ -366,11 +382,11 @@ impl Upstream {
 
     /// Where it stands.
     pub fn state(&self) -> State {
-        let owed = self.owed.iter().map(|owed| owed.sequence);
+        let owed = self.owed.iter().map(|owed| owed.number);
         State {
             name: self.settings.name.clone(),
             seen: self.seen,
-            owed: owed.chain(self.recalled.iter().copied()).collect(),
+            owed: owed.chain(self.recalled.iter().copied()).chain(self.behind.numbers()).collect(),
             condition: self.condition,
             set_aside: self.set_aside,
         }
@@ -387,10 +403,14 @@ impl Upstream {
         }
         let new = sequence > self.seen;
         self.seen = self.seen.max(sequence);
-        if !new && covered.is_empty() {
-            return;
+        if new || !covered.is_empty() {
+            self.take_up(now, event);
         }
-        let Some(event) = self.filter.pass(event) else { return };
+    }
+
+    /// Takes an event that it is owed, if it is one for it; whether it is to be delivered.
+    fn take_up(&mut self, now: Now, event: CloudEvent) -> bool {
+        let Some(event) = self.filter.pass(event) else { return false };
         if self.is_late(now, &event.kind, event.utc_us) {
             self.expired += 1;
         } else if let Some(frozen) = self.dialect.render(&event) {
@@ -399,10 +419,12 @@ impl Upstream {
                 self.owed.retain(|owed| owed.in_flight || !older(owed));
             }
             self.owed.push(Owed::new(event, frozen));
+            return true;
         } else if event.kind == "gap" {
             // Whoever has no word for a hole is told nothing: then whoever looks is.
             self.missing += event.missing();
         }
+        false
     }
 
     fn is_late(&self, now: Now, kind: &str, utc_us: i64) -> bool {
@@ -438,11 +460,11 @@ impl Upstream {
         let own = wait(self.owed.get(index).map_or(0, |owed| owed.tries), &mut self.chance);
         let Failure { verdict, trouble, retry_after, status } = failure;
         let (refused, locked) = (verdict == Verdict::Refused, verdict == Verdict::Locked);
+        if let Some(owed) = self.owed.get_mut(index) {
+            owed.status = status;
+        }
         if refused && blamed + 1 >= REFUSALS {
-            let owed = self.owed.remove(index);
-            self.set_aside += 1;
-            self.keep_soon(now);
-            return self.tell_refused(now, &owed, status);
+            return self.put_aside(now, index);
         }
         self.trouble = Some(trouble);
         if let Some(owed) = self.owed.get_mut(index) {
@@ -504,7 +526,16 @@ impl Upstream {
         }
     }
 
-    fn tell_refused(&mut self, now: Now, owed: &Owed, status: Option<u16>) {
+    /// Gives up delivering this event, which is told and counted.
+    fn put_aside(&mut self, now: Now, index: usize) {
+        let owed = self.owed.remove(index);
+        self.behind.inherit(&owed);
+        self.set_aside += 1;
+        self.keep_soon(now);
+        self.tell_refused(now, &owed);
+    }
+
+    fn tell_refused(&mut self, now: Now, owed: &Owed) {
         // Telling of them would have it refuse those, too, without end.
         if owed.kind.starts_with("upstream.") {
             return;
@@ -519,7 +550,7 @@ impl Upstream {
             refused: owed.frozen.id.clone(),
             sequence: owed.sequence,
             event: owed.kind.clone(),
-            status: status.unwrap_or_default(),
+            status: owed.status.unwrap_or_default(),
             count: std::mem::take(&mut self.refused_untold),
         };
         self.tell(kind);

@@ -15,6 +15,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(super) struct Owed {
     pub(super) sequence: u64,
+    /// The number that it is read again by: of a gap the first one.
+    pub(super) number: u64,
     pub(super) kind: String,
     pub(super) subject: Option<String>,
     pub(super) utc_us: i64,
@@ -29,14 +31,31 @@ pub(super) struct Owed {
     pub(super) failed: bool,
     /// How often others were taken after it had failed.
     pub(super) blamed: u32,
+    /// What the last request for it was answered.
+    pub(super) status: Option<u16>,
 }
 
 impl Owed {
     /// An event that was not tried yet.
     pub(super) fn new(event: CloudEvent, frozen: Frozen) -> Owed {
+        let number = (event.sequence + 1).saturating_sub(event.missing().max(1));
         let CloudEvent { sequence, kind, subject, utc_us, .. } = event;
-        let (in_flight, answered, at, tries, failed, blamed) = (false, false, 0, 0, false, 0);
-        Owed { sequence, kind, subject, utc_us, frozen, in_flight, answered, at, tries, failed, blamed }
+        let (in_flight, answered, at, tries, failed, blamed, status) = (false, false, 0, 0, false, 0, None);
+        Owed {
+            sequence,
+            number,
+            kind,
+            subject,
+            utc_us,
+            frozen,
+            in_flight,
+            answered,
+            at,
+            tries,
+            failed,
+            blamed,
+            status,
+        }
     }
 }
 

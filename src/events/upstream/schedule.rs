@@ -1,11 +1,8 @@
 //! What an upstream is sent next, and when: the first event of each subject, a few at a time, one alone after a failure.
 
 use super::state::Condition;
-use super::{Action, PAGE, Upstream};
+use super::{Action, FEW, OWN_FAULT, PAGE, Upstream, behind};
 use crate::now::{Now, earliest};
-
-/// Below this many another page is read.
-const FEW: usize = PAGE / 2;
 
 /// Requests under way while all is well.
 pub(super) const WINDOW: usize = 4;
@@ -15,7 +12,7 @@ impl Upstream {
     pub fn poll_timeout(&self) -> Option<u64> {
         let mut due = self.keep_at;
         if self.condition == Condition::Active && self.replay.is_none() {
-            if self.wants_to_read() {
+            if self.wants_to_read() || self.next_behind().is_some() {
                 due = earliest(due, Some(self.read_at));
             }
             if self.under_way() < self.window() && !self.away && self.dialect.is_ready() {
@@ -31,13 +28,23 @@ impl Upstream {
             self.replay = None;
             self.owed.clear();
             self.recalled.clear();
-            (self.seen, self.position, self.reading) = (since, since, false);
+            self.behind.clear();
+            (self.seen, self.position) = (since, since);
+            (self.reading, self.fetching) = (false, None);
             (self.failures, self.retry_at) = (0, None);
             self.keep_at = Some(now.mono_us);
         }
         if self.condition == Condition::Active && self.replay.is_none() {
             self.drop_late(now);
-            if self.wants_to_read() && self.read_at <= now.mono_us {
+            self.put_off();
+            while let Some(index) = self.in_the_way() {
+                self.put_aside(now, index);
+            }
+            let may_read = self.read_at <= now.mono_us;
+            if let Some(number) = self.next_behind().filter(|_| may_read) {
+                (self.reading, self.fetching) = (true, Some(number));
+                self.actions.push_back(Action::Read { since: number.saturating_sub(1), limit: 1 });
+            } else if may_read && self.wants_to_read() {
                 self.reading = true;
                 let limit = u32::try_from(PAGE - self.owed.len()).unwrap_or(1);
                 self.actions.push_back(Action::Read { since: self.position, limit });
@@ -74,7 +81,10 @@ impl Upstream {
         // While nothing is taken, only what has not been tried yet could show that something is.
         let tried = |index: usize| self.owed.get(index).is_some_and(|owed| owed.failed);
         let worth = self.failures == 0 || self.heads().all(tried);
-        worth && self.owed.len() < FEW && !self.reading && self.position < self.newest
+        // What fails by its own fault has room of its own, or the others would wait for it.
+        let others = self.owed.iter().filter(|owed| owed.blamed < OWN_FAULT).count();
+        let room = others < FEW && self.owed.len() < PAGE && self.behind.len() <= behind::MOST;
+        worth && room && !self.reading && self.position < self.newest
     }
 
     pub(super) fn under_way(&self) -> usize {

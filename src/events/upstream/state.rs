@@ -53,7 +53,7 @@ pub struct State {
     pub name: String,
     /// The last number that was looked at.
     pub seen: u64,
-    /// The numbers up to there that it has not taken yet; a page of them at most.
+    /// The numbers up to there that it has not taken yet: a thousand or so at most.
     pub owed: BTreeSet<u64>,
     /// Whether it may be told anything.
     pub condition: Condition,
