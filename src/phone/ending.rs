@@ -21,11 +21,7 @@ const LAST_FIGURES_WITHIN: Duration = Duration::from_millis(500);
 
 impl Phone {
     pub(super) fn hang_up(&mut self, now: Now, id: Option<&str>) -> Outcome {
-        let goes_on = |call: &Call| id.is_some() || call.is_going_on();
-        // A leg that is being ended may take its time, while another one goes on in its place.
-        let index = self
-            .find(id, "going on", |call| goes_on(call) && call.verdict.is_none())
-            .or_else(|_| self.find(id, "going on", goes_on))?;
+        let index = self.find(id, "going on", |call| id.is_some() || call.is_going_on())?;
         let leg = &self.calls[index].facts.leg_id;
         // Whom its far end has sent us to belongs to the call, unless one leg of it was named.
         if id != Some(leg.as_str())

@@ -155,23 +155,3 @@ fn a_pbx_that_only_tries_is_left_for_the_next_line_and_is_not_given_up_without_o
     world.seconds(500);
     assert_eq!(world.calls(0)[0].state, "dialing");
 }
-
-#[test]
-fn hanging_up_ends_the_leg_that_goes_on() {
-    let silent = line("silent", "1002", "silent.example", "register = false");
-    for named in [false, true] {
-        let mut world = world(&[silent.clone(), line("office", "1001", "pbx.example", "")]);
-        world.tell(0, call("112"));
-        world.seconds(22);
-        assert_eq!(talks_over(&world).as_deref(), Some("office"));
-        let id = world.calls(0)[0].id.clone();
-        // The first leg is still there: nobody has answered its INVITE.
-        assert_eq!(world.calls(0).len(), 2);
-        world.tell(0, Command::HangUp { call: named.then_some(id) });
-        world.seconds(1);
-        assert_eq!(talks_over(&world), None, "by name: {named}");
-        world.seconds(40);
-        assert!(world.calls(0).is_empty());
-        assert_eq!(world.phones[0].all("call.closed").len(), 1);
-    }
-}
