@@ -1,6 +1,7 @@
 //! What a Bitrix24 portal is told, and what it keeps of it whatever is lost.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use serde_json::json;
 use tipring::events::{CallResult, Cause, Event, Kind, Leg, Origin};
@@ -139,6 +140,8 @@ fn a_chain_of_tokens_that_broke_is_told_and_a_new_first_one_mends_it() {
 #[test]
 fn killed_between_any_two_requests_it_registers_and_finishes_each_call_once() {
     let bitrix = Bitrix::open();
+    // Slower than whoever pulls the plug.
+    bitrix.portal().pause = Duration::from_millis(10);
     let table = bitrix.told_of_the_past();
     let folder = Appliance::prepare("api-bitrix24-killed", &table);
     let life = Appliance::start(&folder);

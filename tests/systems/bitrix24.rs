@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -26,6 +27,8 @@ pub struct Portal {
     pub methods: Vec<String>,
     /// What goes wrong, by method: its first request is done, and the connection is closed without an answer.
     pub mute_once: Option<&'static str>,
+    /// How long each request takes.
+    pub pause: Duration,
     /// Requests in which what was said was wrong.
     pub strange: Vec<String>,
 }
@@ -55,6 +58,7 @@ impl Portal {
     /// What comes of a request, whatever it is for.
     pub fn answer(&mut self, got: &Got) -> Reply {
         assert_eq!(got.method, "POST");
+        std::thread::sleep(self.pause);
         if got.target == "/oauth/token/" {
             return self.renew(&pairs(&got.text));
         }
