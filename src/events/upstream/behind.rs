@@ -123,6 +123,7 @@ impl Upstream {
         }
         let waited_for = all().filter(|(_, owed)| self.behind.of(&owed.subject) > 0);
         let most = waited_for.max_by_key(|(_, owed)| self.behind.of(&owed.subject));
-        most.filter(|_| self.behind.len() > MANY).map(|(index, _)| index)
+        // While nothing is taken, nothing is in the way.
+        most.filter(|_| self.behind.len() > MANY && self.failures == 0).map(|(index, _)| index)
     }
 }

@@ -406,6 +406,32 @@ fn what_it_never_takes_of_no_call_keeps_no_call_waiting() {
 }
 
 #[test]
+fn an_outage_puts_nothing_aside_but_what_failed_before_it() {
+    let manner = |owed: &Owed, _: Now, _: &mut Chance| answer(if owed.subject.is_none() { 500 } else { 200 });
+    let mut bench = Bench::new(manner);
+    bench.happens("line.registered", None);
+    for call in 0..4 {
+        bench.happens("call.new", Some(&format!("call-{call}")));
+        bench.run(10 * MINUTE);
+    }
+    // Nothing is taken any more.
+    bench.manner = Box::new(|_, _, _| answer(503));
+    for call in 0..600 {
+        bench.happens("call.new", Some(&format!("away-{call}")));
+        bench.happens("line.failed", None);
+        bench.run(MINUTE);
+    }
+    bench.run(600 * MINUTE);
+    assert_eq!(bench.upstream.state().set_aside, 0, "{:?}", bench.words());
+    bench.manner = Box::new(|_, _, _| answer(200));
+    bench.run(120 * MINUTE);
+    assert!(bench.upstream.state().set_aside <= 1, "{:?}", bench.words());
+    let aside = (1..=1205).filter(|number| !bench.numbers().contains(number)).collect();
+    assert!(aside == BTreeSet::new() || aside == BTreeSet::from([1]), "{aside:?}");
+    bench.check(&aside);
+}
+
+#[test]
 fn calls_at_which_it_always_fails_keep_no_other_waiting() {
     let manner = |owed: &Owed, _: Now, _: &mut Chance| {
         let odd = owed.subject.as_deref().is_some_and(|call| call.ends_with("-odd"));
