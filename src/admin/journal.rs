@@ -20,6 +20,8 @@ use crate::events::{CallResult, Direction};
 
 /// Rows of a page, where nobody says how many.
 const PAGE: u32 = 100;
+/// Between words to the phone of recordings that were erased.
+const BETWEEN_WORDS: std::time::Duration = std::time::Duration::from_millis(2);
 /// Rows of a page at most.
 const LARGEST_PAGE: u32 = 1000;
 
@@ -282,6 +284,8 @@ async fn erase_recordings(app: &App, calls: Vec<String>, named: Vec<String>) -> 
     let count = deleted.len();
     for recording_id in deleted {
         recordings::tell_deleted(app, recording_id, "erased");
+        // The phone has other things to do meanwhile, and takes so many words at a time.
+        tokio::time::sleep(BETWEEN_WORDS).await;
     }
     if !kept.is_empty() {
         let hint = format!("delete it by hand in {folder}, and ask for it again");
