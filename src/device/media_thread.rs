@@ -19,7 +19,7 @@ use super::vital::Vital;
 use crate::chance::Chance;
 use crate::media::{Command, Engine, Event, PortId, Recorded, Settings};
 use crate::nat::relay::{StreamId, StreamInput, StreamOrder};
-use crate::nat::turn::Carriage;
+use crate::nat::turn_server::Carriage;
 use crate::now::Now;
 use crate::rtp::dtls::{Failure, Identity};
 

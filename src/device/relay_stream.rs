@@ -17,8 +17,8 @@ use super::sip_network::{CONNECT_WITHIN, open_tcp, secure};
 use super::tls::Belief;
 use crate::media::PortId;
 use crate::nat::relay::{StreamId, StreamInput};
-use crate::nat::turn::Carriage;
 use crate::nat::turn_message::may_be_lost;
+use crate::nat::turn_server::Carriage;
 
 /// Octets that the kernel may hold without having sent them: some 200 ms of speech.
 const UNSENT: u32 = 4_096;

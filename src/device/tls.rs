@@ -12,7 +12,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, S
 use super::{certificate, clock};
 use crate::config;
 use crate::events::cloud_event::rfc3339;
-use crate::nat::turn::Trust;
+use crate::nat::turn_server::Trust;
 use crate::now::Now;
 
 /// Whose certificates a line believes.

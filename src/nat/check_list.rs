@@ -191,6 +191,15 @@ impl CheckList {
         crate::order::sort_by_key(&mut self.pairs, |pair| std::cmp::Reverse(pair.priority(controlling)));
     }
 
+    /// Checks that are under way are sent anew, as others.
+    pub(super) fn begin_anew(&mut self) {
+        for pair in &mut self.pairs {
+            if matches!(pair.progress, Progress::Checking { .. }) {
+                pair.progress = Progress::Waiting;
+            }
+        }
+    }
+
     /// The best pair that works.
     pub(super) fn best_valid(&self) -> Option<&Pair> {
         self.pairs.iter().find(|pair| pair.worked)

@@ -8,7 +8,8 @@ use crate::chance::Chance;
 use crate::nat::binding::{Binding, Outcome, Patience};
 use crate::nat::candidate::{Candidate, FIRST_PREFERENCE, Kind, may_be_tried, priority};
 use crate::nat::relay::{MAX_SERVERS, Relay, StreamId, StreamInput, StreamOrder, Target};
-use crate::nat::turn::{self, Allocation, Carriage, Incoming, Server};
+use crate::nat::turn::{self, Allocation, Incoming};
+use crate::nat::turn_server::{Carriage, Server};
 use crate::now::{Now, earliest};
 use std::collections::VecDeque;
 

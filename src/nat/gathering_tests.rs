@@ -9,8 +9,9 @@ use crate::nat::candidate::Kind;
 use crate::nat::gathering::{Found, Gathering, Sources};
 use crate::nat::relay::Target;
 use crate::nat::stun::{Class, Message, Refusal, Seal, TransactionId};
-use crate::nat::turn::{Carriage, Failure, Server};
+use crate::nat::turn::Failure;
 use crate::nat::turn_message::{Key, Method, TurnMessage};
+use crate::nat::turn_server::{Carriage, Server};
 use crate::now::Now;
 
 fn address(text: &str) -> SocketAddr {

@@ -376,6 +376,10 @@ impl Agent {
     }
 
     fn take_role(&mut self, controlling: bool) {
+        if self.controlling != controlling {
+            // What is said of a check in the other role no longer concerns us.
+            self.list.begin_anew();
+        }
         self.controlling = controlling;
         self.nominating = None;
         self.list.sort(controlling);

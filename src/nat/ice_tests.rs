@@ -263,14 +263,17 @@ fn a_check_before_the_answer_is_answered_and_remembered() {
 
 #[test]
 fn a_role_conflict_ends_with_one_in_control() {
-    for offered in [true, false] {
+    for (offered, delay) in [20, 70, 110, 150, 300].iter().flat_map(|delay| [(true, *delay), (false, *delay)])
+    {
         let mut pair = Pair::new(
             Side::new(1, "192.0.2.1:4000", None, None, offered),
             Side::new(2, "192.0.2.2:5000", None, None, offered),
         );
+        pair.delay = delay;
         pair.introduce();
-        pair.run(300);
-        assert!(pair.routes().iter().all(Option::is_some), "{offered}");
+        // A check that is refused, and one in the other role.
+        pair.run(4 * delay + 220);
+        assert!(pair.routes().iter().all(Option::is_some), "{offered}, {delay} ms");
         assert_ne!(pair.sides[0].agent.is_controlling(), pair.sides[1].agent.is_controlling());
     }
 }

@@ -28,6 +28,7 @@ mod relay_tests;
 pub mod stun;
 pub mod turn;
 pub mod turn_message;
+pub mod turn_server;
 pub mod turn_stream;
 #[cfg(test)]
 mod turn_tests;

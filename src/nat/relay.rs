@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::chance::Chance;
-use crate::nat::turn::{self, Allocation, Carriage, Failure, Incoming, REDIRECTIONS, Server};
+use crate::nat::turn::{self, Allocation, Failure, Incoming, REDIRECTIONS};
+use crate::nat::turn_server::{Carriage, Server};
 use crate::nat::turn_stream::Inbox;
 use crate::now::{Now, earliest};
 
@@ -258,7 +259,14 @@ impl Relay {
 
     fn start_next(&mut self, now: Now) {
         self.next_us = None;
-        let under_way = |server: &Server| self.attempts.iter().any(|attempt| attempt.server.is_at(server));
+        // One that was sent on from elsewhere has the socket's only allocation there, too.
+        let under_way = |server: &Server| {
+            let is_there = |attempt: &Attempt| {
+                attempt.server.is_at(server)
+                    || (!server.carriage.is_stream() && attempt.target() == Target::from(server.address))
+            };
+            self.attempts.iter().any(is_there)
+        };
         while self.servers.get(self.next).is_some_and(under_way) {
             self.next += 1;
         }

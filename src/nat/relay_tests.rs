@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::chance::Chance;
 use crate::nat::relay::{Relay, StreamId, StreamInput, StreamOrder};
 use crate::nat::stun::{Class, Refusal};
-use crate::nat::turn::{Carriage, Failure, Incoming, Server};
+use crate::nat::turn::{Failure, Incoming};
 use crate::nat::turn_message::{Key, Method, TurnMessage, write_channel_data};
+use crate::nat::turn_server::{Carriage, Server};
 use crate::now::Now;
 
 const RELAYED: &str = "192.0.2.99:50000";

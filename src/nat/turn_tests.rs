@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::chance::Chance;
 use crate::nat::stun::{Class, Refusal, TransactionId};
-use crate::nat::turn::{Allocation, Carriage, Event, Failure, Incoming, MAX_PERMITTED, Server};
+use crate::nat::turn::{Allocation, Event, Failure, Incoming, MAX_PERMITTED};
 use crate::nat::turn_message::{Key, Method, TurnMessage, is_authentic, send_indication, write_channel_data};
+use crate::nat::turn_server::{Carriage, Server};
 use crate::now::Now;
 
 fn address(text: &str) -> SocketAddr {

@@ -20,7 +20,7 @@ use crate::nat::candidate::{Candidate, Kind, is_inside, own_addresses};
 use crate::nat::gathering::{Found, Sources};
 use crate::nat::ice::{Credentials, Peer};
 use crate::nat::stun;
-use crate::nat::turn::{self, Carriage, Server, Trust};
+use crate::nat::turn_server::{Carriage, SECURE_PORT, Server, Trust};
 use crate::now::Now;
 use crate::sip::handle::AccountId;
 use crate::sip::sdp::{self, Address, Capability, Negotiation};
@@ -72,7 +72,7 @@ pub(super) fn turn_server(url: &TurnUrl) -> ServerName {
     let (label, port) = match url.transport {
         TurnTransport::Udp => ("_turn._udp", stun::DEFAULT_PORT),
         TurnTransport::Tcp => ("_turn._tcp", stun::DEFAULT_PORT),
-        TurnTransport::Tls => ("_turns._tcp", turn::SECURE_PORT),
+        TurnTransport::Tls => ("_turns._tcp", SECURE_PORT),
     };
     ServerName::new(&url.host, url.port, Service { label, port })
 }
@@ -331,7 +331,12 @@ impl Phone {
     /// A port that no call has used after all.
     pub(super) fn give_back(&mut self, port: PortId, number: u16) {
         self.gather(port, Component::Rtp, None);
-        self.ports.push_back((port, number));
+        if self.config.rtp.ports.contains(number) {
+            self.ports.push_back((port, number));
+        } else {
+            // The configuration has changed since it was opened.
+            self.outputs.push_back(Output::Discard(port));
+        }
     }
 
     /// The ports that wait were opened as an earlier configuration said.

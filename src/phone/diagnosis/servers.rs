@@ -3,7 +3,7 @@
 use crate::config::{Config, Line, NatMode, TurnTransport, TurnUrl};
 use crate::nat::discovery::MOST_SERVERS;
 use crate::nat::stun::DEFAULT_PORT;
-use crate::nat::turn::{Carriage, SECURE_PORT};
+use crate::nat::turn_server::{Carriage, SECURE_PORT};
 use crate::phone::paths::{carriage, turn_server};
 use crate::phone::reach::stun_server;
 use crate::sip::srv::ServerName;

@@ -10,8 +10,9 @@ use tipring::nat::discovery::{Discovery, Question, Socket};
 use tipring::nat::ice::{self, Agent, Credentials, Peer, Way};
 use tipring::nat::relay::{Relay, StreamInput, StreamOrder};
 use tipring::nat::stun::{self, MAX_ATTRIBUTES, MAX_REASON, Message, Seal, TransactionId};
-use tipring::nat::turn::{Allocation, Carriage, Incoming, Server};
+use tipring::nat::turn::{Allocation, Incoming};
 use tipring::nat::turn_message::{self, TurnMessage};
+use tipring::nat::turn_server::{Carriage, Server};
 use tipring::nat::turn_stream::Inbox;
 use tipring::now::Now;
 
