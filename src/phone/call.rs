@@ -182,6 +182,8 @@ pub(super) struct Call {
     /// Who wanted it.
     pub origin: Origin,
     pub began: Now,
+    /// Whether the PBX has said more of it than that it tries.
+    pub progressed: bool,
     /// When a far end that has neither answered nor said anything more is given up, in microseconds of the monotonic clock.
     pub answer_by: u64,
     pub phase: Phase,
@@ -575,6 +577,7 @@ impl Call {
             id,
             sip,
             origin: Origin::Network,
+            progressed: false,
             answer_by: now.deadline(LONGEST_RINGING),
             began: now,
             phase,

@@ -129,10 +129,10 @@ impl Phone {
         }
         call.answer_by = now.deadline(LONGEST_RINGING);
         let is_heard = call.path.heard.is_some() && !call.path.silent;
-        let (helped, dialing) = (call.emergency, matches!(call.phase, Phase::Dialing));
+        let (helped, progressed) = (call.emergency, call.progressed);
         let verdict = if helped {
             // Nobody gives that up but who has dialled.
-            if !dialing || !self.call_help_by_next_line(now, index) {
+            if progressed || !self.call_help_by_next_line(now, index) {
                 return;
             }
             (CallResult::Unreachable, Cause::network("the PBX says nothing of the call"))

@@ -56,7 +56,8 @@ impl Phone {
         if call.facts.direction != Direction::Out || call.bridge.is_some() || call.errand.is_some() {
             return false;
         }
-        let (id, origin) = (call.id.clone(), call.origin);
+        let (id, origin, old) = (call.id.clone(), call.origin, call.facts.leg_id.clone());
+        let callback = call.facts.callback_id.clone();
         let over = |call: &Call| (call.id == id).then(|| call.facts.line.clone());
         let earlier = self.ended_legs.iter().filter(|leg| leg.call == id).map(|leg| leg.leg.line.clone());
         let tried: Vec<String> = self.calls.iter().filter_map(over).chain(earlier).collect();
@@ -64,8 +65,11 @@ impl Phone {
         let line = self.line_for_help(None, |line| tried.iter().any(|tried| tried == line));
         let (Some(line), Some(dialled)) = (line, dialled) else { return false };
         let meant = self.help_over(line, &dialled);
-        let place = Place { leg: self.next_leg(&id), call: id, bridge: None, callback: None, follows: None };
-        self.dial_leg(now, meant, Some(place), origin).is_ok()
+        let place = Place { leg: self.next_leg(&id), call: id, bridge: None, callback, follows: None };
+        let Ok(next) = self.dial_leg(now, meant, Some(place), origin) else { return false };
+        let (id, new) = (self.calls[next].id.clone(), self.calls[next].facts.leg_id.clone());
+        self.callback_leg_replaced(&id, &old, &new);
+        true
     }
 }
 

@@ -131,6 +131,12 @@ impl Phone {
         // Where it has to be acknowledged, the first word is the place of an offer that the caller left to us (RFC 3262 §5).
         let offer = call.offer.is_none().then(|| call.negotiation.offer(&mut self.chance));
         let _ = self.agent.ring(now, sip, 180, offer);
+        if self.agent.has_offered(sip) {
+            // The caller's checks may begin with the acknowledgement.
+            let call = &self.calls[index];
+            let (port, negotiation) = (call.path.port, call.negotiation.clone());
+            self.expect_checks(port, &negotiation);
+        }
         self.tell(now, Event::of_call(id, Kind::CallRinging { leg }));
     }
 

@@ -77,8 +77,9 @@ struct Used {
 /// The guard, and what has been used so far.
 ///
 /// A clock that was not set yet says nothing about the day. What is used then belongs to the last day that is known, so that
-/// no power cut begins a day anew; where none is known, to the day that the clock names at last. Should it never name one, a
-/// day is 24 hours without a power cut, and nothing of it outlives that: a limit that was reached once would hold for ever.
+/// no power cut gives back what was used of it; where none is known, to the day that the clock names at last. Should it never
+/// name one, a day is 24 hours without a power cut. What is used without a clock is not written down: the last day would take in
+/// the calls of weeks, and a limit that was reached once would hold for ever.
 pub(super) struct Guard {
     recent: VecDeque<u64>,
     /// The day that is counted on; `None` while none is known.
@@ -174,19 +175,20 @@ impl Guard {
         self.turn_page(now);
         self.recent.push_back(now.mono_us);
         self.used.calls += 1;
-        self.kept(line, Used { calls: 1, talk_us: 0 })
+        self.kept(now, line, Used { calls: 1, talk_us: 0 })
     }
 
     /// A call that this side began has been talked in for so long; what is to be kept of that.
     pub fn talked(&mut self, now: Now, line: &str, talk_us: u64) -> Option<Usage> {
         self.turn_page(now);
         self.used.talk_us += talk_us;
-        self.kept(line, Used { calls: 0, talk_us })
+        self.kept(now, line, Used { calls: 0, talk_us })
     }
 
-    fn kept(&self, line: &str, used: Used) -> Option<Usage> {
+    fn kept(&self, now: Now, line: &str, used: Used) -> Option<Usage> {
         let Used { calls, talk_us } = used;
-        Some(Usage { day: self.day.clone()?, line: line.to_owned(), calls, talk_us })
+        let day = self.day.clone().filter(|_| now.utc_us >= CLOCK_WAS_SET)?;
+        Some(Usage { day, line: line.to_owned(), calls, talk_us })
     }
 
     /// A call for help has ended.

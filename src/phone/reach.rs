@@ -356,8 +356,12 @@ impl Reach {
         }
     }
 
-    /// The machine has other addresses or ways.
+    /// The machine has other addresses or ways: what was heard before says nothing of flows any more, also where our own
+    /// address is as it was.
     pub fn handle_network_changed(&mut self, now: Now) {
+        for keeper in self.keepers.values_mut() {
+            keeper.doubt(now);
+        }
         for watching in &mut self.watches {
             watching.look_up_at = now.mono_us;
             watching.watch.hurry(now);

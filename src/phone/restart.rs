@@ -198,8 +198,11 @@ impl Phone {
         call.negotiation.restart_ice();
         let offer = call.negotiation.offer(&mut self.chance);
         let sip = call.sip;
-        if self.agent.offer(now, sip, offer).is_err() {
-            self.calls[index].negotiation.withdraw();
+        let call = &mut self.calls[index];
+        match self.agent.offer(now, sip, offer) {
+            // A hold that waited goes with it.
+            Ok(()) => call.change_waits = false,
+            Err(_) => call.negotiation.withdraw(),
         }
     }
 }

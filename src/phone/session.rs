@@ -66,7 +66,7 @@ impl Phone {
         if !matches!(call.phase, Phase::Dialing | Phase::Proceeding { .. }) {
             return;
         }
-        call.answer_by = now.deadline(LONGEST_RINGING);
+        (call.progressed, call.answer_by) = (true, now.deadline(LONGEST_RINGING));
         let early = agreed.is_some() || call.path.plan.is_some();
         let tone_at = match call.phase {
             // Once the far end sends its own ring-back, a later 180 without a description changes nothing.

@@ -121,7 +121,7 @@ impl Line {
 
     /// Whether one of the line's servers has this canonical address: that of the registered flow, those that its names lead
     /// to, and the proxy through which the registrar has us send (RFC 3608).
-    fn is_server_at(&self, locator: &Locator, address: IpAddr) -> bool {
+    pub fn is_server_at(&self, locator: &Locator, address: IpAddr) -> bool {
         let leads_there = |destination: &Destination| {
             locator.known(destination).iter().any(|server| server.to_canonical() == address)
         };

@@ -5,7 +5,7 @@
 //! idles. What the messages mean is not known here.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::now::Now;
@@ -206,6 +206,13 @@ impl Connections {
         }
     }
 
+    /// Has one connection count as a line's.
+    pub fn give(&mut self, connection: u64, to: AccountId) {
+        if let Some(there) = self.connections.get_mut(&connection) {
+            there.account = Some(to);
+        }
+    }
+
     /// Holds a connection open for a line, or no longer.
     pub fn keep(&mut self, now: Now, connection: u64, kept: bool) {
         if let Some(there) = self.connections.get_mut(&connection)
@@ -368,18 +375,20 @@ impl Connections {
     }
 
     /// A deadline has come: the connection that was closed for it, and why. Call it until it answers `None`. One by which a
-    /// line sent that `is_calling` stays: it may be the only way to us that the far end of a call knows.
+    /// line sent that `is_needed` there stays: it may be the only way to us that the far end of a call knows.
     pub fn handle_timeout(
         &mut self,
         now: Now,
-        is_calling: impl Fn(AccountId) -> bool,
+        is_needed: impl Fn(AccountId, IpAddr) -> bool,
     ) -> Option<(u64, &'static str)> {
         while let Some(connection) = self.timers.pop(now.mono_us) {
             let Some(there) = self.connections.get(&connection) else { continue };
             let why = match there.state {
                 State::Connecting { .. } => "the server does not answer connection requests",
                 State::Open { spoke: false } => "nothing was said",
-                State::Open { spoke: true } if there.users.iter().any(|user| is_calling(*user)) => {
+                State::Open { spoke: true }
+                    if there.users.iter().any(|user| is_needed(*user, there.remote.ip())) =>
+                {
                     self.timers.set(connection, Some(now.deadline(IDLE)));
                     continue;
                 }

@@ -592,10 +592,12 @@ impl Wire {
         self.connections.hand_over(from, to);
     }
 
-    /// A line no longer holds this connection open; others may.
+    /// A line no longer holds this connection open; another one that is registered over it has it from now on.
     pub(crate) fn release(&mut self, now: Now, connection: u64) {
-        if !self.lines.values().any(|line| line.is_registered_over(connection)) {
-            self.connections.keep(now, connection, false);
+        let heir = self.lines.iter().find(|(_, line)| line.is_registered_over(connection));
+        match heir {
+            Some((account, _)) => self.connections.give(connection, *account),
+            None => self.connections.keep(now, connection, false),
         }
     }
 
@@ -628,7 +630,14 @@ impl Wire {
         self.settle(now);
         self.handle_exchange_timeouts(now);
         self.locator.handle_timeout(now);
-        while let Some((connection, why)) = self.connections.handle_timeout(now, &is_calling) {
+        let (lines, locator) = (&self.lines, &self.locator);
+        // Whoever else is called may name a port of its own for each call.
+        let is_needed = |account: AccountId, remote: IpAddr| {
+            let is_server = |line: &Line| line.is_server_at(locator, remote.to_canonical());
+            is_calling(account) && lines.get(&account).is_some_and(is_server)
+        };
+        let closed: Vec<_> = std::iter::from_fn(|| self.connections.handle_timeout(now, is_needed)).collect();
+        for (connection, why) in closed {
             self.outputs.push_back(Output::Close { connection });
             self.handle_closed(now, connection, why);
         }

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use tipring::demo::pbx::Service;
 use tipring::events::{CallResult, Kind};
 use tipring::phone::command::Command;
+use tipring::sip::method::Method;
 
+use crate::script::{Peer, Script};
 use crate::world::{HANG_UP, World, call, parse};
 
 /// Where nobody is.
@@ -154,4 +156,16 @@ fn a_pbx_that_only_tries_is_left_for_the_next_line_and_is_not_given_up_without_o
     world.tell(0, call("112"));
     world.seconds(500);
     assert_eq!(world.calls(0)[0].state, "dialing");
+}
+
+#[test]
+fn whoever_waits_in_a_queue_is_not_taken_out_of_it() {
+    let first = line("first", "1002", "pbx.example", "register = false");
+    let mut script = Script::new("", &first);
+    script.world.tell(0, call("112"));
+    let invite = script.says(Method::INVITE);
+    script.hears(Peer::answering(&invite, "queue").response(&invite, 182, None));
+    script.seconds(700);
+    script.is_silent();
+    assert_eq!(script.world.calls(0).len(), 1);
 }
