@@ -10,7 +10,7 @@ demo:        ## a tour: an embedded PBX, two lines, calls, events and quality, l
 	@scripts/setup build
 	@cargo run --locked --release --quiet --bin tipring -- demo $(ARGS)
 
-test:        ## everything that CI checks (some 35 minutes on two cores)
+test:        ## everything that CI checks (some 25 minutes on two cores)
 	@scripts/stages setup fmt licences clippy docs tests peers arm
 
 test-quick:  ## the inner loop: formatting, clippy, unit and world tests

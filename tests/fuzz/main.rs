@@ -50,6 +50,20 @@ fn replay(targets: &[Target]) {
 }
 
 #[test]
+fn no_room_is_forgotten() {
+    let (rooms, replayed) = (include_str!("targets.rs"), include_str!("main.rs"));
+    let rooms = rooms.lines().filter_map(|line| line.trim().strip_suffix("::TARGETS,"));
+    let forgotten: Vec<_> =
+        rooms.filter(|room| !replayed.contains(&format!("targets::{room}::TARGETS"))).collect();
+    assert!(forgotten.is_empty(), "{forgotten:?}");
+}
+
+#[test]
+fn admin() {
+    replay(targets::admin::TARGETS);
+}
+
+#[test]
 fn nat() {
     replay(targets::nat::TARGETS);
 }

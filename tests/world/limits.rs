@@ -1,5 +1,6 @@
 //! What `[limits]` counts, whatever the clock says.
 
+use tipring::events::Kind;
 use tipring::events::store::{Usage, Write};
 use tipring::phone::Remembered;
 
@@ -92,4 +93,28 @@ fn no_day_is_blocked_for_good(mut world: World) {
     }
     assert!(calls(&mut world));
     assert!(days(&world).is_empty(), "no life counts for another one");
+}
+
+#[test]
+fn the_minutes_of_a_day_are_counted_and_begin_anew() {
+    let mut world = World::new(1);
+    world.add_phone(config("1001", "", "[limits]\nminutes_per_day = 2\n"));
+    world.seconds(1);
+    for (seconds, more) in [(70, true), (60, false)] {
+        world.tell(0, call("600"));
+        world.seconds(seconds);
+        world.tell(0, HANG_UP);
+        world.seconds(1);
+        assert_eq!(world.ask(0, call("700")).is_ok(), more, "after {seconds} s");
+        let _ = world.ask(0, HANG_UP);
+        world.seconds(2);
+    }
+    let told = world.phones[0].all("limit.reached");
+    assert!(
+        matches!(told.as_slice(), [Kind::LimitReached { limit, value: 2, .. }] if limit == "limits.minutes_per_day"),
+        "{told:?}"
+    );
+    let tomorrow_us = world.now().utc_us + 24 * HOUR_US;
+    world.set_clock(tomorrow_us);
+    assert!(calls(&mut world));
 }

@@ -23,7 +23,7 @@
 //! * **A hole is told** as a `gap`; what has no words for that is told nothing, and the hole is counted where people look.
 //! * **In turn.** An event may take several requests, each made of what the one before was answered ([`turn`]).
 //! * **Blame.** A failure is the upstream's until it takes another event; then it is that event's, which waits for
-//!   longer and longer in the background, those of its subject [behind] it, and keeps no other waiting. An event that is refused
+//!   longer and longer in the background, those of its subject behind it, and keeps no other waiting. An event that is refused
 //!   (4xx) so often is put aside, and so is one that takes the room of others. One that refuses everything is misconfigured, and
 //!   loses nothing.
 //!
