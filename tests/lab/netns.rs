@@ -203,6 +203,14 @@ impl Drop for Lab {
 }
 
 fn remove(space: &str) {
+    // Workers outlive a server that was slow to end.
+    let pids = Command::new("ip").args(["netns", "pids", space]).output();
+    let pids = pids.map(|told| String::from_utf8_lossy(&told.stdout).into_owned()).unwrap_or_default();
+    for pid in pids.split_whitespace() {
+        if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
     let _ = Command::new("ip").args(["netns", "del", space]).stderr(Stdio::null()).status();
     let _ = fs::remove_dir_all(Path::new("/etc/netns").join(space));
 }
