@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::call::{Call, Phase};
 use super::{Output, Phone};
 use crate::audio::tones::Tone;
-use crate::events::{CallResult, Direction};
+use crate::events::CallResult;
 use crate::media::{Command, Sounder};
 use crate::now::Now;
 
@@ -49,7 +49,7 @@ impl Phone {
         let ringing = self.calls.iter().any(|call| call.is_heard_ringing() && !call.beeps());
         let ring_back = self.calls.iter().any(|call| hears_ring_back(call, now));
         let dialing = self.calls.iter().any(|call| {
-            call.facts.direction == Direction::Out && call.is_going_on() && call.bridge.is_none()
+            matches!(call.phase, Phase::Dialing | Phase::Proceeding { .. }) && call.bridge.is_none()
         });
         if talking || dialing {
             self.tones.afterwards = None;

@@ -1,6 +1,7 @@
 //! What is done during a call: hold, swap, mute, digits, call waiting.
 
 use tipring::audio::tones::Tone;
+use tipring::demo::pbx::Service;
 use tipring::events::{Kind, Side};
 use tipring::media::Sounder;
 use tipring::phone::command::Command;
@@ -208,4 +209,22 @@ fn a_wish_that_fits_no_call_is_refused_with_the_next_step() {
         "no_such_line"
     );
     assert_eq!(world.refusal(0, call("  ")).code, "wrong_target");
+}
+
+#[test]
+fn a_consultation_that_fails_is_heard_to_fail() {
+    let mut world = World::with_phones(1, 2);
+    world.pbx.set_number("604", Service::Refuse(486));
+    world.tell(0, call("1002"));
+    world.millis(500);
+    world.tell(1, ANSWER);
+    world.seconds(1);
+    world.tell(0, call("604"));
+    world.seconds(1);
+    assert_eq!(world.calls(0).iter().map(|call| call.state).collect::<Vec<_>>(), ["held"]);
+    let last = world.phones[0].tones.iter().rfind(|(at, _)| *at == Sounder::Terminal);
+    assert_eq!(last, Some(&(Sounder::Terminal, Some(Tone::Busy))));
+    world.seconds(10);
+    let last = world.phones[0].tones.iter().rfind(|(at, _)| *at == Sounder::Terminal);
+    assert_eq!(last, Some(&(Sounder::Terminal, None)), "it ends by itself");
 }
