@@ -158,16 +158,21 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
+/// A line on stderr. A log whose disk is full, or whose reader is gone, is no reason to stop either.
+fn complain(what: &dyn std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{what}");
+}
+
 fn run(file: PathBuf) -> u8 {
     let settings = match settings::load(&file) {
         Ok(settings) => settings,
         Err(error) => {
-            eprintln!("{error}");
+            complain(&error);
             return WRONG;
         }
     };
     for finding in &settings.findings {
-        eprintln!("{finding}");
+        complain(&finding);
     }
     let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
@@ -177,7 +182,7 @@ fn run(file: PathBuf) -> u8 {
     let appliance = match Appliance::start(file, settings) {
         Ok(appliance) => appliance,
         Err(error) => {
-            eprintln!("{error}");
+            complain(&error);
             return FAILED;
         }
     };
@@ -185,7 +190,7 @@ fn run(file: PathBuf) -> u8 {
     let office = match open_office(appliance.handles(), closed) {
         Ok(office) => office,
         Err(error) => {
-            eprintln!("the system refuses a thread: {error}");
+            complain(&format_args!("the system refuses a thread: {error}"));
             return FAILED;
         }
     };
@@ -193,7 +198,7 @@ fn run(file: PathBuf) -> u8 {
         Progress::Ready => say("ready"),
         Progress::Degraded(what) => {
             for what in what {
-                eprintln!("{what}");
+                complain(&what);
             }
         }
     };
@@ -216,7 +221,7 @@ fn filter(configured: &str) -> Targets {
         return own(level);
     }
     wanted.parse().unwrap_or_else(|error| {
-        eprintln!("TIPRING_LOG can't be read: {error}; write a level such as debug");
+        complain(&format_args!("TIPRING_LOG can't be read: {error}; write a level such as debug"));
         own(configured.parse().unwrap_or(tracing::Level::INFO))
     })
 }
@@ -254,7 +259,7 @@ fn check(file: &Path, resolve: bool, json: bool) -> u8 {
     let Reading { config, mut findings, places, .. } = match settings::read(file) {
         Ok(read) => read,
         Err(error @ (SettingsError::Unreadable { .. } | SettingsError::Mistaken(_))) => {
-            eprintln!("{error}");
+            complain(&error);
             return WRONG;
         }
     };
@@ -264,7 +269,7 @@ fn check(file: &Path, resolve: bool, json: bool) -> u8 {
         let reports = match inspect(config) {
             Ok(reports) => reports,
             Err(error) => {
-                eprintln!("{error}");
+                complain(&error);
                 return WRONG;
             }
         };
@@ -306,20 +311,20 @@ fn examine(terminal: &Terminal, file: Option<&PathBuf>, lifetime: Option<u64>) -
         Err(error) => error,
     };
     let Some(file) = file.filter(|_| matches!(absent, ClientError::Absent { .. })) else {
-        eprintln!("{}", cli::table::clean_lines(&absent.to_string()));
+        complain(&cli::table::clean_lines(&absent.to_string()));
         return absent.code();
     };
     let config = match settings::load(file) {
         Ok(settings) => settings.config,
         Err(error) => {
-            eprintln!("{error}");
+            complain(&error);
             return WRONG;
         }
     };
     match doctor::examine(&config, lifetime.map(Duration::from_secs)) {
         Ok(diagnosis) => cli::doctor::print(terminal, &json!(diagnosis)),
         Err(error) => {
-            eprintln!("{error}");
+            complain(&error);
             FAILED
         }
     }
@@ -329,18 +334,20 @@ fn examine(terminal: &Terminal, file: Option<&PathBuf>, lifetime: Option<u64>) -
 fn reach(api: Option<String>, token: Option<String>, ca: Option<PathBuf>, file: &Path) -> Result<Client, u8> {
     let place = match api {
         Some(api) => Place::parse(&api).map_err(|error| {
-            eprintln!("{error}");
+            complain(&error);
             error.code()
         })?,
         None => Place::Socket(socket(file)),
     };
     let believed = match &place {
         Place::Secure(_) => Some(tls::command(ca.as_deref()).map_err(|error| {
-            eprintln!("{error}");
+            complain(&error);
             WRONG
         })?),
         Place::Socket(_) | Place::Network(_) if ca.is_some() => {
-            eprintln!("--ca is of no use at {place}: there is no TLS; write --api https://HOST:PORT");
+            complain(&format_args!(
+                "--ca is of no use at {place}: there is no TLS; write --api https://HOST:PORT"
+            ));
             return Err(WRONG);
         }
         Place::Socket(_) | Place::Network(_) => None,

@@ -18,6 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 use super::answer::Problem;
+use super::doctor;
 use super::links::{Link, Useless};
 use super::recordings::now_utc_s;
 use super::{App, Shared, routes};
@@ -25,7 +26,7 @@ use crate::config::{Admin, Role};
 use crate::events::Origin;
 
 /// How long a request may be worked on.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Characters of a path with its query.
 const LONGEST_PATH: usize = 2048;
 /// A header that carries a token, for `/api/v2`.
@@ -55,9 +56,15 @@ pub(super) struct Caller {
     pub origin: Origin,
 }
 
+/// How long a request of this path may be worked on: a diagnosis waits as long as a mapping may live that it looks for.
+fn patience(path: &str) -> Duration {
+    let lifetime = if path == doctor::PATH { doctor::LONGEST_LIFETIME_S } else { 0 };
+    PATIENCE + Duration::from_secs(lifetime)
+}
+
 /// Stands before every handler.
 pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    patiently(&app, async {
+    patiently(&app, patience(request.uri().path()), async {
         match admit(&app, &mut request).await {
             Ok(()) => next.run(request).await,
             Err(problem) => problem.into_response(),
@@ -67,9 +74,14 @@ pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Ne
 }
 
 /// An answer that comes in time, with what all of them have.
-pub(super) async fn patiently(app: &App, answer: impl Future<Output = Response>) -> Response {
-    let mut response = tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| {
-        Problem::unavailable("busy", "no answer within 30 seconds", "try again").into_response()
+pub(super) async fn patiently(
+    app: &App,
+    patience: Duration,
+    answer: impl Future<Output = Response>,
+) -> Response {
+    let mut response = tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| {
+        let what = format!("no answer within {} seconds", patience.as_secs());
+        Problem::unavailable("busy", what, "try again").into_response()
     });
     app.answered.fetch_add(1, Ordering::Relaxed);
     let headers = response.headers_mut();

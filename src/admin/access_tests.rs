@@ -134,3 +134,9 @@ fn only_json_is_json() {
 fn what_a_guesser_calls_itself_is_kept_short() {
     assert_eq!(shortened(&"x\n".repeat(200)).len(), LONGEST_NAME);
 }
+
+#[test]
+fn a_diagnosis_may_take_as_long_as_what_it_looks_for() {
+    assert!(patience(doctor::PATH) > Duration::from_secs(doctor::LONGEST_LIFETIME_S));
+    assert_eq!(patience("/api/v1/status"), PATIENCE);
+}

@@ -11,6 +11,8 @@ use super::App;
 use super::answer::{Answer, Problem};
 use super::request::Told;
 
+/// Where it is asked for.
+pub(super) const PATH: &str = "/api/v1/doctor";
 /// The longest lifetime of a mapping that is looked for, in seconds.
 pub(super) const LONGEST_LIFETIME_S: u64 = 600;
 

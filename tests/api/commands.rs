@@ -312,6 +312,38 @@ fn check_names_every_mistake_in_words_and_in_json() {
     assert_eq!((json["right"].as_bool(), json["findings"].as_array().map(Vec::len)), (Some(false), Some(2)));
 }
 
+/// Five mistakes, each with its line and its cure.
+#[test]
+fn check_names_five_different_mistakes_with_line_and_cure() {
+    let paper = Paper::open("check-five");
+    let file = paper.folder.join("five.toml");
+    let text = "[sip]\nport_udp = 70000\nnonsense = 1\n[rtp]\nports = \"5-3\"\n[audio]\nbackend = \"drum\"\n\
+                [[line]]\nname = \"a\"\nuser = \"1\"\ndomain = \"not a domain\"\npassword = \"p\"\n";
+    std::fs::write(&file, text).expect("a file");
+    let told = alone(&["check", "--config", &file.display().to_string()]);
+    assert_eq!(told.code, Some(2));
+    for (line, cure) in [
+        (2, "65535"),
+        (3, "the keys here are bind"),
+        (5, "begin at 1024"),
+        (7, "\"cpal\""),
+        (11, "pbx.example.com:5060"),
+    ] {
+        let found = told.out.lines().find(|said| said.contains(&format!("five.toml:{line}: ")));
+        assert!(found.is_some_and(|said| said.contains(cure)), "line {line}: {}", told.out);
+    }
+}
+
+/// A log on a full disk.
+#[test]
+fn words_that_nobody_takes_stop_nothing() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tipring"));
+    let ended =
+        command.args(["run", "--config", "/nonexistent.toml"]).stderr(full).status().expect("a program");
+    assert_eq!(ended.code(), Some(2), "it says what is wrong, and does not panic");
+}
+
 #[test]
 fn the_doctor_speaks_to_people_and_to_programs() {
     let paper = Paper::open("doctor");

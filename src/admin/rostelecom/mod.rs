@@ -18,7 +18,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::access::{self, Peer, patiently, same_secret};
+use super::access::{self, PATIENCE, Peer, patiently, same_secret};
 use super::answer::Problem;
 use super::idempotency::{Kept, Standing};
 use super::{App, lock};
@@ -126,7 +126,7 @@ pub(super) async fn answer(
     Path((upstream, method)): Path<(String, String)>,
     request: Request,
 ) -> Response {
-    patiently(&app.clone(), async {
+    patiently(&app.clone(), PATIENCE, async {
         match admitted(app, &upstream, &method, request).await {
             Ok(response) => response,
             Err(response) => response,
