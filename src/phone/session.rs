@@ -144,7 +144,9 @@ impl Phone {
         let max_duration = self.config.limits.max_duration;
         let call = &mut self.calls[index];
         let limited = !max_duration.is_zero() && !call.emergency;
-        let end_at = call.must_end_at.or_else(|| limited.then(|| now.deadline(max_duration)));
+        // Also whoever was given away to help is let talk.
+        let must_end_at = call.must_end_at.filter(|_| !call.emergency);
+        let end_at = must_end_at.or_else(|| limited.then(|| now.deadline(max_duration)));
         call.phase = Phase::Active { since: now, end_at };
         let ring_us = now.mono_us.saturating_sub(call.began.mono_us);
         let entry = call.entry();

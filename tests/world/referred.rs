@@ -5,7 +5,7 @@ use tipring::phone::command::Command;
 use tipring::sip::message::{Message, Request, Response};
 use tipring::sip::method::Method;
 
-use crate::script::{MEDIA, Peer, Script, audio};
+use crate::script::{MEDIA, Peer, Script, Voice, audio};
 use crate::world::HANG_UP;
 
 fn a_law() -> Option<String> {
@@ -219,6 +219,26 @@ fn the_longest_call_is_not_longer_for_being_given_away() {
     script.seconds(15);
     let bye = says(&mut script, Method::BYE);
     assert_eq!(bye.head.to_tag(), carol.local.tag());
+}
+
+#[test]
+fn help_that_a_call_is_given_to_lasts_as_long_as_it_takes() {
+    let mut script = Script::new("", "[limits]\nmax_duration = \"60s\"\n");
+    let mut bob = script.answered();
+    script.seconds(40);
+    let asked = refer(&mut bob, "<sip:112@pbx.example>", &[]);
+    script.hears(asked);
+    let invite = says(&mut script, Method::INVITE);
+    let help = Peer::answering(&invite, "help");
+    script.hears(help.response(&invite, 200, a_law()));
+    says(&mut script, Method::ACK);
+    script.hears(bob.request(Method::BYE, None));
+    let mut voice = Voice::new(MEDIA, 1);
+    script.port = 10_004;
+    script.talk(100_000, &mut [&mut voice]);
+    let calls = script.world.calls(0);
+    assert_eq!((calls.len(), calls[0].state), (1, "active"));
+    assert_eq!(script.phone().all("call.emergency").len(), 1);
 }
 
 #[test]
