@@ -14,6 +14,7 @@ use crate::events::cloud_event::identity;
 use crate::events::store::{Entry, Recall};
 use crate::events::{CallResult, Cause, Direction, Leg, Number, Origin};
 use crate::now::Now;
+use crate::sip::reason::Reason;
 
 /// So long the journal may take to answer: the caller hears nothing yet.
 const ANSWER_WITHIN: std::time::Duration = std::time::Duration::from_millis(300);
@@ -119,7 +120,11 @@ impl Phone {
         let Some(second) = self.leg(&second) else { return };
         let cause = Cause { q850: Some(result.q850()), ..Cause::local(why) };
         self.calls[second].verdict.get_or_insert((result, cause));
-        self.end_call(now, second, None);
+        // Who is answered here was not missed there.
+        let elsewhere = result == CallResult::AnsweredElsewhere;
+        let reason = elsewhere.then(|| Reason::sip(200, "Call completed elsewhere"));
+        let sip = self.calls[second].sip;
+        let _ = self.agent.hang_up(now, sip, reason);
     }
 
     /// A leg has been answered; perhaps it is that of an extension, whose caller is answered now.

@@ -385,6 +385,20 @@ fn who_is_refused_here_rings_nowhere_though_nobody_has_acknowledged_it() {
     assert!(!rings(&script.world) && script.world.calls(DEVICE).is_empty());
 }
 
+#[test]
+fn who_is_answered_here_is_not_missed_at_the_extension() {
+    let mut script = customer_calls(STICKY, &[]);
+    rings_at_the_extension(&mut script);
+    script.world.tell(DEVICE, ANSWER);
+    script.millis(20);
+    let cancel = script.sip.iter().find_map(|(_, message)| match message {
+        Message::Request(request) if request.method == Method::CANCEL => Some(request.clone()),
+        _ => None,
+    });
+    let reason = cancel.expect("the extension stops ringing").fields.text("Reason").map(String::from);
+    assert!(reason.as_deref().is_some_and(|it| it.starts_with("SIP;cause=200")), "{reason:?}");
+}
+
 /// The look-up is asked first; whom it names gets the call.
 #[test]
 fn a_look_up_comes_first() {
