@@ -43,11 +43,7 @@ impl Phone {
     pub(super) fn call_help_elsewhere(&mut self, now: Now, index: usize, ended: &Ended) -> bool {
         let call = &self.calls[index];
         let before = matches!(call.phase, Phase::Dialing | Phase::Proceeding { .. });
-        call.emergency
-            && before
-            && call.verdict.is_none()
-            && is_lost(ended)
-            && self.call_help_by_next_line(now, index)
+        call.emergency && before && is_lost(ended) && self.call_help_by_next_line(now, index)
     }
 
     /// Calls for help by a line that was not tried yet, if there is one.
